@@ -1,0 +1,38 @@
+/**
+ * The network driver: one node's overlay, services and pod interfaces, in the network namespace that the agent runs
+ * in. Every `apply` is given the whole desired table and changes only what differs; it may be called at any time and
+ * again after a restart, and mends what was changed by hand.
+ */
+import type { ClusterConfig, PeerRow, ServiceRow } from '../../rpc/tables.ts'
+
+export interface NodeNetworkConfig {
+  cluster: ClusterConfig
+  nodeName: string
+  /** This node's address on the underlay. */
+  nodeAddress: string
+  /** This node's range of pod addresses. */
+  podCidr: string
+}
+
+export interface PodInterface {
+  podUid: string
+  address: string
+}
+
+export interface NetworkDriver {
+  /** Programs and kernel features it needs; fails with `unsupported` in words that say how to mend it. */
+  initialize(): Promise<void>
+  /** Bridge, VXLAN device, base tables. Must have resolved before any other call. */
+  ensureNode(config: NodeNetworkConfig): Promise<void>
+  applyPeers(peers: readonly PeerRow[]): Promise<void>
+  /** Resolves when the kernel holds exactly these services. */
+  applyServices(services: readonly ServiceRow[]): Promise<void>
+  /** Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod. */
+  ensurePod(podUid: string, netNamespacePath: string): Promise<PodInterface>
+  /** Interfaces that exist, with their addresses, read from the node. */
+  listPods(): Promise<PodInterface[]>
+  /** Removes the interface and frees the address. Idempotent. */
+  removePod(podUid: string): Promise<void>
+  /** Removes all that `ensureNode` and later calls made. */
+  teardown(): Promise<void>
+}

@@ -1,0 +1,120 @@
+/**
+ * The container runtime driver: runc (or any OCI runtime) under conmon. It knows containers and sandboxes, nothing of
+ * pods' meaning: restart, probes and status are the worker's. Everything it reports is read from disk and the kernel,
+ * so that a driver made anew after a SIGKILL sees the same.
+ */
+import type { FrameStream } from '../../base/stream.ts'
+
+/** Pinned namespaces that the containers of a pod share. */
+export interface Sandbox {
+  podUid: string
+  /** Files that hold the namespaces; absent for those shared with the host. */
+  netNamespacePath?: string
+  ipcNamespacePath: string
+  utsNamespacePath: string
+}
+
+export interface SandboxRequest {
+  podUid: string
+  namespace: string
+  podName: string
+  hostname: string
+  hostNetwork: boolean
+}
+
+export interface Mount {
+  hostPath: string
+  containerPath: string
+  readOnly: boolean
+}
+
+export interface ContainerResources {
+  /** 0: no limit. */
+  cpuLimitMillis: number
+  cpuRequestMillis: number
+  memoryLimitBytes: number
+  memoryRequestBytes: number
+  pidsLimit: number
+}
+
+export interface ContainerRequest {
+  /** Unique on the node and over restarts: `<podUid>-<name>-<attempt>`, shortened by the worker. */
+  id: string
+  podUid: string
+  name: string
+  attempt: number
+  sandbox: Sandbox
+  /** Directories of the image's unpacked layers, lowest first. */
+  layerDirectories: readonly string[]
+  args: readonly string[]
+  env: readonly string[]
+  workingDirectory: string
+  user: { uid: number; gid: number; additionalGids: readonly number[] }
+  mounts: readonly Mount[]
+  resources: ContainerResources
+  readOnlyRootFilesystem: boolean
+  privileged: boolean
+  addCapabilities: readonly string[]
+  dropCapabilities: readonly string[]
+  noNewPrivileges: boolean
+  tty: boolean
+  stdin: boolean
+  logPath: string
+  annotations: Readonly<Record<string, string>>
+}
+
+export type ContainerPhase = 'created' | 'running' | 'exited'
+
+export interface ContainerState {
+  id: string
+  podUid: string
+  name: string
+  attempt: number
+  phase: ContainerPhase
+  /** Process id in the host's view, while running. */
+  pid?: number
+  startedAtMs?: number
+  exit?: { code: number; signal?: number; oomKilled: boolean; finishedAtMs: number }
+  annotations: Readonly<Record<string, string>>
+}
+
+export interface ExecOptions {
+  args: readonly string[]
+  env?: readonly string[]
+  tty: boolean
+}
+
+export interface RuntimeDriver {
+  /** Prepares directories and checks programs; fails with `unsupported` in words that say what to install. */
+  initialize(): Promise<void>
+  /** Name and version, for node info: `runc://1.1.5`. */
+  version(): Promise<string>
+
+  ensureSandbox(request: SandboxRequest): Promise<Sandbox>
+  /** Sandboxes that exist, whether or not anyone still wants them. */
+  listSandboxes(): Promise<Sandbox[]>
+  /** Removes pins, cgroups and directories of the pod. All its containers must have been removed. Idempotent. */
+  removeSandbox(podUid: string): Promise<void>
+
+  /** Creates and starts. On failure nothing of the container is left. */
+  startContainer(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
+  /** Every container that has a directory, in any state, read from disk and the kernel. */
+  listContainers(): Promise<ContainerState[]>
+  /** Sends a signal to the container's init (all its processes with `all`). A container that is gone is no error. */
+  signalContainer(id: string, signal: NodeJS.Signals, all?: boolean): Promise<void>
+  /** Removes a container with its mounts, cgroup and directory, killing it if it still runs. Idempotent. */
+  removeContainer(id: string): Promise<void>
+  /** Calls back with the id when a container has exited, driven by the exit files. Returns how to stop. */
+  onExit(listener: (id: string) => void): () => void
+
+  /** Runs a program in the container; its output is bounded. Rejects with `timeout` past the bound, having killed it. */
+  execSync(id: string, args: readonly string[], timeoutMs: number): Promise<{ exitCode: number; output: string }>
+  /** Connects a stream to a new program in the container; resolves with its exit code. */
+  exec(id: string, options: ExecOptions, stream: FrameStream): Promise<{ exitCode: number }>
+  /** The container's own standard streams. */
+  attach(id: string, stream: FrameStream): Promise<void>
+  /** Bytes of the termination message file, bounded; empty when there is none. */
+  terminationMessage(id: string): Promise<string>
+  /** Whether an OOM kill has happened in the container's cgroup. */
+  cgroupPathOf(podUid: string, containerId?: string): string
+}

@@ -1,0 +1,63 @@
+/**
+ * Names and their rules, and every label, annotation, taint and condition that Drover gives a meaning.
+ * Source: RFC 1035 §2.3.1, RFC 1123 §2.1, Kubernetes "Object Names and IDs", "Labels and Selectors".
+ */
+
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/
+const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
+const DNS_1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/
+const LABEL_NAME = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/
+export const ENV_NAME = /^[-._a-zA-Z][-._a-zA-Z0-9]*$/
+export const CONFIG_KEY = /^[-._a-zA-Z0-9]{1,253}$/
+
+export const isDnsLabel = (name: string): boolean => name.length <= 63 && DNS_LABEL.test(name)
+export const isDnsSubdomain = (name: string): boolean => name.length <= 253 && DNS_SUBDOMAIN.test(name)
+export const isServiceName = (name: string): boolean => name.length <= 63 && DNS_1035.test(name)
+export const isLabelValue = (value: string): boolean => value.length <= 63 && LABEL_VALUE.test(value)
+
+/** `name` or `prefix/name`. */
+export function isLabelKey(key: string): boolean {
+  const slash = key.indexOf('/')
+  const name = key.slice(slash + 1)
+  if (name.length > 63 || !LABEL_NAME.test(name)) return false
+  return slash < 0 || isDnsSubdomain(key.slice(0, slash))
+}
+
+export const LABEL = {
+  hostname: 'kubernetes.io/hostname',
+  os: 'kubernetes.io/os',
+  arch: 'kubernetes.io/arch',
+  zone: 'topology.kubernetes.io/zone',
+  region: 'topology.kubernetes.io/region',
+  namespaceName: 'kubernetes.io/metadata.name',
+  podTemplateHash: 'pod-template-hash',
+  serviceName: 'kubernetes.io/service-name',
+  endpointSliceManagedBy: 'endpointslice.kubernetes.io/managed-by',
+} as const
+
+export const ANNOTATION = {
+  revision: 'deployment.kubernetes.io/revision',
+  desiredReplicas: 'deployment.kubernetes.io/desired-replicas',
+  maxReplicas: 'deployment.kubernetes.io/max-replicas',
+  changeCause: 'kubernetes.io/change-cause',
+  lastApplied: 'kubectl.kubernetes.io/last-applied-configuration',
+  restartedAt: 'kubectl.kubernetes.io/restartedAt',
+} as const
+
+export const TAINT = {
+  notReady: 'node.kubernetes.io/not-ready',
+  unreachable: 'node.kubernetes.io/unreachable',
+  unschedulable: 'node.kubernetes.io/unschedulable',
+} as const
+
+export const POD_CONDITION = {
+  scheduled: 'PodScheduled',
+  initialized: 'Initialized',
+  containersReady: 'ContainersReady',
+  ready: 'Ready',
+  /** Every live node routes to the pod. */
+  routed: 'drover.dev/Routed',
+  /** No live node routes to the pod any more. */
+  drained: 'drover.dev/Drained',
+} as const

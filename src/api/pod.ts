@@ -1,0 +1,311 @@
+/**
+ * Pod and PodTemplate: schemas and types. Source: Kubernetes v1 `PodSpec`, `Container`, `PodStatus`.
+ * Defaults and rules are in pod_rules.ts, columns and the kind in pod_kind.ts.
+ */
+import Type, { type Static } from 'typebox'
+import { Condition, LabelSelector, TemplateMeta, typeMeta } from './meta.ts'
+import {
+  bool,
+  count,
+  ignored,
+  int32,
+  int64,
+  intOrString,
+  listByKey,
+  object,
+  oneOf,
+  opt,
+  portNumber,
+  quantity,
+  quantityMap,
+  text,
+  time,
+} from './schema.ts'
+
+const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) })
+const LocalReference = object({ name: opt(text), optional: opt(bool) })
+
+export const EnvVar = object({
+  name: text,
+  value: opt(text),
+  valueFrom: opt(
+    object({
+      configMapKeyRef: opt(KeySelector),
+      secretKeyRef: opt(KeySelector),
+      fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text })),
+      resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) })),
+    }),
+  ),
+})
+export type EnvVar = Static<typeof EnvVar>
+
+export const EnvFromSource = object({
+  prefix: opt(text),
+  configMapRef: opt(LocalReference),
+  secretRef: opt(LocalReference),
+})
+export type EnvFromSource = Static<typeof EnvFromSource>
+
+const HttpGet = object({
+  path: opt(text),
+  port: intOrString,
+  host: opt(text),
+  scheme: opt(oneOf('HTTP', 'HTTPS')),
+  httpHeaders: opt(Type.Array(object({ name: text, value: text }))),
+})
+
+export const Probe = object({
+  exec: opt(object({ command: opt(Type.Array(text)) })),
+  httpGet: opt(HttpGet),
+  tcpSocket: opt(object({ port: intOrString, host: opt(text) })),
+  grpc: ignored(),
+  initialDelaySeconds: opt(count),
+  timeoutSeconds: opt(count),
+  periodSeconds: opt(count),
+  successThreshold: opt(count),
+  failureThreshold: opt(count),
+  terminationGracePeriodSeconds: ignored(),
+})
+export type Probe = Static<typeof Probe>
+
+const Capabilities = object({ add: opt(Type.Array(text)), drop: opt(Type.Array(text)) })
+
+export const SecurityContext = object({
+  runAsUser: opt(int64),
+  runAsGroup: opt(int64),
+  runAsNonRoot: opt(bool),
+  privileged: opt(bool),
+  readOnlyRootFilesystem: opt(bool),
+  allowPrivilegeEscalation: opt(bool),
+  capabilities: opt(Capabilities),
+  seccompProfile: ignored(),
+  appArmorProfile: ignored(),
+  seLinuxOptions: ignored(),
+  procMount: ignored(),
+})
+export type SecurityContext = Static<typeof SecurityContext>
+
+const ContainerPort = object({
+  name: opt(text),
+  containerPort: portNumber,
+  hostPort: opt(portNumber),
+  protocol: opt(oneOf('TCP', 'UDP', 'SCTP')),
+  hostIP: opt(text),
+})
+
+const VolumeMount = object({
+  name: text,
+  mountPath: text,
+  readOnly: opt(bool),
+  subPath: opt(text),
+  subPathExpr: ignored(),
+  mountPropagation: ignored(),
+  recursiveReadOnly: ignored(),
+})
+
+export const ResourceRequirements = object({
+  requests: opt(quantityMap),
+  limits: opt(quantityMap),
+  claims: ignored(),
+})
+export type ResourceRequirements = Static<typeof ResourceRequirements>
+
+export const Container = object({
+  name: text,
+  image: opt(text),
+  imagePullPolicy: opt(oneOf('Always', 'IfNotPresent', 'Never')),
+  command: opt(Type.Array(text)),
+  args: opt(Type.Array(text)),
+  workingDir: opt(text),
+  ports: opt(listByKey(ContainerPort, 'containerPort', 'containerPort', 'protocol')),
+  env: opt(listByKey(EnvVar, 'name')),
+  envFrom: opt(Type.Array(EnvFromSource)),
+  resources: opt(ResourceRequirements),
+  volumeMounts: opt(listByKey(VolumeMount, 'mountPath')),
+  livenessProbe: opt(Probe),
+  readinessProbe: opt(Probe),
+  startupProbe: opt(Probe),
+  securityContext: opt(SecurityContext),
+  stdin: opt(bool),
+  stdinOnce: opt(bool),
+  tty: opt(bool),
+  terminationMessagePath: opt(text),
+  terminationMessagePolicy: opt(oneOf('File', 'FallbackToLogsOnError')),
+  lifecycle: ignored(),
+  resizePolicy: ignored(),
+  restartPolicy: ignored(),
+  volumeDevices: ignored(),
+})
+export type Container = Static<typeof Container>
+
+const KeyToPath = object({ key: text, path: text, mode: opt(int32) })
+
+export const Volume = object({
+  name: text,
+  emptyDir: opt(object({ medium: opt(oneOf('', 'Memory')), sizeLimit: opt(quantity) })),
+  hostPath: opt(
+    object({
+      path: text,
+      type: opt(
+        oneOf('', 'DirectoryOrCreate', 'Directory', 'FileOrCreate', 'File', 'Socket', 'CharDevice', 'BlockDevice'),
+      ),
+    }),
+  ),
+  configMap: opt(
+    object({
+      name: opt(text),
+      items: opt(Type.Array(KeyToPath)),
+      defaultMode: opt(int32),
+      optional: opt(bool),
+    }),
+  ),
+  secret: opt(
+    object({
+      secretName: opt(text),
+      items: opt(Type.Array(KeyToPath)),
+      defaultMode: opt(int32),
+      optional: opt(bool),
+    }),
+  ),
+  projected: ignored(),
+  downwardAPI: ignored(),
+  persistentVolumeClaim: ignored(),
+  nfs: ignored(),
+  csi: ignored(),
+  ephemeral: ignored(),
+})
+export type Volume = Static<typeof Volume>
+
+export const Toleration = object({
+  key: opt(text),
+  operator: opt(oneOf('Exists', 'Equal')),
+  value: opt(text),
+  effect: opt(oneOf('', 'NoSchedule', 'PreferNoSchedule', 'NoExecute')),
+  tolerationSeconds: opt(int64),
+})
+export type Toleration = Static<typeof Toleration>
+
+export const TopologySpreadConstraint = object({
+  maxSkew: count,
+  topologyKey: text,
+  whenUnsatisfiable: oneOf('DoNotSchedule', 'ScheduleAnyway'),
+  labelSelector: opt(LabelSelector),
+  minDomains: ignored(),
+  nodeAffinityPolicy: ignored(),
+  nodeTaintsPolicy: ignored(),
+  matchLabelKeys: ignored(),
+})
+
+export const PodSpec = object({
+  containers: listByKey(Container, 'name'),
+  initContainers: opt(listByKey(Container, 'name')),
+  volumes: opt(listByKey(Volume, 'name')),
+  restartPolicy: opt(oneOf('Always', 'OnFailure', 'Never')),
+  terminationGracePeriodSeconds: opt(int64),
+  nodeName: opt(text),
+  nodeSelector: opt(Type.Record(text, text)),
+  tolerations: opt(Type.Array(Toleration)),
+  topologySpreadConstraints: opt(
+    listByKey(TopologySpreadConstraint, 'topologyKey', 'topologyKey', 'whenUnsatisfiable'),
+  ),
+  hostNetwork: opt(bool),
+  hostname: opt(text),
+  hostAliases: opt(listByKey(object({ ip: text, hostnames: opt(Type.Array(text)) }), 'ip')),
+  dnsPolicy: opt(oneOf('ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None')),
+  schedulerName: opt(text),
+  securityContext: opt(
+    object({
+      runAsUser: opt(int64),
+      runAsGroup: opt(int64),
+      runAsNonRoot: opt(bool),
+      supplementalGroups: opt(Type.Array(int64)),
+      fsGroup: opt(int64),
+      sysctls: ignored(),
+      seccompProfile: ignored(),
+      appArmorProfile: ignored(),
+      seLinuxOptions: ignored(),
+      fsGroupChangePolicy: ignored(),
+      supplementalGroupsPolicy: ignored(),
+    }),
+  ),
+  imagePullSecrets: opt(listByKey(object({ name: opt(text) }), 'name')),
+  enableServiceLinks: opt(bool),
+  serviceAccountName: opt(text),
+  serviceAccount: opt(text),
+  automountServiceAccountToken: opt(bool),
+  activeDeadlineSeconds: ignored(),
+  affinity: ignored(),
+  dnsConfig: ignored(),
+  ephemeralContainers: ignored(),
+  hostIPC: ignored(),
+  hostPID: ignored(),
+  hostUsers: ignored(),
+  os: ignored(),
+  overhead: ignored(),
+  preemptionPolicy: ignored(),
+  priority: ignored(),
+  priorityClassName: ignored(),
+  readinessGates: ignored(),
+  resourceClaims: ignored(),
+  resources: ignored(),
+  runtimeClassName: ignored(),
+  schedulingGates: ignored(),
+  setHostnameAsFQDN: ignored(),
+  shareProcessNamespace: ignored(),
+  subdomain: ignored(),
+})
+export type PodSpec = Static<typeof PodSpec>
+
+export const ContainerState = object({
+  waiting: opt(object({ reason: opt(text), message: opt(text) })),
+  running: opt(object({ startedAt: opt(time) })),
+  terminated: opt(
+    object({
+      exitCode: int32,
+      signal: opt(int32),
+      reason: opt(text),
+      message: opt(text),
+      startedAt: opt(time),
+      finishedAt: opt(time),
+      containerID: opt(text),
+    }),
+  ),
+})
+export type ContainerState = Static<typeof ContainerState>
+
+export const ContainerStatus = object({
+  name: text,
+  state: opt(ContainerState),
+  lastState: opt(ContainerState),
+  ready: bool,
+  started: opt(bool),
+  restartCount: count,
+  image: text,
+  imageID: text,
+  containerID: opt(text),
+})
+export type ContainerStatus = Static<typeof ContainerStatus>
+
+export const PodStatus = object({
+  phase: opt(oneOf('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')),
+  conditions: opt(listByKey(Condition, 'type')),
+  message: opt(text),
+  reason: opt(text),
+  hostIP: opt(text),
+  hostIPs: opt(listByKey(object({ ip: text }), 'ip')),
+  podIP: opt(text),
+  podIPs: opt(listByKey(object({ ip: text }), 'ip')),
+  startTime: opt(time),
+  containerStatuses: opt(Type.Array(ContainerStatus)),
+  initContainerStatuses: opt(Type.Array(ContainerStatus)),
+  qosClass: opt(text),
+  observedGeneration: opt(int64),
+  nominatedNodeName: opt(text),
+})
+export type PodStatus = Static<typeof PodStatus>
+
+export const PodTemplateSpec = object({ metadata: opt(TemplateMeta), spec: PodSpec })
+export type PodTemplateSpec = Static<typeof PodTemplateSpec>
+
+export const Pod = object({ ...typeMeta('v1', 'Pod'), spec: PodSpec, status: opt(PodStatus) })
+export type Pod = Static<typeof Pod>

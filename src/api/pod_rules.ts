@@ -1,0 +1,280 @@
+/**
+ * Defaults and rules of pods and pod templates, shared by every kind that holds a template.
+ * Source: Kubernetes `pkg/apis/core/v1/defaults.go` and `validation.go` (meanings, not code).
+ */
+import type { FieldError } from '../base/errors.ts'
+import { jsonEqual } from '../base/json.ts'
+import { parseQuantity } from '../base/quantity.ts'
+import { CONFIG_KEY, ENV_NAME, isDnsLabel, isLabelKey, isLabelValue } from './names.ts'
+import type { Container, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume } from './pod.ts'
+
+export const DEFAULT_GRACE_SECONDS = 30
+
+/** The tag decides: an image that may move is looked up each time. */
+function defaultPullPolicy(image: string | undefined): 'Always' | 'IfNotPresent' {
+  if (image === undefined || image.includes('@')) return 'IfNotPresent'
+  const tag = /:([^/:]+)$/.exec(image)?.[1]
+  return tag === undefined || tag === 'latest' ? 'Always' : 'IfNotPresent'
+}
+
+function defaultProbe(probe: Probe | undefined): void {
+  if (probe === undefined) return
+  probe.timeoutSeconds ||= 1
+  probe.periodSeconds ||= 10
+  probe.successThreshold ||= 1
+  probe.failureThreshold ||= 3
+  if (probe.httpGet !== undefined) {
+    probe.httpGet.path ||= '/'
+    probe.httpGet.scheme ??= 'HTTP'
+  }
+}
+
+function defaultResources(resources: ResourceRequirements | undefined): void {
+  if (resources?.limits === undefined) return
+  resources.requests = { ...resources.limits, ...resources.requests }
+}
+
+function defaultContainer(container: Container): void {
+  container.imagePullPolicy ??= defaultPullPolicy(container.image)
+  container.terminationMessagePath ??= '/dev/termination-log'
+  container.terminationMessagePolicy ??= 'File'
+  for (const port of container.ports ?? []) port.protocol ??= 'TCP'
+  container.resources ??= {}
+  defaultResources(container.resources)
+  defaultProbe(container.livenessProbe)
+  defaultProbe(container.readinessProbe)
+  defaultProbe(container.startupProbe)
+  for (const { valueFrom } of container.env ?? []) {
+    if (valueFrom?.fieldRef !== undefined) valueFrom.fieldRef.apiVersion ??= 'v1'
+  }
+}
+
+export function defaultPodSpec(spec: PodSpec): void {
+  for (const container of [...(spec.initContainers ?? []), ...spec.containers]) defaultContainer(container)
+  spec.restartPolicy ??= 'Always'
+  spec.terminationGracePeriodSeconds ??= DEFAULT_GRACE_SECONDS
+  spec.dnsPolicy ??= 'ClusterFirst'
+  spec.schedulerName ??= 'default-scheduler'
+  spec.securityContext ??= {}
+  spec.enableServiceLinks ??= true
+  for (const volume of spec.volumes ?? []) {
+    if (volume.configMap !== undefined) volume.configMap.defaultMode ??= 0o644
+    if (volume.secret !== undefined) volume.secret.defaultMode ??= 0o644
+    if (volume.hostPath !== undefined) volume.hostPath.type ??= ''
+  }
+  if (spec.hostNetwork === true) {
+    for (const container of spec.containers)
+      for (const port of container.ports ?? []) port.hostPort ??= port.containerPort
+  }
+}
+
+export function validateLabels(labels: Record<string, string> | undefined, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  for (const [key, value] of Object.entries(labels ?? {})) {
+    if (!isLabelKey(key)) errors.push({ path, reason: 'Invalid', message: `"${key}" is not a label key` })
+    if (!isLabelValue(value)) {
+      errors.push({
+        path: `${path}[${key}]`,
+        reason: 'Invalid',
+        message: `"${value}" is not a label value: at most 63 letters, digits, "-", "_" or ".", ends alphanumeric`,
+      })
+    }
+  }
+  return errors
+}
+
+const PROBE_ACTIONS = ['exec', 'httpGet', 'tcpSocket', 'grpc'] as const
+
+function validateProbe(probe: Probe | undefined, path: string, mustSucceedOnce: boolean): FieldError[] {
+  if (probe === undefined) return []
+  const errors: FieldError[] = []
+  const actions = PROBE_ACTIONS.filter((action) => probe[action] !== undefined)
+  if (actions.length !== 1) {
+    errors.push({ path, reason: 'Required', message: `give exactly one of ${PROBE_ACTIONS.join(', ')}` })
+  }
+  if (mustSucceedOnce && (probe.successThreshold ?? 1) !== 1) {
+    errors.push({ path: `${path}.successThreshold`, reason: 'Invalid', message: 'must be 1' })
+  }
+  return errors
+}
+
+function validateResources(resources: ResourceRequirements | undefined, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  for (const [name, request] of Object.entries(resources?.requests ?? {})) {
+    const limit = resources?.limits?.[name]
+    if (parseQuantity(request) < 0) {
+      errors.push({ path: `${path}.requests[${name}]`, reason: 'Invalid', message: 'must not be negative' })
+    }
+    if (limit !== undefined && parseQuantity(request) > parseQuantity(limit)) {
+      errors.push({
+        path: `${path}.requests[${name}]`,
+        reason: 'Invalid',
+        message: `${request} is more than the limit ${limit}`,
+      })
+    }
+  }
+  return errors
+}
+
+function duplicates<T>(items: readonly T[], keyOf: (item: T) => string, path: string): FieldError[] {
+  const seen = new Set<string>()
+  const errors: FieldError[] = []
+  for (const [index, item] of items.entries()) {
+    const key = keyOf(item)
+    if (seen.has(key)) errors.push({ path: `${path}[${index}]`, reason: 'Duplicate', message: `"${key}" stands twice` })
+    seen.add(key)
+  }
+  return errors
+}
+
+function validateEnv(container: Container, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  for (const [index, variable] of (container.env ?? []).entries()) {
+    const at = `${path}.env[${index}]`
+    if (!ENV_NAME.test(variable.name)) {
+      errors.push({ path: `${at}.name`, reason: 'Invalid', message: `"${variable.name}" is not a variable name` })
+    }
+    if (variable.value && variable.valueFrom !== undefined) {
+      errors.push({ path: `${at}.valueFrom`, reason: 'Forbidden', message: 'give value or valueFrom, not both' })
+    }
+  }
+  return errors
+}
+
+function validateContainer(container: Container, path: string, volumes: ReadonlySet<string>): FieldError[] {
+  const errors: FieldError[] = []
+  if (!isDnsLabel(container.name)) {
+    errors.push({
+      path: `${path}.name`,
+      reason: 'Invalid',
+      message: `"${container.name}" must be lower case letters, digits and "-", at most 63, and start and end alphanumeric`,
+    })
+  }
+  if (container.image === undefined || container.image.trim() === '') {
+    errors.push({ path: `${path}.image`, reason: 'Required', message: 'name an image' })
+  }
+  for (const [index, mount] of (container.volumeMounts ?? []).entries()) {
+    const at = `${path}.volumeMounts[${index}]`
+    if (!volumes.has(mount.name)) {
+      errors.push({ path: `${at}.name`, reason: 'Invalid', message: `the pod has no volume "${mount.name}"` })
+    }
+    if (mount.mountPath === '' || mount.mountPath.includes(':')) {
+      errors.push({ path: `${at}.mountPath`, reason: 'Invalid', message: 'must be a path without ":"' })
+    }
+    if (mount.subPath?.startsWith('/') || mount.subPath?.split('/').includes('..')) {
+      errors.push({ path: `${at}.subPath`, reason: 'Invalid', message: 'must be relative and without ".."' })
+    }
+  }
+  errors.push(...duplicates(container.volumeMounts ?? [], (mount) => mount.mountPath, `${path}.volumeMounts`))
+  errors.push(...validateEnv(container, path))
+  errors.push(...validateProbe(container.livenessProbe, `${path}.livenessProbe`, true))
+  errors.push(...validateProbe(container.readinessProbe, `${path}.readinessProbe`, false))
+  errors.push(...validateProbe(container.startupProbe, `${path}.startupProbe`, true))
+  errors.push(...validateResources(container.resources, `${path}.resources`))
+  return errors
+}
+
+const VOLUME_SOURCES = ['emptyDir', 'hostPath', 'configMap', 'secret'] as const
+
+function validateVolume(volume: Volume, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  if (!isDnsLabel(volume.name)) {
+    errors.push({ path: `${path}.name`, reason: 'Invalid', message: `"${volume.name}" is not a DNS label` })
+  }
+  const { name: _name, ...sources } = volume
+  const given = Object.keys(sources)
+  const honoured = VOLUME_SOURCES.filter((source) => volume[source] !== undefined)
+  if (given.length === 0) volume.emptyDir = {}
+  else if (given.length > 1) {
+    errors.push({ path, reason: 'Forbidden', message: `give one source, not ${given.join(' and ')}` })
+  } else if (honoured.length === 0) {
+    errors.push({
+      path: `${path}.${given[0]}`,
+      reason: 'NotSupported',
+      message: `Drover has no ${given[0]} volumes; it has ${VOLUME_SOURCES.join(', ')}`,
+    })
+  }
+  for (const item of [...(volume.configMap?.items ?? []), ...(volume.secret?.items ?? [])]) {
+    if (item.path.startsWith('/') || item.path.split('/').includes('..')) {
+      errors.push({
+        path: `${path}.items`,
+        reason: 'Invalid',
+        message: `"${item.path}" must be relative, without ".."`,
+      })
+    }
+  }
+  return errors
+}
+
+export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  if (spec.containers.length === 0) {
+    errors.push({ path: `${path}.containers`, reason: 'Required', message: 'a pod has at least one container' })
+  }
+  const volumes = new Set((spec.volumes ?? []).map((volume) => volume.name))
+  for (const [index, volume] of (spec.volumes ?? []).entries()) {
+    errors.push(...validateVolume(volume, `${path}.volumes[${index}]`))
+  }
+  for (const [index, container] of spec.containers.entries()) {
+    errors.push(...validateContainer(container, `${path}.containers[${index}]`, volumes))
+  }
+  for (const [index, container] of (spec.initContainers ?? []).entries()) {
+    errors.push(...validateContainer(container, `${path}.initContainers[${index}]`, volumes))
+  }
+  const all = [...(spec.initContainers ?? []), ...spec.containers]
+  errors.push(...duplicates(all, (container) => container.name, `${path}.containers`))
+  errors.push(...duplicates(spec.volumes ?? [], (volume) => volume.name, `${path}.volumes`))
+  if ((spec.terminationGracePeriodSeconds ?? 0) < 0) {
+    errors.push({
+      path: `${path}.terminationGracePeriodSeconds`,
+      reason: 'Invalid',
+      message: 'must not be negative',
+    })
+  }
+  return errors
+}
+
+/** Rules of a template inside a controller that keeps its pods running. */
+export function validateTemplate(template: PodTemplateSpec, path: string): FieldError[] {
+  const errors = validatePodSpec(template.spec, `${path}.spec`)
+  errors.push(...validateLabels(template.metadata?.labels, `${path}.metadata.labels`))
+  if (template.spec.restartPolicy !== 'Always') {
+    errors.push({
+      path: `${path}.spec.restartPolicy`,
+      reason: 'NotSupported',
+      message: `"${template.spec.restartPolicy}" is not supported here; only Always`,
+    })
+  }
+  return errors
+}
+
+/** A pod's spec is fixed but for images, added tolerations and the binding, which only ever goes from none to one. */
+export function validatePodUpdate(pod: Pod, old: Pod): FieldError[] {
+  const frozen = (spec: PodSpec): unknown => ({
+    ...spec,
+    containers: spec.containers.map(({ image: _image, ...rest }) => rest),
+    initContainers: spec.initContainers?.map(({ image: _image, ...rest }) => rest),
+    tolerations: undefined,
+    nodeName: undefined,
+    terminationGracePeriodSeconds: undefined,
+  })
+  const errors: FieldError[] = []
+  if (!jsonEqual(frozen(pod.spec), frozen(old.spec))) {
+    errors.push({
+      path: 'spec',
+      reason: 'Forbidden',
+      message: 'a pod may not change but for its images and added tolerations; replace it instead',
+    })
+  }
+  if (old.spec.nodeName && pod.spec.nodeName !== old.spec.nodeName) {
+    errors.push({ path: 'spec.nodeName', reason: 'Forbidden', message: 'a bound pod does not move' })
+  }
+  return errors
+}
+
+/** Keys of ConfigMaps and Secrets: they become file names. */
+export function validateConfigKeys(keys: readonly string[], path: string): FieldError[] {
+  return keys
+    .filter((key) => !CONFIG_KEY.test(key) || key === '.' || key.startsWith('..'))
+    .map((key) => ({ path: `${path}[${key}]`, reason: 'Invalid', message: 'use letters, digits, "-", "_" or "."' }))
+}

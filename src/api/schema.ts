@@ -1,0 +1,76 @@
+/**
+ * Building blocks of the schemas. One TypeBox schema per kind is the single source of its TypeScript type, its
+ * validation, its OpenAPI document, its patch keys and the list of fields that are accepted but not honoured.
+ */
+import Type, { type TSchema } from 'typebox'
+import { QUANTITY_PATTERN } from '../base/quantity.ts'
+
+/** JSON Schema annotations of our own and of Kubernetes' OpenAPI extensions. */
+export const ANNOTATION = {
+  /** Kubernetes documents the field, Drover stores it and warns that it does nothing. */
+  ignored: 'x-drover-ignored',
+  patchStrategy: 'x-kubernetes-patch-strategy',
+  patchMergeKey: 'x-kubernetes-patch-merge-key',
+  listType: 'x-kubernetes-list-type',
+  listMapKeys: 'x-kubernetes-list-map-keys',
+} as const
+
+export const opt = Type.Optional
+
+/** An object that has these fields and no others. */
+export function object<P extends Type.TProperties>(properties: P, options: Type.TSchemaOptions = {}) {
+  return Type.Object(properties, { ...options, additionalProperties: false })
+}
+
+/** A list that strategic merge joins by the value of `key`. */
+export function listByKey<T extends TSchema>(items: T, key: string, ...mapKeys: string[]) {
+  return Type.Array(items, {
+    [ANNOTATION.patchStrategy]: 'merge',
+    [ANNOTATION.patchMergeKey]: key,
+    [ANNOTATION.listType]: 'map',
+    [ANNOTATION.listMapKeys]: mapKeys.length > 0 ? mapKeys : [key],
+  })
+}
+
+/** A list of plain values that strategic merge treats as a set. */
+export function setOf<T extends TSchema>(items: T) {
+  return Type.Array(items, { [ANNOTATION.patchStrategy]: 'merge', [ANNOTATION.listType]: 'set' })
+}
+
+/** A field that Kubernetes documents and Drover does not honour (yet): stored, and answered with a warning. */
+export function ignored() {
+  return Type.Optional(Type.Unknown({ [ANNOTATION.ignored]: true }))
+}
+
+/** One of these words. */
+export function oneOf<const T extends readonly string[]>(...words: T) {
+  return Type.Unsafe<T[number]>({ type: 'string', enum: words })
+}
+
+export const text = Type.String()
+export const bool = Type.Boolean()
+export const int32 = Type.Integer({ minimum: -(2 ** 31), maximum: 2 ** 31 - 1 })
+export const int64 = Type.Integer()
+export const count = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })
+export const portNumber = Type.Integer({ minimum: 1, maximum: 65535 })
+export const stringMap = Type.Record(text, text)
+/** RFC 3339; `metav1.Time` and `MicroTime`. */
+export const time = Type.String({ format: 'date-time' })
+export const quantity = Type.Unsafe<string | number>({
+  anyOf: [{ type: 'string', pattern: QUANTITY_PATTERN }, { type: 'number' }],
+})
+export const quantityMap = Type.Unsafe<Record<string, string | number>>({
+  type: 'object',
+  additionalProperties: quantity,
+})
+/** A number, or a name or percentage. */
+export const intOrString = Type.Unsafe<number | string>({
+  anyOf: [{ type: 'integer' }, { type: 'string' }],
+  'x-kubernetes-int-or-string': true,
+})
+/** Base64, as Kubernetes writes `[]byte`. */
+export const base64 = Type.Unsafe<string>({
+  type: 'string',
+  format: 'byte',
+  pattern: '^[A-Za-z0-9+/\\s]*={0,2}\\s*$',
+})

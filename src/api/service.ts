@@ -1,0 +1,159 @@
+/** Service. Source: Kubernetes v1. Addresses and node ports are allocated in admission, not here. */
+import Type, { type Static } from 'typebox'
+import type { FieldError } from '../base/errors.ts'
+import { defineKind } from './kind.ts'
+import { Condition, typeMeta } from './meta.ts'
+import { isDnsLabel, isServiceName } from './names.ts'
+import {
+  bool,
+  count,
+  ignored,
+  intOrString,
+  listByKey,
+  object,
+  oneOf,
+  opt,
+  portNumber,
+  setOf,
+  stringMap,
+  text,
+} from './schema.ts'
+
+export const ServicePort = object({
+  name: opt(text),
+  protocol: opt(oneOf('TCP', 'UDP', 'SCTP')),
+  port: portNumber,
+  targetPort: opt(intOrString),
+  nodePort: opt(count),
+  appProtocol: opt(text),
+})
+export type ServicePort = Static<typeof ServicePort>
+
+export const Service = object({
+  ...typeMeta('v1', 'Service'),
+  spec: object({
+    type: opt(oneOf('ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName')),
+    selector: opt(stringMap),
+    ports: opt(listByKey(ServicePort, 'port', 'port', 'protocol')),
+    clusterIP: opt(text),
+    clusterIPs: opt(Type.Array(text)),
+    externalIPs: opt(setOf(text)),
+    externalName: opt(text),
+    sessionAffinity: opt(oneOf('None', 'ClientIP')),
+    sessionAffinityConfig: opt(object({ clientIP: opt(object({ timeoutSeconds: opt(count) })) })),
+    externalTrafficPolicy: opt(oneOf('Cluster', 'Local')),
+    internalTrafficPolicy: opt(oneOf('Cluster', 'Local')),
+    publishNotReadyAddresses: opt(bool),
+    ipFamilies: opt(Type.Array(oneOf('IPv4', 'IPv6'))),
+    ipFamilyPolicy: opt(oneOf('SingleStack', 'PreferDualStack', 'RequireDualStack')),
+    allocateLoadBalancerNodePorts: ignored(),
+    healthCheckNodePort: ignored(),
+    loadBalancerClass: ignored(),
+    loadBalancerIP: ignored(),
+    loadBalancerSourceRanges: ignored(),
+    trafficDistribution: ignored(),
+  }),
+  status: opt(
+    object({ loadBalancer: opt(object({ ingress: ignored() })), conditions: opt(listByKey(Condition, 'type')) }),
+  ),
+})
+export type Service = Static<typeof Service>
+
+export const HEADLESS = 'None'
+
+function validateService({ metadata, spec }: Service): FieldError[] {
+  const errors: FieldError[] = []
+  if (!isServiceName(metadata.name ?? '')) {
+    errors.push({
+      path: 'metadata.name',
+      reason: 'Invalid',
+      message: 'must start with a letter, then lower case letters, digits and "-", at most 63',
+    })
+  }
+  const ports = spec.ports ?? []
+  if (ports.length === 0 && spec.type !== 'ExternalName' && spec.clusterIP !== HEADLESS) {
+    errors.push({ path: 'spec.ports', reason: 'Required', message: 'name at least one port' })
+  }
+  const seen = new Set<string>()
+  for (const [index, port] of ports.entries()) {
+    const path = `spec.ports[${index}]`
+    const key = `${port.port}/${port.protocol}`
+    if (seen.has(key)) errors.push({ path, reason: 'Duplicate', message: `${key} stands twice` })
+    seen.add(key)
+    if (ports.length > 1 && port.name === undefined) {
+      errors.push({ path: `${path}.name`, reason: 'Required', message: 'each of several ports needs a name' })
+    }
+    if (port.name !== undefined && !isDnsLabel(port.name)) {
+      errors.push({ path: `${path}.name`, reason: 'Invalid', message: `"${port.name}" is not a DNS label` })
+    }
+    if (port.nodePort && spec.type !== 'NodePort' && spec.type !== 'LoadBalancer') {
+      errors.push({ path: `${path}.nodePort`, reason: 'Forbidden', message: `does not go with type ${spec.type}` })
+    }
+  }
+  if (spec.type === 'ExternalName' && !spec.externalName) {
+    errors.push({ path: 'spec.externalName', reason: 'Required', message: 'is what an ExternalName service is for' })
+  }
+  return errors
+}
+
+function portText(service: Service): string {
+  const ports = (service.spec.ports ?? []).map(({ port, nodePort, protocol }) =>
+    nodePort ? `${port}:${nodePort}/${protocol}` : `${port}/${protocol}`,
+  )
+  return ports.join(',') || '<none>'
+}
+
+export const serviceKind = defineKind<Service>({
+  group: '',
+  version: 'v1',
+  kind: 'Service',
+  plural: 'services',
+  singular: 'service',
+  shortNames: ['svc'],
+  categories: ['all'],
+  namespaced: true,
+  schema: Service,
+  hasStatus: true,
+  applyDefaults(service) {
+    const { spec } = service
+    spec.type ??= 'ClusterIP'
+    spec.sessionAffinity ??= 'None'
+    spec.internalTrafficPolicy ??= 'Cluster'
+    if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') spec.externalTrafficPolicy ??= 'Cluster'
+    for (const port of spec.ports ?? []) {
+      port.protocol ??= 'TCP'
+      port.targetPort ??= port.port
+    }
+    service.status ??= { loadBalancer: {} }
+  },
+  validate: validateService,
+  validateUpdate: (service, old) =>
+    old.spec.clusterIP && service.spec.type !== 'ExternalName' && service.spec.clusterIP !== old.spec.clusterIP
+      ? [{ path: 'spec.clusterIP', reason: 'Forbidden', message: 'is fixed once it is set' }]
+      : [],
+  columns: [
+    { name: 'Type', type: 'string', description: 'How it is reached', value: ({ spec }) => spec.type ?? '' },
+    { name: 'Cluster-IP', type: 'string', description: 'Its address', value: ({ spec }) => spec.clusterIP || '<none>' },
+    {
+      name: 'External-IP',
+      type: 'string',
+      description: 'Its addresses outside the cluster',
+      value: ({ spec }) => spec.externalName ?? (spec.externalIPs?.join(',') || '<none>'),
+    },
+    { name: 'Port(s)', type: 'string', description: 'port:nodePort/protocol', value: portText },
+    {
+      name: 'Selector',
+      type: 'string',
+      priority: 1,
+      description: 'Labels of its pods',
+      value: ({ spec }) =>
+        Object.entries(spec.selector ?? {})
+          .map(([key, value]) => `${key}=${value}`)
+          .join(',') || '<none>',
+    },
+  ],
+  selectableFields: {
+    'spec.clusterIP': ({ spec }) => spec.clusterIP ?? '',
+    'spec.type': ({ spec }) => spec.type ?? '',
+  },
+})

@@ -1,0 +1,37 @@
+/**
+ * Logging: pino, JSON lines on stderr. Code takes a `Logger` argument; only composition roots make one.
+ * Fields that name things are the same everywhere: `pod` (namespace/name), `node`, `request`, `key`, `err`.
+ */
+import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdSerializers } from 'pino'
+
+export type Logger = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
+  child(bindings: Record<string, unknown>): Logger
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+/** Names under which secrets could travel; whatever stands there is never written. */
+const REDACTED = [
+  'token',
+  '*.token',
+  'password',
+  '*.password',
+  'authorization',
+  '*.authorization',
+  'secret',
+  '*.secret',
+]
+
+export function createLogger(name: string, level: LogLevel = 'info', stream?: DestinationStream): Logger {
+  const options = {
+    name,
+    level,
+    base: { pid: process.pid },
+    redact: REDACTED,
+    serializers: { err: stdSerializers.err },
+    formatters: { level: (label: string) => ({ level: label }) },
+  }
+  return pino(options, stream ?? destination({ fd: 2, sync: true })) as Logger
+}
+
+export const silentLogger: Logger = pino({ level: 'silent' }) as Logger

@@ -1,0 +1,65 @@
+/**
+ * Long-running parts. A service is an id and a `run` that works until its signal is raised; the runner restarts one
+ * that fails with back-off, and stops all in reverse order. Nothing else in the program loops for ever.
+ */
+import { type BackoffPolicy, backoffDelayMs } from './backoff.ts'
+import { type Clock, sleep } from './clock.ts'
+import { DroverError } from './errors.ts'
+import type { Logger } from './log.ts'
+import type { Random } from './random.ts'
+
+export interface Service {
+  readonly id: string
+  run(signal: AbortSignal): Promise<void>
+}
+
+export interface RunnerOptions {
+  clock: Clock
+  random: Random
+  log: Logger
+  backoff?: BackoffPolicy
+}
+
+const RESTART: BackoffPolicy = { initialMs: 100, maxMs: 10_000, factor: 2, jitter: 0.2 }
+/** A service that ran this long has recovered: its next failure starts a new back-off. */
+const STABLE_MS = 30_000
+
+async function keepRunning(service: Service, options: RunnerOptions, signal: AbortSignal): Promise<void> {
+  const { clock, log, random, backoff = RESTART } = options
+  let failures = 0
+  while (!signal.aborted) {
+    const startedMs = clock.monotonicMs()
+    try {
+      await service.run(signal)
+      if (signal.aborted) return
+      throw new DroverError('internal', `service ${service.id} returned before it was stopped`)
+    } catch (thrown) {
+      if (signal.aborted) return
+      const error = DroverError.from(thrown)
+      failures = clock.monotonicMs() - startedMs > STABLE_MS ? 1 : failures + 1
+      const delayMs = backoffDelayMs(backoff, failures, random)
+      log.warn(
+        { service: service.id, failures, delayMs: Math.round(delayMs), err: error },
+        'service failed; restarting',
+      )
+      await sleep(clock, delayMs, signal).catch(() => undefined)
+    }
+  }
+}
+
+/** Runs all services until the signal is raised; resolves when the last has ended. Later ones are stopped first. */
+export async function runServices(
+  services: readonly Service[],
+  options: RunnerOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const running = services.map((service) => {
+    const own = new AbortController()
+    return { own, done: keepRunning(service, options, own.signal) }
+  })
+  if (!signal.aborted) await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+  for (const { own, done } of running.reverse()) {
+    own.abort()
+    await done
+  }
+}

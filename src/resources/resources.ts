@@ -1,0 +1,115 @@
+/**
+ * Typed objects over the store: what the API server, controllers, scheduler and dispatch share. Reads come from the
+ * watch cache and never wait; the result of a write is in the cache when the write resolves, so a controller that
+ * reads after it wrote sees its own work. Objects that are returned are frozen: copy before you change.
+ */
+import type { KindDefinition } from '../api/kind.ts'
+import type { KubeObject, LabelSelector, Stored } from '../api/meta.ts'
+import type { FieldRequirement } from '../api/selector.ts'
+import type { Fence } from '../store/store.ts'
+
+export type Propagation = 'Background' | 'Foreground' | 'Orphan'
+
+export interface WriteOptions {
+  /** Leader's proof; see `Fence`. */
+  fence?: Fence
+  /** Run everything but the write; the result is what would have been stored. */
+  dryRun?: boolean
+  /** Collects what the user should be told: unknown or unhonoured fields, doubtful values. */
+  warn?: (message: string) => void
+  /** What to do with unknown fields. Default `Warn`. */
+  fieldValidation?: 'Ignore' | 'Warn' | 'Strict'
+}
+
+export interface DeleteOptions extends WriteOptions {
+  gracePeriodSeconds?: number
+  propagation?: Propagation
+  preconditions?: { uid?: string; resourceVersion?: string }
+}
+
+export interface ListFilter {
+  namespace?: string
+  labels?: LabelSelector
+  fields?: readonly FieldRequirement[]
+}
+
+/** Which part of the object a write may change: the user's, or the status sub-resource. */
+export type Part = 'main' | 'status'
+
+export type ResourceEvent<T extends KubeObject = KubeObject> =
+  | { type: 'ADDED'; object: Stored<T>; revision: number }
+  | { type: 'MODIFIED'; object: Stored<T>; old: Stored<T>; revision: number }
+  /** The last state, with `resourceVersion` set to the revision of the deletion. */
+  | { type: 'DELETED'; object: Stored<T>; revision: number }
+
+export interface Resources {
+  /** Resolves when the cache has been filled. */
+  ready(): Promise<void>
+  /** Revision that the cache shows. */
+  revision(): number
+  /** Resolves when the cache shows at least this revision; rejects with `timeout`. */
+  waitForRevision(revision: number, timeoutMs: number): Promise<void>
+  /** The store's revision now, for reads that must see all that was acknowledged anywhere. */
+  currentRevision(): Promise<number>
+
+  get<T extends KubeObject>(kind: KindDefinition<T>, namespace: string, name: string): Stored<T> | undefined
+  list<T extends KubeObject>(kind: KindDefinition<T>, filter?: ListFilter): Stored<T>[]
+  /** Objects whose controller (or any owner) has this uid. */
+  ownedBy<T extends KubeObject>(kind: KindDefinition<T>, ownerUid: string): Stored<T>[]
+  /** Pods bound to this node. */
+  podsOnNode(nodeName: string): Stored<KubeObject>[]
+  /** The object's JSON, encoded once and kept for as long as the cache holds the object. */
+  encoded(object: Stored<KubeObject>): Buffer
+
+  create<T extends KubeObject>(kind: KindDefinition<T>, object: T, options?: WriteOptions): Promise<Stored<T>>
+  /** Replaces; with a `resourceVersion` in the object it must still be current, or `conflict`. */
+  update<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    object: T,
+    part: Part,
+    options?: WriteOptions,
+  ): Promise<Stored<T>>
+  /**
+   * Reads, changes, writes, and again on conflict (a bounded number of times). `change` gets a private copy and
+   * returns the new object, or undefined to leave it as it is. Rejects with `notFound`.
+   */
+  modify<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    namespace: string,
+    name: string,
+    part: Part,
+    change: (object: T) => T | undefined,
+    options?: WriteOptions,
+  ): Promise<Stored<T>>
+  /**
+   * Starts or finishes a deletion. Objects with finalizers, and bound pods with a grace period, stay with a
+   * `deletionTimestamp` until what holds them is done; the result is the object as it then stands.
+   */
+  delete<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    namespace: string,
+    name: string,
+    options?: DeleteOptions,
+  ): Promise<Stored<T>>
+
+  /**
+   * Changes of a kind, synchronously, in order, as the cache takes them in. Returns how to stop. The callback may not
+   * throw and should only put keys into a queue.
+   */
+  subscribe<T extends KubeObject>(kind: KindDefinition<T>, listener: (event: ResourceEvent<T>) => void): () => void
+  /**
+   * Events after a revision from the ring, then live ones. Throws `gone` when the ring no longer reaches back.
+   * The backlog of a reader that does not keep up is bounded in bytes; past it the iteration throws `gone`.
+   */
+  watch<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    filter: ListFilter,
+    afterRevision: number,
+    signal: AbortSignal,
+  ): AsyncIterable<readonly ResourceEvent<T>[]>
+}
+
+/** Events about objects, for people. Never throws and never blocks: losing one must not stop work. */
+export interface EventRecorder {
+  record(about: KubeObject, type: 'Normal' | 'Warning', reason: string, message: string): void
+}

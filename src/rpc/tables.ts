@@ -1,0 +1,100 @@
+/** Rows that cross the node session as JSON. */
+
+/** Facts of the cluster, sent with Welcome. */
+export interface ClusterConfig {
+  clusterName: string
+  /** Range of all pod addresses, e.g. `10.244.0.0/16`. */
+  clusterCidr: string
+  /** Range of service addresses, e.g. `10.96.0.0/16`. */
+  serviceCidr: string
+  nodePortRange: { from: number; to: number }
+  clusterDomain: string
+}
+
+/** One node of the overlay: row `peer/NODE` of TABLE_PEERS. The node's own row is among them. */
+export interface PeerRow {
+  nodeName: string
+  /** Address on the underlay. */
+  address: string
+  /** Range of its pods' addresses. */
+  podCidr: string
+}
+
+export interface ServiceEndpoint {
+  address: string
+  port: number
+  nodeName?: string
+  /** False for endpoints that are not ready, which are listed only where the service publishes them. */
+  ready: boolean
+}
+
+export interface ServicePortRow {
+  name: string
+  protocol: 'TCP' | 'UDP' | 'SCTP'
+  port: number
+  /** 0 when the service has none. */
+  nodePort: number
+  endpoints: ServiceEndpoint[]
+}
+
+/** One service: row `service/NAMESPACE/NAME` of TABLE_SERVICES. */
+export interface ServiceRow {
+  namespace: string
+  name: string
+  /** Empty for headless services. */
+  clusterIP: string
+  externalIPs: string[]
+  sessionAffinitySeconds: number
+  externalTrafficPolicy: 'Cluster' | 'Local'
+  internalTrafficPolicy: 'Cluster' | 'Local'
+  ports: ServicePortRow[]
+}
+
+/** Requests of streams, by verb. */
+export interface LogsRequest {
+  namespace: string
+  pod: string
+  container: string
+  follow: boolean
+  previous: boolean
+  timestamps: boolean
+  tailLines?: number
+  sinceTime?: string
+  limitBytes?: number
+}
+
+export interface ExecRequest {
+  namespace: string
+  pod: string
+  container: string
+  command: string[]
+  stdin: boolean
+  stdout: boolean
+  stderr: boolean
+  tty: boolean
+}
+
+/** `imageLoad` and `imageImport`: the archive follows on the stdin channel; progress lines come on stdout. */
+export interface ImageLoadRequest {
+  /** Name for an archive that holds none; required for `imageImport` (a plain root file system). */
+  reference?: string
+}
+
+/** `imagePull`: progress lines come on stdout. */
+export interface ImagePullRequest {
+  reference: string
+}
+
+export interface ImageRemoveRequest {
+  reference: string
+  /** Also when containers use it. */
+  force: boolean
+}
+
+/** Answer of `imageList` on stdout, JSON. */
+export interface ImageListEntry {
+  names: string[]
+  digest: string
+  sizeBytes: number
+  createdAt: string
+}
