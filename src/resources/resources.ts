@@ -33,8 +33,11 @@ export interface ListFilter {
   fields?: readonly FieldRequirement[]
 }
 
-/** Which part of the object a write may change: the user's, or the status sub-resource. */
-export type Part = 'main' | 'status'
+/**
+ * Which part of the object a write may change: the user's, the status sub-resource, or `all` for the control plane's
+ * own writes that must change both at once (a binding sets `spec.nodeName` and the condition PodScheduled).
+ */
+export type Part = 'main' | 'status' | 'all'
 
 export type ResourceEvent<T extends KubeObject = KubeObject> =
   | { type: 'ADDED'; object: Stored<T>; revision: number }
