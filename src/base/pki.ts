@@ -56,7 +56,7 @@ export async function createCa(commonName: string, options: CaOptions): Promise<
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: serialNumber(),
-      name: distinguishedName(commonName, []),
+      name: new x509.Name(distinguishedName(commonName, [])),
       notBefore: new Date(nowMs - BACKDATE_MS),
       notAfter: new Date(nowMs + (options.validityMs ?? CA_VALIDITY_MS)),
       signingAlgorithm: ALGORITHM,
@@ -92,7 +92,7 @@ export async function issueCertificate(ca: CertificateAndKey, request: Certifica
   const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: serialNumber(),
-      subject: distinguishedName(request.commonName, request.organizations ?? []),
+      subject: new x509.Name(distinguishedName(request.commonName, request.organizations ?? [])),
       issuer: issuer.subjectName,
       notBefore: new Date(nowMs - BACKDATE_MS),
       // A leaf that outlived its CA would fail later and less clearly.
