@@ -59,7 +59,12 @@ export interface ContainerRequest {
   noNewPrivileges: boolean
   tty: boolean
   stdin: boolean
+  /** Close the container's stdin when the first attached client goes away. */
+  stdinOnce?: boolean
+  /** CRI-format log; the file belongs to the caller and outlives the container. */
   logPath: string
+  /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
+  terminationMessagePath?: string
   annotations: Readonly<Record<string, string>>
 }
 
@@ -109,12 +114,15 @@ export interface RuntimeDriver {
 
   /** Runs a program in the container; its output is bounded. Rejects with `timeout` past the bound, having killed it. */
   execSync(id: string, args: readonly string[], timeoutMs: number): Promise<{ exitCode: number; output: string }>
-  /** Connects a stream to a new program in the container; resolves with its exit code. */
+  /**
+   * Connects a stream to a new program in the container; resolves with its exit code (126, 127: it could not be run).
+   * Frames that end cleanly close the program's stdin; a stream that fails kills the program and its children.
+   */
   exec(id: string, options: ExecOptions, stream: FrameStream): Promise<{ exitCode: number }>
   /** The container's own standard streams. */
   attach(id: string, stream: FrameStream): Promise<void>
   /** Bytes of the termination message file, bounded; empty when there is none. */
   terminationMessage(id: string): Promise<string>
-  /** Whether an OOM kill has happened in the container's cgroup. */
+  /** Path below each cgroup hierarchy's mount point: of the pod, or of one of its containers. */
   cgroupPathOf(podUid: string, containerId?: string): string
 }
