@@ -35,4 +35,9 @@ export interface NetworkDriver {
   removePod(podUid: string): Promise<void>
   /** Removes all that `ensureNode` and later calls made. */
   teardown(): Promise<void>
+  /**
+   * Compares devices, routes and rules with what was applied last and mends what differs; true when anything did.
+   * Cheap enough to be called every few seconds.
+   */
+  mendDrift?(): Promise<boolean>
 }
