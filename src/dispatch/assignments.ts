@@ -1,0 +1,173 @@
+/**
+ * What each connected node is given to run: its bound pods, and the ConfigMaps and Secrets that they name, no others.
+ * One small table a node, filled when its session begins and kept current from events for as long as it lasts.
+ */
+import type { ConfigMap } from '../api/configmap.ts'
+import { configMapKind } from '../api/configmap.ts'
+import { keyOf, splitKey } from '../api/kind.ts'
+import type { KubeObject, Stored } from '../api/meta.ts'
+import { POD_CONDITION } from '../api/names.ts'
+import type { Pod, PodStatus } from '../api/pod.ts'
+import { podKind } from '../api/pod_kind.ts'
+import { type Secret, secretKind } from '../api/secret.ts'
+import type { ResourceEvent, Resources } from '../resources/resources.ts'
+import { jsonBytes } from '../rpc/messages.ts'
+import { RowTable } from './row_table.ts'
+
+/** `configmap/NS/NAME` and `secret/NS/NAME` of everything that the pod's spec names. */
+export function podReferences(pod: Pod): Set<string> {
+  const references = new Set<string>()
+  const namespace = pod.metadata.namespace ?? ''
+  const add = (table: 'configmap' | 'secret', name: string | undefined): void => {
+    if (name !== undefined && name !== '') references.add(`${table}/${namespace}/${name}`)
+  }
+  for (const volume of pod.spec.volumes ?? []) {
+    add('configmap', volume.configMap?.name)
+    add('secret', volume.secret?.secretName)
+  }
+  for (const container of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) {
+    for (const source of container.envFrom ?? []) {
+      add('configmap', source.configMapRef?.name)
+      add('secret', source.secretRef?.name)
+    }
+    for (const variable of container.env ?? []) {
+      add('configmap', variable.valueFrom?.configMapKeyRef?.name)
+      add('secret', variable.valueFrom?.secretKeyRef?.name)
+    }
+  }
+  for (const { name } of pod.spec.imagePullSecrets ?? []) add('secret', name)
+  return references
+}
+
+const FINISHED = new Set(['Succeeded', 'Failed'])
+const GIVEN_CONDITIONS = new Set<string>([POD_CONDITION.routed, POD_CONDITION.drained])
+
+/**
+ * The pod as its node needs it. Status is the agent's own to report, so it is left out, and its echo sends nothing;
+ * but for what others say there and the agent must heed: that the pod is over, and how traffic to it stands.
+ */
+export function assignedPod(pod: Pod): Pod {
+  const { managedFields: _fields, resourceVersion: _version, ...metadata } = pod.metadata
+  const status: PodStatus = {}
+  const { phase } = pod.status ?? {}
+  if (phase !== undefined && FINISHED.has(phase)) status.phase = phase
+  const conditions = (pod.status?.conditions ?? []).filter((condition) => GIVEN_CONDITIONS.has(condition.type))
+  if (conditions.length > 0) status.conditions = conditions
+  return { apiVersion: pod.apiVersion, kind: pod.kind, metadata, spec: pod.spec, status }
+}
+
+function assignedConfig(object: ConfigMap | Secret): KubeObject {
+  const { managedFields: _fields, ...metadata } = object.metadata
+  return { ...object, metadata }
+}
+
+interface NodeTable {
+  table: RowTable
+  references: Map<string, Set<string>>
+  /** How many pods name each reference. */
+  uses: Map<string, number>
+  onChange: () => void
+}
+
+export class Assignments {
+  readonly #resources: Resources
+  readonly #nodes = new Map<string, NodeTable>()
+
+  constructor(resources: Resources) {
+    this.#resources = resources
+  }
+
+  /** The node's table, filled; `onChange` is called after every change until `close`. */
+  open(nodeName: string, onChange: () => void): RowTable {
+    const node: NodeTable = {
+      table: new RowTable(Math.max(1, this.#resources.revision())),
+      references: new Map(),
+      uses: new Map(),
+      onChange,
+    }
+    this.#nodes.set(nodeName, node)
+    for (const pod of this.#resources.podsOnNode(nodeName)) this.#putPod(node, pod as Stored<Pod>)
+    return node.table
+  }
+
+  close(nodeName: string, table: RowTable): void {
+    if (this.#nodes.get(nodeName)?.table === table) this.#nodes.delete(nodeName)
+  }
+
+  /** Follows events; returns how to stop. */
+  subscribe(): () => void {
+    const stops = [
+      this.#resources.subscribe(podKind, (event) => this.#onPod(event)),
+      this.#resources.subscribe(configMapKind, (event) => this.#onConfig('configmap', event)),
+      this.#resources.subscribe(secretKind, (event) => this.#onConfig('secret', event)),
+    ]
+    return () => {
+      for (const stop of stops) stop()
+      this.#nodes.clear()
+    }
+  }
+
+  #onPod(event: ResourceEvent<Pod>): void {
+    const node = this.#nodes.get(event.object.spec.nodeName ?? '')
+    if (node === undefined) return
+    const changed = event.type === 'DELETED' ? this.#removePod(node, event.object) : this.#putPod(node, event.object)
+    if (changed) node.onChange()
+  }
+
+  #onConfig(table: 'configmap' | 'secret', event: ResourceEvent<ConfigMap | Secret>): void {
+    const key = `${table}/${keyOf(event.object)}`
+    const json = event.type === 'DELETED' ? undefined : jsonBytes(assignedConfig(event.object))
+    for (const node of this.#nodes.values()) {
+      if (node.uses.has(key) && node.table.apply([[key, json]])) node.onChange()
+    }
+  }
+
+  #putPod(node: NodeTable, pod: Stored<Pod>): boolean {
+    const key = `pod/${keyOf(pod)}`
+    const wanted = podReferences(pod)
+    const rows: (readonly [string, Uint8Array | undefined])[] = []
+    // What a pod needs goes before the pod in the same change.
+    for (const reference of wanted) {
+      if (node.references.get(key)?.has(reference)) continue
+      const uses = node.uses.get(reference) ?? 0
+      node.uses.set(reference, uses + 1)
+      if (uses === 0) rows.push([reference, this.#configBytes(reference)])
+    }
+    rows.push(...this.#release(node, key, wanted))
+    node.references.set(key, wanted)
+    rows.push([key, jsonBytes(assignedPod(pod))])
+    return node.table.apply(rows)
+  }
+
+  #removePod(node: NodeTable, pod: Stored<Pod>): boolean {
+    const key = `pod/${keyOf(pod)}`
+    const rows = this.#release(node, key, new Set())
+    node.references.delete(key)
+    return node.table.apply([[key, undefined], ...rows])
+  }
+
+  /** Gives up the pod's references that are not in `kept`; rows that no other pod of the node uses are gone. */
+  #release(node: NodeTable, key: string, kept: ReadonlySet<string>): (readonly [string, undefined])[] {
+    const gone: (readonly [string, undefined])[] = []
+    for (const reference of node.references.get(key) ?? []) {
+      if (kept.has(reference)) continue
+      const uses = (node.uses.get(reference) ?? 1) - 1
+      if (uses > 0) node.uses.set(reference, uses)
+      else {
+        node.uses.delete(reference)
+        gone.push([reference, undefined])
+      }
+    }
+    return gone
+  }
+
+  #configBytes(reference: string): Uint8Array | undefined {
+    const slash = reference.indexOf('/')
+    const { namespace, name } = splitKey(reference.slice(slash + 1))
+    const object =
+      reference.slice(0, slash) === 'secret'
+        ? this.#resources.get(secretKind, namespace, name)
+        : this.#resources.get(configMapKind, namespace, name)
+    return object === undefined ? undefined : jsonBytes(assignedConfig(object))
+  }
+}

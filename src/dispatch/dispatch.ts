@@ -1,0 +1,301 @@
+/**
+ * The server's end of node sessions: takes agents in, gives them what they shall run and route, and writes what they
+ * report. Every server runs one; nothing here needs to lead. All state is in memory and rebuilt from stored objects
+ * and from what agents say when they connect.
+ */
+import type { KubeObject } from '../api/meta.ts'
+import type { Node } from '../api/node.ts'
+import type { Clock } from '../base/clock.ts'
+import { DroverError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
+import type { Logger } from '../base/log.ts'
+import { Counter, Gauge, type Registry } from '../base/metrics.ts'
+import type { Random } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import type { NodeGateway } from '../base/stream.ts'
+import type { EventRecorder, Resources } from '../resources/resources.ts'
+import type { CancellableFrameStream } from '../rpc/frames.ts'
+import type { MessageStream } from '../rpc/message_stream.ts'
+import { type AgentMessage, jsonBytes, type NodeEvent, parseJson, type ServerMessage } from '../rpc/messages.ts'
+import { createNodeServer, type TlsFiles } from '../rpc/server.ts'
+import type { ClusterConfig } from '../rpc/tables.ts'
+import { Assignments } from './assignments.ts'
+import { createGateway } from './gateway.ts'
+import type { ReportedNode } from './node_object.ts'
+import { Nodes } from './nodes.ts'
+import { PodReports } from './pod_reports.ts'
+import { NodeSession } from './session.ts'
+import { SharedTables } from './shared_tables.ts'
+
+export interface DispatchOptions {
+  resources: Resources
+  events: EventRecorder
+  clock: Clock
+  random: Random
+  log: Logger
+  registry: Registry
+  /** Port 0 takes a free one; see `address`. */
+  listen: { host: string; port: number }
+  /** PEM texts. */
+  tls: TlsFiles
+  cluster: ClusterConfig
+  /** Names this server; the same after a restart. */
+  serverId: string
+  heartbeatIntervalMs?: number
+  notReadyAfterMs?: number
+  /** With several servers: whether the one of this id lives. A lone server leaves it out. */
+  isServerAlive?: (serverId: string) => boolean
+}
+
+export interface Dispatch {
+  service: Service
+  gateway: NodeGateway
+  /** Where it listens, while the service runs. Throws `unavailable` before that. */
+  address(): { host: string; port: number }
+}
+
+const DEFAULT_HEARTBEAT_MS = 1_000
+const DEFAULT_NOT_READY_MS = 4_000
+/** How long the cache may take to show all that was acknowledged before a session began. */
+const BARRIER_TIMEOUT_MS = 10_000
+/** An agent that says nothing after it has dialled. */
+const HELLO_TIMEOUT_MS = 10_000
+
+export function createDispatch(options: DispatchOptions): Dispatch {
+  const { listen, registry, clock, random } = options
+  const sessions = new Map<string, NodeSession>()
+  const gateway = createGateway(sessions, clock, random)
+  const metrics = {
+    sessions: new Gauge({
+      name: 'drover_dispatch_sessions',
+      help: 'Agents with a live session',
+      registers: [registry],
+      collect() {
+        this.set(sessions.size)
+      },
+    }),
+    reports: new Counter({
+      name: 'drover_dispatch_pod_reports_total',
+      help: 'Pod status reports taken from agents',
+      registers: [registry],
+    }),
+    resyncs: new Counter({
+      name: 'drover_dispatch_resyncs_total',
+      help: 'Times an agent asked for a whole table again',
+      labelNames: ['table'],
+      registers: [registry],
+    }),
+  }
+  let port: number | undefined
+  const service: Service = {
+    id: 'dispatch',
+    async run(signal) {
+      const running = new RunningDispatch(options, sessions, metrics)
+      await running.run(signal, gateway.onStream, (bound) => {
+        port = bound
+      })
+    },
+  }
+  return {
+    service,
+    gateway,
+    address() {
+      if (port === undefined) throw new DroverError('unavailable', 'dispatch does not listen yet')
+      return { host: listen.host, port }
+    },
+  }
+}
+
+interface Metrics {
+  reports: Counter
+  resyncs: Counter
+}
+
+type AgentStream = MessageStream<AgentMessage, ServerMessage>
+
+/** One run of the service: everything that must not outlive it. */
+class RunningDispatch {
+  readonly #options: DispatchOptions
+  readonly #sessions: Map<string, NodeSession>
+  readonly #metrics: Metrics
+  readonly #assignments: Assignments
+  readonly #shared: SharedTables
+  readonly #nodes: Nodes
+  readonly #reports: PodReports
+
+  constructor(options: DispatchOptions, sessions: Map<string, NodeSession>, metrics: Metrics) {
+    this.#options = options
+    this.#sessions = sessions
+    this.#metrics = metrics
+    const { resources, clock } = options
+    this.#assignments = new Assignments(resources)
+    this.#shared = new SharedTables(resources, clock, () => {
+      for (const session of sessions.values()) session.pump()
+    })
+    this.#nodes = new Nodes({
+      ...options,
+      notReadyAfterMs: options.notReadyAfterMs ?? DEFAULT_NOT_READY_MS,
+      isServerAlive: options.isServerAlive ?? (() => false),
+    })
+    this.#reports = new PodReports(options)
+  }
+
+  async run(
+    signal: AbortSignal,
+    onStream: (nodeName: string, streamId: string, stream: CancellableFrameStream) => void,
+    onListening: (port: number) => void,
+  ): Promise<void> {
+    const { resources, tls, listen } = this.#options
+    await resources.ready()
+    const stops = [this.#assignments.subscribe(), this.#shared.subscribe()]
+    const server = createNodeServer(tls, {
+      onConnect: (nodeName, stream) => this.#accept(nodeName, stream),
+      onStream,
+    })
+    const inner = new AbortController()
+    const both = AbortSignal.any([signal, inner.signal])
+    try {
+      const working = Promise.all([this.#nodes.run(both), this.#reports.run(both)])
+      working.catch(() => inner.abort())
+      onListening(await server.listen(listen.host, listen.port))
+      await working
+    } finally {
+      inner.abort()
+      for (const session of this.#sessions.values()) {
+        session.stream.close(new DroverError('unavailable', 'the server is stopping'))
+      }
+      this.#sessions.clear()
+      await server.close()
+      for (const stop of stops) stop()
+    }
+  }
+
+  #accept(nodeName: string, stream: AgentStream): void {
+    const { clock, log } = this.#options
+    let session: NodeSession | undefined
+    const refuse = (error: unknown): void => {
+      const coded = DroverError.from(error)
+      log.warn({ node: nodeName, err: coded }, 'node session refused')
+      stream.close(coded)
+    }
+    const timer = clock.schedule(HELLO_TIMEOUT_MS, () =>
+      refuse(new DroverError('timeout', 'the agent did not say Hello')),
+    )
+    let greeted = false
+    stream.onMessage((message) => {
+      try {
+        if (greeted) {
+          this.#onMessage(nodeName, session, message)
+        } else {
+          greeted = true
+          timer.cancel()
+          this.#greet(nodeName, stream, message).then((started) => {
+            session = started
+          }, refuse)
+        }
+      } catch (error) {
+        refuse(error)
+      }
+    })
+    stream.onEnd(() => stream.end())
+    stream.onClose((error) => {
+      timer.cancel()
+      if (session !== undefined) this.#left(session, error)
+    })
+  }
+
+  async #greet(nodeName: string, stream: AgentStream, hello: AgentMessage): Promise<NodeSession | undefined> {
+    const { resources, cluster, serverId, log } = this.#options
+    if (hello.type !== 'hello') throw new DroverError('invalid', 'the first message must be Hello')
+    if (hello.nodeName !== nodeName) {
+      throw new DroverError('forbidden', `the certificate is for node ${nodeName}, not for ${hello.nodeName}`)
+    }
+    const reported = reportedNode(parseJson(hello.nodeJson, 'the node in Hello'))
+    let open = true
+    stream.onClose(() => {
+      open = false
+    })
+    stream.write({
+      type: 'welcome',
+      heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_MS,
+      clusterConfigJson: jsonBytes(cluster),
+      serverId,
+    })
+    // An agent removes what COMPLETE does not name: it must show all that was ever acknowledged, by any server.
+    await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
+    if (!open) return undefined
+    const replaced = this.#sessions.get(nodeName)
+    const table = this.#assignments.open(nodeName, () => this.#sessions.get(nodeName)?.pump())
+    this.#shared.flush()
+    const session = new NodeSession({
+      nodeName,
+      bootId: hello.bootId,
+      stream,
+      tables: [
+        ['peers', this.#shared.peers],
+        ['assignments', table],
+        ['services', this.#shared.services],
+      ],
+    })
+    this.#sessions.set(nodeName, session)
+    stream.onClose(() => this.#assignments.close(nodeName, table))
+    this.#nodes.connected(nodeName, reported)
+    replaced?.stream.close(new DroverError('conflict', `another session of node ${nodeName} has begun`))
+    log.info({ node: nodeName, boot: hello.bootId, version: hello.agentVersion }, 'node session began')
+    session.pump()
+    return session
+  }
+
+  #onMessage(nodeName: string, session: NodeSession | undefined, message: AgentMessage): void {
+    // A session that another has replaced no longer speaks for the node.
+    if (session !== undefined && this.#sessions.get(nodeName) !== session) return
+    this.#nodes.heard(nodeName)
+    switch (message.type) {
+      case 'hello':
+        throw new DroverError('invalid', 'Hello may be sent once')
+      case 'heartbeat':
+        if (session === undefined) return
+        session.programmedRevision = message.programmedRevision
+        session.peersRevision = message.peersRevision
+        session.stream.write({ type: 'heartbeatAck' })
+        return
+      case 'podStatuses':
+        this.#metrics.reports.inc(message.reports.length)
+        this.#reports.take(nodeName, message.reports)
+        return
+      case 'nodeStatus': {
+        const status = parseJson(message.statusJson, 'the node status')
+        if (isObject(status)) this.#nodes.reported(nodeName, status)
+        return
+      }
+      case 'events':
+        for (const event of message.events) this.#record(event)
+        return
+      case 'resync':
+        this.#metrics.resyncs.inc({ table: message.table })
+        session?.resync(message.table)
+        return
+    }
+  }
+
+  #record({ kind, namespace, name, uid, type, reason, message }: NodeEvent): void {
+    const metadata = { name, uid, ...(namespace === '' ? {} : { namespace }) }
+    const about: KubeObject = { apiVersion: 'v1', kind, metadata }
+    this.#options.events.record(about, type === 'Warning' ? 'Warning' : 'Normal', reason, message)
+  }
+
+  #left(session: NodeSession, error: DroverError | undefined): void {
+    const { nodeName } = session
+    if (this.#sessions.get(nodeName) !== session) return
+    this.#sessions.delete(nodeName)
+    this.#nodes.disconnected(nodeName)
+    this.#options.log.info({ node: nodeName, reason: error?.message ?? 'ended' }, 'node session ended')
+  }
+}
+
+/** Reads the agent's own view of its node; the schema is checked when it is written. */
+function reportedNode(json: unknown): ReportedNode {
+  if (!isObject(json)) throw new DroverError('invalid', 'the node in Hello is not an object')
+  const { metadata, status } = json as unknown as Partial<Node>
+  return { labels: metadata?.labels ?? {}, status: status ?? {} }
+}

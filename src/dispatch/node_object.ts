@@ -1,0 +1,60 @@
+/** The Node object as dispatch writes it: the agent's facts, and the condition Ready. Pure. */
+import type { Condition } from '../api/meta.ts'
+import type { Node } from '../api/node.ts'
+import { withTransition } from './pod_status.ts'
+
+/** Names the server that holds or last held the node's session, so that only one server judges the node. */
+export const SESSION_ANNOTATION = 'drover.dev/session-server'
+
+const READY = 'Ready'
+
+export type Liveness =
+  | { state: 'live' }
+  /** Nothing was heard for too long. */
+  | { state: 'lost' }
+
+/** What the agent has said of its node since its session began. */
+export interface ReportedNode {
+  labels: Readonly<Record<string, string>>
+  status: NonNullable<Node['status']>
+}
+
+export interface NodeChange {
+  liveness: Liveness
+  reported: ReportedNode | undefined
+  serverId: string
+  /** RFC 3339. */
+  now: string
+}
+
+function readyCondition(liveness: Liveness): Condition {
+  return liveness.state === 'live'
+    ? { type: READY, status: 'True', reason: 'AgentReady', message: 'the agent is connected and reports' }
+    : { type: READY, status: 'Unknown', reason: 'NodeStatusUnknown', message: 'the agent has stopped reporting' }
+}
+
+/** Conditions that the agent gives are its own; those of others stay. A lost node's are all unknown. */
+function conditionsOf(old: readonly Condition[], { liveness, reported, now }: NodeChange): Condition[] {
+  const given = (reported?.status.conditions ?? []).filter(({ type }) => type !== READY)
+  const fresh = [...given, readyCondition(liveness)]
+  const kept = old.filter(({ type }) => !fresh.some((condition) => condition.type === type))
+  return [...fresh.map((condition) => withTransition(condition, old, now)), ...kept].sort((a, b) =>
+    a.type < b.type ? -1 : a.type > b.type ? 1 : 0,
+  )
+}
+
+/** The node as it should stand; equal to `node` when there is nothing to change. */
+export function desiredNode(node: Node, change: NodeChange): Node {
+  const { reported, liveness, serverId } = change
+  const metadata = { ...node.metadata }
+  const status = { ...node.status }
+  if (liveness.state === 'live') {
+    metadata.annotations = { ...metadata.annotations, [SESSION_ANNOTATION]: serverId }
+    if (reported !== undefined) {
+      metadata.labels = { ...metadata.labels, ...reported.labels }
+      Object.assign(status, reported.status)
+    }
+  }
+  status.conditions = conditionsOf(node.status?.conditions ?? [], change)
+  return { ...node, metadata, status }
+}

@@ -1,0 +1,191 @@
+/**
+ * Which nodes are alive, and their Node objects. Heartbeats stay in memory; only a change of state is written, by a
+ * queue that derives the object from what is known now.
+ *
+ * A node is lost when nothing was heard of it for `notReadyAfterMs` on the monotonic clock, whether its session broke
+ * or merely fell silent. Time in which this process itself stood still counts for nobody: what nodes said meanwhile
+ * waits in the socket.
+ */
+import { keyOf } from '../api/kind.ts'
+import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
+import { type Clock, timestamp } from '../base/clock.ts'
+import { isCode } from '../base/errors.ts'
+import { jsonEqual } from '../base/json.ts'
+import type { Logger } from '../base/log.ts'
+import { type ReconcileResult, WorkQueue } from '../base/queue.ts'
+import type { Random } from '../base/random.ts'
+import type { Resources } from '../resources/resources.ts'
+import { desiredNode, type Liveness, type ReportedNode, SESSION_ANNOTATION } from './node_object.ts'
+
+export interface NodesOptions {
+  resources: Resources
+  clock: Clock
+  random: Random
+  log: Logger
+  serverId: string
+  notReadyAfterMs: number
+  /** Whether another server lives and so judges its own nodes. A lone server judges all. */
+  isServerAlive: (serverId: string) => boolean
+}
+
+interface Known {
+  lastHeardMs: number
+  connected: boolean
+  lost: boolean
+  reported: ReportedNode | undefined
+}
+
+const WRITES_AT_ONCE = 32
+const MAX_TICK_MS = 500
+/** A tick this much late means that we stood still, not the nodes. */
+const STALL_MS = 100
+
+export class Nodes {
+  readonly #options: NodesOptions
+  readonly #known = new Map<string, Known>()
+  readonly #queue: WorkQueue
+
+  constructor(options: NodesOptions) {
+    this.#options = options
+    const { clock, random, log } = options
+    this.#queue = new WorkQueue({ name: 'nodes', clock, random, log, concurrency: WRITES_AT_ONCE }, (name) =>
+      this.#reconcile(name),
+    )
+  }
+
+  /** Judges until the signal is raised. Nodes that were Ready at the start have as long to come back as any other. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { resources, clock } = this.#options
+    for (const node of resources.list(nodeKind)) if (this.#isOurs(node)) this.#await(keyOf(node))
+    const stop = resources.subscribe(nodeKind, ({ type, object }) => {
+      const name = keyOf(object)
+      const known = this.#known.get(name)
+      // Deleted or overwritten under a live session: put back what is true.
+      if (known?.connected && !known.lost && (type === 'DELETED' || !isNodeReady(object))) this.#queue.add(name)
+    })
+    const tick = this.#startTicking(clock.monotonicMs())
+    try {
+      await this.#queue.run(signal)
+    } finally {
+      tick()
+      stop()
+    }
+  }
+
+  /** A session has begun. */
+  connected(nodeName: string, reported: ReportedNode): void {
+    this.#known.set(nodeName, {
+      lastHeardMs: this.#options.clock.monotonicMs(),
+      connected: true,
+      lost: false,
+      reported,
+    })
+    this.#queue.add(nodeName)
+  }
+
+  disconnected(nodeName: string): void {
+    const known = this.#known.get(nodeName)
+    if (known !== undefined) known.connected = false
+  }
+
+  heard(nodeName: string): void {
+    const known = this.#known.get(nodeName)
+    if (known === undefined) return
+    known.lastHeardMs = this.#options.clock.monotonicMs()
+    if (!known.lost) return
+    known.lost = false
+    this.#queue.add(nodeName)
+  }
+
+  reported(nodeName: string, status: ReportedNode['status']): void {
+    const known = this.#known.get(nodeName)
+    if (known?.reported === undefined) return
+    known.reported = { ...known.reported, status: { ...known.reported.status, ...status } }
+    this.#queue.add(nodeName)
+  }
+
+  #isOurs(node: Node): boolean {
+    const holder = node.metadata.annotations?.[SESSION_ANNOTATION]
+    const { serverId, isServerAlive } = this.#options
+    return holder === undefined || holder === serverId || !isServerAlive(holder)
+  }
+
+  #await(nodeName: string): void {
+    if (this.#known.has(nodeName)) return
+    const lastHeardMs = this.#options.clock.monotonicMs()
+    this.#known.set(nodeName, { lastHeardMs, connected: false, lost: false, reported: undefined })
+  }
+
+  #startTicking(startedMs: number): () => void {
+    const { clock, notReadyAfterMs } = this.#options
+    const periodMs = Math.min(MAX_TICK_MS, notReadyAfterMs / 4)
+    let lastMs = startedMs
+    const next = () =>
+      clock.schedule(
+        periodMs,
+        () => {
+          const nowMs = clock.monotonicMs()
+          const lateMs = nowMs - lastMs - periodMs
+          lastMs = nowMs
+          this.#judge(nowMs, lateMs > STALL_MS ? lateMs : 0)
+          timer = next()
+        },
+        true,
+      )
+    let timer = next()
+    return () => timer.cancel()
+  }
+
+  #judge(nowMs: number, stalledMs: number): void {
+    for (const [name, known] of this.#known) {
+      known.lastHeardMs = Math.min(nowMs, known.lastHeardMs + stalledMs)
+      if (known.lost || nowMs - known.lastHeardMs < this.#options.notReadyAfterMs) continue
+      known.lost = true
+      this.#options.log.warn({ node: name, connected: known.connected }, 'node has stopped reporting')
+      this.#queue.add(name)
+    }
+  }
+
+  async #reconcile(name: string): Promise<ReconcileResult> {
+    const known = this.#known.get(name)
+    if (known === undefined) return undefined
+    if (!known.lost && !known.connected) return undefined
+    try {
+      await this.#write(name, known)
+    } catch (error) {
+      if (!isCode(error, 'notFound')) throw error
+      // A lost node that was deleted is forgotten; a live one registers anew.
+      if (known.lost) this.#known.delete(name)
+      else await this.#create(name, known)
+    }
+    if (known.lost && !known.connected && this.#known.get(name) === known) this.#known.delete(name)
+    return undefined
+  }
+
+  async #create(name: string, known: Known): Promise<void> {
+    const { resources, serverId } = this.#options
+    const bare: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name }, spec: {}, status: {} }
+    try {
+      const change = { liveness: { state: 'live' } as const, reported: known.reported, serverId, now: this.#now() }
+      await resources.create(nodeKind, desiredNode(bare, change))
+    } catch (error) {
+      if (!isCode(error, 'alreadyExists')) throw error
+    }
+    await this.#write(name, known)
+  }
+
+  async #write(name: string, known: Known): Promise<void> {
+    const { resources, serverId } = this.#options
+    await resources.modify<Node>(nodeKind, '', name, 'all', (node) => {
+      // While this write waited, another server may have taken the node over.
+      if (known.lost && !this.#isOurs(node)) return undefined
+      const liveness: Liveness = { state: known.lost ? 'lost' : 'live' }
+      const desired = desiredNode(node, { liveness, reported: known.reported, serverId, now: this.#now() })
+      return jsonEqual(desired, node) ? undefined : desired
+    })
+  }
+
+  #now(): string {
+    return timestamp(this.#options.clock.now())
+  }
+}
