@@ -1,0 +1,50 @@
+/** Writes that controllers share: all fenced, all harmless when repeated. */
+import type { KindDefinition } from '../../api/kind.ts'
+import type { KubeObject, Stored } from '../../api/meta.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
+import type { DeleteOptions } from '../../resources/resources.ts'
+import type { ControllerContext } from './context.ts'
+
+/** Deletes exactly this object: one that has gone, or whose name another took since, is no failure. */
+export async function deleteObject<T extends KubeObject>(
+  { resources, fence }: ControllerContext,
+  kind: KindDefinition<T>,
+  object: Stored<T>,
+  options: DeleteOptions = {},
+): Promise<void> {
+  const { namespace = '', name, uid } = object.metadata
+  try {
+    await resources.delete(kind, namespace, name, {
+      ...options,
+      fence,
+      preconditions: { uid, ...options.preconditions },
+    })
+  } catch (error) {
+    if (isCode(error, 'notFound')) return
+    if (isCode(error, 'conflict') && resources.get(kind, namespace, name)?.metadata.uid !== uid) return
+    throw error
+  }
+}
+
+/** Changes exactly this object; one that has gone is no failure. */
+export async function changeObject<T extends KubeObject>(
+  { resources, fence }: ControllerContext,
+  kind: KindDefinition<T>,
+  object: Stored<T>,
+  options: { part: 'main' | 'status' | 'all'; change(object: T): T | undefined },
+): Promise<Stored<T> | undefined> {
+  const { namespace = '', name, uid } = object.metadata
+  const change = (current: T): T | undefined => (current.metadata.uid === uid ? options.change(current) : undefined)
+  try {
+    return await resources.modify(kind, namespace, name, options.part, change, { fence })
+  } catch (error) {
+    if (isCode(error, 'notFound')) return undefined
+    throw error
+  }
+}
+
+/** Waits for all; when some failed, throws the first failure after the last has ended. */
+export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+  const failure = (await Promise.allSettled(work)).find((result) => result.status === 'rejected')
+  if (failure !== undefined) throw DroverError.from(failure.reason)
+}

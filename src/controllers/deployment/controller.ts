@@ -1,0 +1,214 @@
+/** Moves each Deployment's ReplicaSets towards its template, a planned step at a time. */
+import { isPodFinished } from '../../api/conditions.ts'
+import { type Deployment, deploymentKind } from '../../api/deployment.ts'
+import { keyOf, splitKey } from '../../api/kind.ts'
+import type { Stored } from '../../api/meta.ts'
+import { podKind } from '../../api/pod_kind.ts'
+import { type ReplicaSet, replicaSetKind } from '../../api/replicaset.ts'
+import { matchesSelector } from '../../api/selector.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
+import { jsonEqual } from '../../base/json.ts'
+import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
+import type { Service } from '../../base/service.ts'
+import { type ControllerContext, queueService } from '../common/context.ts'
+import {
+  controllerOf,
+  controllerReference,
+  OrphanIndex,
+  planClaim,
+  withController,
+  withoutOwner,
+} from '../common/owners.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
+import { sameTemplate } from './hash.ts'
+import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
+import { replicasOf, type StoredSet } from './sets.ts'
+
+export function createDeploymentController(context: ControllerContext): Service {
+  const { resources, clock } = context
+  const orphans = new OrphanIndex<ReplicaSet>()
+
+  async function reconcile(key: string): Promise<ReconcileResult> {
+    const { namespace, name } = splitKey(key)
+    const deployment = resources.get(deploymentKind, namespace, name)
+    if (deployment === undefined) return undefined
+    const sets = await claimSets(context, deployment, orphans)
+    const setsWithPods = new Set(sets.filter((set) => hasPods(context, set)).map((set) => set.metadata.uid))
+    const { steps, againAfterMs } = planDeployment({ deployment, sets, setsWithPods, nowMs: clock.now() })
+    for (const step of steps) await execute(context, deployment, step)
+    return againAfterMs === undefined ? undefined : { againAfterMs }
+  }
+
+  return queueService({
+    id: 'deployment-controller',
+    context,
+    reconcile,
+    watch: (queue) => [orphans.watch(resources, replicaSetKind), ...watchDeployments(context, queue)],
+  })
+}
+
+function watchDeployments({ resources }: ControllerContext, queue: WorkQueue): (() => void)[] {
+  const stops = [
+    resources.subscribe(deploymentKind, ({ type, object }) => {
+      if (type === 'DELETED') queue.forget(keyOf(object))
+      else queue.add(keyOf(object))
+    }),
+    resources.subscribe(replicaSetKind, (event) => {
+      const { namespace = '', labels } = event.object.metadata
+      const owners = [event.object, event.type === 'MODIFIED' ? event.old : event.object].map(controllerOf)
+      for (const owner of owners) if (owner?.kind === deploymentKind.kind) queue.add(`${namespace}/${owner.name}`)
+      if (event.type === 'DELETED' || owners[0] !== undefined) return
+      for (const deployment of resources.list(deploymentKind, { namespace })) {
+        if (matchesSelector(deployment.spec.selector, labels)) queue.add(keyOf(deployment))
+      }
+    }),
+  ]
+  for (const deployment of resources.list(deploymentKind)) queue.add(keyOf(deployment))
+  return stops
+}
+
+function hasPods({ resources }: ControllerContext, set: StoredSet): boolean {
+  return resources.ownedBy(podKind, set.metadata.uid).some((pod) => !isPodFinished(pod))
+}
+
+async function claimSets(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  orphans: OrphanIndex<ReplicaSet>,
+): Promise<StoredSet[]> {
+  const { resources } = context
+  const claim = planClaim({
+    owner: deployment,
+    selector: deployment.spec.selector,
+    owned: resources.ownedBy(replicaSetKind, deployment.metadata.uid),
+    orphans: orphans.in(deployment.metadata.namespace ?? ''),
+  })
+  const reference = controllerReference(deploymentKind, deployment)
+  const adopted = await Promise.all(
+    claim.adopt.map((set) =>
+      changeObject(context, replicaSetKind, set, {
+        part: 'main',
+        change: (current) => withController(current, reference),
+      }),
+    ),
+  )
+  await Promise.all(
+    claim.release.map((set) =>
+      changeObject(context, replicaSetKind, set, {
+        part: 'main',
+        change: (current) => withoutOwner(current, deployment.metadata.uid),
+      }),
+    ),
+  )
+  const ours = adopted.filter((set) => set !== undefined && controllerOf(set)?.uid === deployment.metadata.uid)
+  return [...claim.mine, ...(ours as StoredSet[])]
+}
+
+function execute(context: ControllerContext, deployment: Stored<Deployment>, step: DeploymentStep): Promise<void> {
+  switch (step.type) {
+    case 'createSet':
+      return createReplicaSet(context, deployment, step)
+    case 'updateSet':
+      return updateReplicaSet(context, deployment, step)
+    case 'deleteSet':
+      return deleteObject(context, replicaSetKind, step.set)
+    case 'annotate':
+      return annotate(context, deployment, step)
+    case 'setStatus':
+      return setStatus(context, deployment, step)
+  }
+}
+
+async function createReplicaSet(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  { set }: DeploymentSteps['createSet'],
+): Promise<void> {
+  const { resources, events, fence } = context
+  const name = set.metadata.name ?? ''
+  try {
+    await resources.create(replicaSetKind, set, { fence })
+  } catch (thrown) {
+    if (isCode(thrown, 'alreadyExists')) return resolveCollision(context, deployment, set)
+    const error = DroverError.from(thrown)
+    const message = `Failed to create new replica set "${name}": ${error.message}`
+    if (!error.temporary) events.record(deployment, 'Warning', 'ReplicaSetCreateError', message)
+    throw error
+  }
+  const size = replicasOf(set)
+  if (size > 0)
+    events.record(deployment, 'Normal', 'ScalingReplicaSet', `Scaled up replica set ${name} from 0 to ${size}`)
+}
+
+/** The name is taken: by our own earlier self, which is well, or by another template, so another name is needed. */
+async function resolveCollision(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  set: ReplicaSet,
+): Promise<void> {
+  const { namespace = '', name = '' } = set.metadata
+  const existing = context.resources.get(replicaSetKind, namespace, name)
+  const ours = existing !== undefined && controllerOf(existing)?.uid === deployment.metadata.uid
+  if (ours && sameTemplate(existing.spec.template, set.spec.template)) return
+  const collisionCount = (deployment.status?.collisionCount ?? 0) + 1
+  await changeObject(context, deploymentKind, deployment, {
+    part: 'status',
+    change: (current) => ({ ...current, status: { ...current.status, collisionCount } }),
+  })
+  throw new DroverError('conflict', `the name ${name} is taken by another ReplicaSet; trying another`)
+}
+
+async function updateReplicaSet(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  { set, replicas, minReadySeconds, annotations }: DeploymentSteps['updateSet'],
+): Promise<void> {
+  await changeObject(context, replicaSetKind, set, {
+    part: 'main',
+    change: (current) => ({
+      ...current,
+      metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
+      spec: { ...current.spec, replicas, minReadySeconds },
+    }),
+  })
+  const before = replicasOf(set)
+  if (before === replicas) return
+  const verb = replicas > before ? 'up' : 'down'
+  const message = `Scaled ${verb} replica set ${set.metadata.name} from ${before} to ${replicas}`
+  context.events.record(deployment, 'Normal', 'ScalingReplicaSet', message)
+}
+
+async function annotate(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  { annotations }: DeploymentSteps['annotate'],
+): Promise<void> {
+  const differs = Object.entries(annotations).some(([key, value]) => deployment.metadata.annotations?.[key] !== value)
+  if (!differs) return
+  await changeObject(context, deploymentKind, deployment, {
+    part: 'main',
+    change: (current) => ({
+      ...current,
+      metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
+    }),
+  })
+}
+
+async function setStatus(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  { status }: DeploymentSteps['setStatus'],
+): Promise<void> {
+  if (jsonEqual(status, deployment.status)) return
+  // A collision that another pass has counted meanwhile is kept.
+  await changeObject(context, deploymentKind, deployment, {
+    part: 'status',
+    change: (current) => ({
+      ...current,
+      status: {
+        ...status,
+        ...(current.status?.collisionCount !== undefined && { collisionCount: current.status.collisionCount }),
+      },
+    }),
+  })
+}

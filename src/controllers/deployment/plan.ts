@@ -1,0 +1,199 @@
+/**
+ * What a deployment needs next: pure. One small step at a time: the sets' changes wake the controller again, and the
+ * next pass sees what the last one did. Nothing about a rollout is remembered outside stored objects.
+ */
+import { isTerminating } from '../../api/conditions.ts'
+import { type Deployment, deploymentKind } from '../../api/deployment.ts'
+import type { Stored } from '../../api/meta.ts'
+import { ANNOTATION, LABEL } from '../../api/names.ts'
+import type { ReplicaSet } from '../../api/replicaset.ts'
+import { controllerReference } from '../common/owners.ts'
+import { templateHash } from './hash.ts'
+import { isScaling, newSetSize, planRolling, planScale, planStopOld, type Sizes } from './scaling.ts'
+import { type Bounds, boundsOf, findNewSet, replicasOf, revisionOf, type StoredSet } from './sets.ts'
+import { type DeploymentStatus, isComplete, planStatus } from './status.ts'
+
+const REVISION_HISTORY = 'deployment.kubernetes.io/revision-history'
+/** Speak of one object alone: they are not handed on from the deployment to its sets. */
+const OWN_ANNOTATIONS: ReadonlySet<string> = new Set([
+  ANNOTATION.lastApplied,
+  ANNOTATION.revision,
+  ANNOTATION.desiredReplicas,
+  ANNOTATION.maxReplicas,
+  REVISION_HISTORY,
+  'deprecated.deployment.rollback.to',
+])
+
+export interface DeploymentSnapshot {
+  deployment: Stored<Deployment>
+  /** Sets that the deployment controls. */
+  sets: readonly StoredSet[]
+  /** Sets that still have pods which have not ended, terminating ones too. */
+  setsWithPods: ReadonlySet<string>
+  nowMs: number
+}
+
+export interface DeploymentSteps {
+  createSet: { set: ReplicaSet }
+  updateSet: {
+    set: StoredSet
+    replicas: number
+    minReadySeconds: number
+    annotations: Record<string, string>
+  }
+  deleteSet: { set: StoredSet }
+  annotate: { annotations: Record<string, string> }
+  setStatus: { status: DeploymentStatus }
+}
+/** One map of arguments gives the union; the executor's switch over it is complete or does not compile. */
+export type DeploymentStep = { [K in keyof DeploymentSteps]: { type: K } & DeploymentSteps[K] }[keyof DeploymentSteps]
+
+export interface DeploymentPlan {
+  steps: DeploymentStep[]
+  againAfterMs: number | undefined
+}
+
+export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
+  const { deployment, sets, nowMs } = snapshot
+  const newSet = findNewSet(deployment, sets)
+  const oldSets = sets.filter((set) => set !== newSet)
+  if (isTerminating(deployment)) return { steps: [], againAfterMs: undefined }
+
+  const bounds = boundsOf(deployment)
+  const revision = planRevision(newSet, oldSets)
+  const { sizes, create } = planSizes(snapshot, bounds, newSet, oldSets)
+  const made = create === undefined ? undefined : newReplicaSet(deployment, { replicas: create, revision, bounds })
+  const act =
+    made !== undefined
+      ? { reason: 'NewReplicaSetCreated', message: `Created new replica set "${made.metadata.name}"` }
+      : newSet !== undefined && revisionOf(newSet) !== revision
+        ? { reason: 'FoundNewReplicaSet', message: `Found new replica set "${newSet.metadata.name}"` }
+        : undefined
+  const { status, againAfterMs } = planStatus({ deployment, newSet, oldSets, nowMs, act })
+
+  const steps: DeploymentStep[] = []
+  if (made !== undefined) steps.push({ type: 'createSet', set: made })
+  steps.push(...planSetUpdates({ deployment, sets, newSet, bounds, sizes, revision }))
+  if (newSet !== undefined && isComplete(deployment, status)) steps.push(...planHistory(deployment, oldSets))
+  steps.push({ type: 'setStatus', status })
+  if (made !== undefined || newSet !== undefined) {
+    steps.push({ type: 'annotate', annotations: { [ANNOTATION.revision]: String(revision) } })
+  }
+  return { steps, againAfterMs }
+}
+
+/** A set that comes into use again gets a new, highest number, so that numbers tell the order of rollouts. */
+function planRevision(newSet: StoredSet | undefined, oldSets: readonly StoredSet[]): number {
+  const highestOld = Math.max(0, ...oldSets.map(revisionOf))
+  return Math.max(newSet === undefined ? 0 : revisionOf(newSet), highestOld + 1)
+}
+
+/** New numbers for the sets, and the size of a new one if it is time to make it. */
+function planSizes(
+  { deployment, sets, setsWithPods }: DeploymentSnapshot,
+  bounds: Bounds,
+  newSet: StoredSet | undefined,
+  oldSets: readonly StoredSet[],
+): { sizes: Sizes; create?: number } {
+  if (deployment.spec.paused === true || isScaling(bounds, sets)) return { sizes: planScale(bounds, newSet, oldSets) }
+  if (deployment.spec.strategy?.type === 'Recreate') {
+    const stop = planStopOld(oldSets)
+    if (stop.size > 0) return { sizes: stop }
+    // Two templates never run side by side: that is what Recreate is chosen for.
+    if (oldSets.some((set) => setsWithPods.has(set.metadata.uid))) return { sizes: new Map() }
+    if (newSet === undefined) return { sizes: new Map(), create: bounds.replicas }
+    return { sizes: replicasOf(newSet) === bounds.replicas ? new Map() : new Map([[newSet, bounds.replicas]]) }
+  }
+  if (newSet === undefined) return { sizes: new Map(), create: newSetSize(bounds, 0, oldSets) }
+  return { sizes: planRolling(bounds, newSet, oldSets) }
+}
+
+function sizeAnnotations({ replicas, maxSurge }: Bounds): Record<string, string> {
+  return { [ANNOTATION.desiredReplicas]: String(replicas), [ANNOTATION.maxReplicas]: String(replicas + maxSurge) }
+}
+
+function handedOn(deployment: Deployment): Record<string, string> {
+  const entries = Object.entries(deployment.metadata.annotations ?? {}).filter(([key]) => !OWN_ANNOTATIONS.has(key))
+  return Object.fromEntries(entries)
+}
+
+function newReplicaSet(
+  deployment: Stored<Deployment>,
+  { replicas, revision, bounds }: { replicas: number; revision: number; bounds: Bounds },
+): ReplicaSet {
+  const { spec, metadata } = deployment
+  const hash = { [LABEL.podTemplateHash]: templateHash(spec.template, deployment.status?.collisionCount ?? 0) }
+  const template = structuredClone(spec.template)
+  template.metadata = { ...template.metadata, labels: { ...template.metadata?.labels, ...hash } }
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'ReplicaSet',
+    metadata: {
+      name: `${metadata.name}-${hash[LABEL.podTemplateHash]}`,
+      namespace: metadata.namespace ?? '',
+      labels: { ...template.metadata.labels },
+      annotations: { ...handedOn(deployment), [ANNOTATION.revision]: String(revision), ...sizeAnnotations(bounds) },
+      ownerReferences: [controllerReference(deploymentKind, deployment)],
+    },
+    spec: {
+      replicas,
+      minReadySeconds: spec.minReadySeconds ?? 0,
+      selector: { ...spec.selector, matchLabels: { ...spec.selector.matchLabels, ...hash } },
+      template,
+    },
+  }
+}
+
+interface UpdateInput {
+  deployment: Stored<Deployment>
+  sets: readonly StoredSet[]
+  newSet: StoredSet | undefined
+  bounds: Bounds
+  sizes: Sizes
+  revision: number
+}
+
+/** One write a set: its size, and what the set of the present template takes over from the deployment. */
+function planSetUpdates({ deployment, sets, newSet, bounds, sizes, revision }: UpdateInput): DeploymentStep[] {
+  const steps: DeploymentStep[] = []
+  const scaling = isScaling(bounds, sets)
+  for (const set of sets) {
+    const annotations: Record<string, string> = {}
+    if (sizes.has(set) || (scaling && replicasOf(set) > 0)) Object.assign(annotations, sizeAnnotations(bounds))
+    if (set === newSet) Object.assign(annotations, handedOn(deployment), revisionAnnotations(set, revision))
+    const step = {
+      type: 'updateSet' as const,
+      set,
+      replicas: sizes.get(set) ?? replicasOf(set),
+      minReadySeconds: set === newSet ? (deployment.spec.minReadySeconds ?? 0) : (set.spec.minReadySeconds ?? 0),
+      annotations,
+    }
+    const differs = Object.entries(annotations).some(([key, value]) => set.metadata.annotations?.[key] !== value)
+    const resized = step.replicas !== replicasOf(set) || step.minReadySeconds !== (set.spec.minReadySeconds ?? 0)
+    if (differs || resized) steps.push(step)
+  }
+  return steps
+}
+
+function revisionAnnotations(set: StoredSet, revision: number): Record<string, string> {
+  const old = revisionOf(set)
+  if (old === revision) return {}
+  const history = [set.metadata.annotations?.[REVISION_HISTORY], old > 0 ? String(old) : undefined]
+  const past = history.filter((text) => text !== undefined && text !== '').join(',')
+  return { [ANNOTATION.revision]: String(revision), ...(past === '' ? {} : { [REVISION_HISTORY]: past }) }
+}
+
+/** Empty old sets beyond the limit, lowest revision first. */
+function planHistory(deployment: Deployment, oldSets: readonly StoredSet[]): DeploymentStep[] {
+  const limit = deployment.spec.revisionHistoryLimit ?? 10
+  const kept = oldSets.filter((set) => !isTerminating(set))
+  const isEmpty = (set: StoredSet): boolean =>
+    replicasOf(set) === 0 &&
+    (set.status?.replicas ?? 0) === 0 &&
+    (set.metadata.generation ?? 0) <= (set.status?.observedGeneration ?? 0)
+  return kept
+    .sort((a, b) => revisionOf(a) - revisionOf(b))
+    .slice(0, Math.max(0, kept.length - limit))
+    .filter(isEmpty)
+    .map((set) => ({ type: 'deleteSet', set }))
+}

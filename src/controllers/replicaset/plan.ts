@@ -1,0 +1,138 @@
+/**
+ * What a ReplicaSet needs next: pure. A pod counts when it runs or may come to run: finished and terminating ones do
+ * not, so a replacement never waits for a slow or lost node to let go.
+ * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with one change: a pod's rank on its node counts down as
+ * its neighbours are chosen, so that a halved set stays spread evenly.
+ */
+import { isPodFinished, isPodReady, isTerminating, withCondition } from '../../api/conditions.ts'
+import type { Stored } from '../../api/meta.ts'
+import type { Pod } from '../../api/pod.ts'
+import type { ReplicaSet } from '../../api/replicaset.ts'
+import { matchesSelector } from '../../api/selector.ts'
+import { availableInMs, isActive, readySinceMs } from '../common/pods.ts'
+
+/** Creations and deletions of one pass; the rest follows when these have been written. */
+export const MAX_IN_FLIGHT = 500
+
+const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost'
+
+export interface ReplicaSetSnapshot {
+  replicaSet: Stored<ReplicaSet>
+  /** Pods that the set controls. */
+  pods: readonly Stored<Pod>[]
+  /** Active pods of all sets with the same owner, by node: a crowded node gives up a pod first. */
+  podsPerNode: ReadonlyMap<string, number>
+}
+
+export interface ReplicaSetPlan {
+  create: number
+  delete: Stored<Pod>[]
+  /** The bound on one pass was reached: plan again at once. */
+  more: boolean
+}
+
+export function planReplicaSet({ replicaSet, pods, podsPerNode }: ReplicaSetSnapshot): ReplicaSetPlan {
+  const plan: ReplicaSetPlan = { create: 0, delete: [], more: false }
+  if (isTerminating(replicaSet)) return plan
+  const active = pods.filter(isActive)
+  const missing = (replicaSet.spec.replicas ?? 1) - active.length
+  plan.create = Math.min(Math.max(0, missing), MAX_IN_FLIGHT)
+  plan.delete = leastWanted(active, podsPerNode).slice(0, Math.min(Math.max(0, -missing), MAX_IN_FLIGHT))
+  plan.more = Math.abs(missing) > MAX_IN_FLIGHT
+  return plan
+}
+
+interface Ranked {
+  pod: Stored<Pod>
+  /** Unbound 0, not running 1, not ready 2, ready 3. */
+  stage: number
+  cost: number
+  /** How many of the same would share its node if it were the next to go there. */
+  crowd: number
+  readySinceMs: number
+  restarts: number
+}
+
+/** Least wanted first. */
+function leastWanted(pods: readonly Stored<Pod>[], podsPerNode: ReadonlyMap<string, number>): Stored<Pod>[] {
+  const ranked = pods.map(
+    (pod): Ranked => ({
+      pod,
+      stage: stageOf(pod),
+      cost: Number(pod.metadata.annotations?.[DELETION_COST] ?? 0) || 0,
+      crowd: 0,
+      readySinceMs: readySinceMs(pod) ?? 0,
+      restarts: Math.max(0, ...(pod.status?.containerStatuses ?? []).map(({ restartCount }) => restartCount)),
+    }),
+  )
+  const seen = new Map<string, number>()
+  for (const entry of ranked.sort(compare)) {
+    const node = entry.pod.spec.nodeName
+    if (node === undefined) continue
+    const before = seen.get(node) ?? 0
+    entry.crowd = (podsPerNode.get(node) ?? 0) - before
+    seen.set(node, before + 1)
+  }
+  return ranked.sort(compare).map(({ pod }) => pod)
+}
+
+function stageOf(pod: Pod): number {
+  if (!pod.spec.nodeName) return 0
+  if (pod.status?.phase !== 'Running') return 1
+  return isPodReady(pod) ? 3 : 2
+}
+
+function compare(a: Ranked, b: Ranked): number {
+  return (
+    a.stage - b.stage ||
+    a.cost - b.cost ||
+    b.crowd - a.crowd ||
+    b.readySinceMs - a.readySinceMs ||
+    b.restarts - a.restarts ||
+    byAge(b.pod, a.pod)
+  )
+}
+
+/** Older first; the name decides between pods of one second. */
+function byAge(a: Stored<Pod>, b: Stored<Pod>): number {
+  const [first, second] = [a.metadata.creationTimestamp, b.metadata.creationTimestamp]
+  if (first !== second) return first < second ? -1 : 1
+  return a.metadata.name < b.metadata.name ? -1 : 1
+}
+
+export interface StatusPlan {
+  status: NonNullable<ReplicaSet['status']>
+  /** When a ready pod will have been ready for long enough. */
+  againAfterMs: number | undefined
+}
+
+export function planStatus(options: {
+  replicaSet: Stored<ReplicaSet>
+  pods: readonly Stored<Pod>[]
+  nowMs: number
+  /** Why pods could not be made or removed in this pass. */
+  failure?: { reason: 'FailedCreate' | 'FailedDelete'; message: string }
+}): StatusPlan {
+  const { replicaSet, pods, nowMs, failure } = options
+  const { spec, status: old, metadata } = replicaSet
+  const active = pods.filter(isActive)
+  const waits = active.map((pod) => availableInMs(pod, spec.minReadySeconds ?? 0, nowMs))
+  const later = waits.filter((wait) => wait !== undefined && wait > 0) as number[]
+  const labels = { matchLabels: spec.template.metadata?.labels ?? {} }
+  const status: StatusPlan['status'] = {
+    ...old,
+    replicas: active.length,
+    fullyLabeledReplicas: active.filter((pod) => matchesSelector(labels, pod.metadata.labels)).length,
+    readyReplicas: active.filter(isPodReady).length,
+    availableReplicas: waits.filter((wait) => wait === 0).length,
+    terminatingReplicas: pods.filter((pod) => isTerminating(pod) && !isPodFinished(pod)).length,
+  }
+  if (metadata.generation !== undefined) status.observedGeneration = metadata.generation
+  const conditions =
+    failure === undefined
+      ? (old?.conditions ?? []).filter(({ type }) => type !== 'ReplicaFailure')
+      : withCondition(old?.conditions, { type: 'ReplicaFailure', status: 'True', ...failure }, nowMs)
+  if (conditions.length > 0) status.conditions = [...conditions]
+  else delete status.conditions
+  return { status, againAfterMs: later.length > 0 ? Math.min(...later) : undefined }
+}
