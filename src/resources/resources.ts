@@ -19,6 +19,8 @@ export interface WriteOptions {
   warn?: (message: string) => void
   /** What to do with unknown fields. Default `Warn`. */
   fieldValidation?: 'Ignore' | 'Warn' | 'Strict'
+  /** The machinery's own writes: a status given at creation is kept instead of dropped. */
+  internal?: boolean
 }
 
 export interface DeleteOptions extends WriteOptions {
@@ -32,6 +34,8 @@ export interface ListFilter {
   labels?: LabelSelector
   fields?: readonly FieldRequirement[]
 }
+
+export type PatchType = 'merge' | 'strategic' | 'json'
 
 /**
  * Which part of the object a write may change: the user's, the status sub-resource, or `all` for the control plane's
@@ -48,7 +52,7 @@ export type ResourceEvent<T extends KubeObject = KubeObject> =
 export interface Resources {
   /** Resolves when the cache has been filled. */
   ready(): Promise<void>
-  /** Revision that the cache shows. */
+  /** Revision up to which all events have been delivered; `get` and `list` may know of newer writes of our own. */
   revision(): number
   /** Resolves when the cache shows at least this revision; rejects with `timeout`. */
   waitForRevision(revision: number, timeoutMs: number): Promise<void>
@@ -56,7 +60,13 @@ export interface Resources {
   currentRevision(): Promise<number>
 
   get<T extends KubeObject>(kind: KindDefinition<T>, namespace: string, name: string): Stored<T> | undefined
+  /** By namespace and name. */
   list<T extends KubeObject>(kind: KindDefinition<T>, filter?: ListFilter): Stored<T>[]
+  /**
+   * The objects exactly as of one revision: what a client lists before it watches from there. Own writes that the watch
+   * has not brought yet are missing; wait for their revision first.
+   */
+  snapshot<T extends KubeObject>(kind: KindDefinition<T>, filter?: ListFilter): { items: Stored<T>[]; revision: number }
   /** Objects whose controller (or any owner) has this uid. */
   ownedBy<T extends KubeObject>(kind: KindDefinition<T>, ownerUid: string): Stored<T>[]
   /** Pods bound to this node. */
@@ -82,6 +92,16 @@ export interface Resources {
     name: string,
     part: Part,
     change: (object: T) => T | undefined,
+    options?: WriteOptions,
+  ): Promise<Stored<T>>
+  /** Applies a patch; tried again on conflict unless the patch names a `resourceVersion`. Rejects with `notFound`. */
+  patch<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    namespace: string,
+    name: string,
+    part: Part,
+    patchType: PatchType,
+    patch: unknown,
     options?: WriteOptions,
   ): Promise<Stored<T>>
   /**
