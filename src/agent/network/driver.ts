@@ -1,0 +1,285 @@
+/**
+ * The network driver: observes a host's network namespace, plans with the pure functions beside this file, executes in
+ * batches. It keeps what was applied last only to know what to look for; the kernel is compared with it at the first
+ * call after a start and whenever `mendDrift` is called. Changes of rules, peers and devices run one at a time; pods
+ * run side by side.
+ */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseCidr } from '../../base/cidr.ts'
+import type { Clock } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import { isObject } from '../../base/json.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import type { PeerRow, ServiceRow } from '../../rpc/tables.ts'
+import { type Link, parseAlias, parseLinks } from './links.ts'
+import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
+import type { NetworkDriver, NodeNetworkConfig } from './network.ts'
+import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
+import { type ObservedPeers, planPeers } from './plan_peers.ts'
+import { planServices, type ServicePlan } from './plan_services.ts'
+import { createPodPorts } from './pods.ts'
+import { checkPrograms } from './preflight.ts'
+import { createPrograms, createSerial, failure } from './programs.ts'
+import { goneDatagramEndpoints } from './stale_flows.ts'
+import { parseTable, planTable, type TableState } from './table.ts'
+
+export interface NetworkDriverOptions {
+  /** Holds the addresses given out and what to put back at teardown. */
+  dataDir: string
+  log: Logger
+  clock: Clock
+  random: Random
+  /** Default: what the underlay's MTU leaves after 50 bytes of VXLAN. */
+  mtu?: number
+  /** Default 4789, IANA's. */
+  vxlanPort?: number
+  /** VXLAN network identifier. Default 4097. */
+  vni?: number
+  /** Put before every program: `['nsenter', '--net=/run/netns/x']`. Default: the process' own namespace. */
+  enter?: readonly string[]
+  /** May switch IPv4 forwarding on in this namespace (and back off at teardown). Default false: only looks. */
+  manageSysctls?: boolean
+}
+
+const DEFAULT_VXLAN_PORT = 4789
+const DEFAULT_VNI = 4097
+const FORWARDING = 'net.ipv4.ip_forward'
+const SYSCTL_FILE = 'sysctls.json'
+
+function list(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
+}
+
+class Driver implements NetworkDriver {
+  readonly #options: NetworkDriverOptions
+  readonly #programs
+  readonly #pods
+  readonly #serial = createSerial()
+  #config: NodeNetworkConfig | undefined
+  #peers: readonly PeerRow[] | undefined
+  /** Undefined until first given: after a restart the rules that are there serve on until then. */
+  #services: readonly ServiceRow[] | undefined
+  #plan: ServicePlan | undefined
+  /** What the kernel's table holds as far as we know; undefined when it must be read first. */
+  #table: TableState | undefined
+  #hasConntrack = false
+
+  constructor(options: NetworkDriverOptions) {
+    this.#options = options
+    this.#programs = createPrograms(options.enter ?? [])
+    this.#pods = createPodPorts({ programs: this.#programs, dataDir: options.dataDir, log: options.log })
+  }
+
+  async initialize(): Promise<void> {
+    const { hasConntrack } = await checkPrograms(this.#programs)
+    this.#hasConntrack = hasConntrack
+    if (!hasConntrack) {
+      this.#options.log.warn(
+        'program conntrack not found (package conntrack): UDP clients of a removed pod stay with it',
+      )
+    }
+  }
+
+  ensureNode(config: NodeNetworkConfig): Promise<void> {
+    return this.#serial(async () => {
+      for (const range of [config.podCidr, config.cluster.clusterCidr, config.cluster.serviceCidr]) {
+        if (parseCidr(range).family !== 4) throw new DroverError('invalid', `${range}: the overlay is IPv4 only`)
+      }
+      this.#config = config
+      await this.#ensureForwarding()
+      await this.#mendNode(config)
+      await this.#mendTable(config, true)
+    })
+  }
+
+  applyPeers(peers: readonly PeerRow[]): Promise<void> {
+    return this.#serial(async () => {
+      this.#peers = peers
+      await this.#mendPeers(this.#ready(), true)
+    })
+  }
+
+  applyServices(services: readonly ServiceRow[]): Promise<void> {
+    return this.#serial(async () => {
+      const config = this.#ready()
+      const gone = goneDatagramEndpoints(this.#services ?? [], services)
+      this.#services = services
+      await this.#mendTable(config, false)
+      await this.#forgetFlows(gone)
+    })
+  }
+
+  async ensurePod(podUid: string, netNamespacePath: string) {
+    this.#ready()
+    return this.#pods.ensure(podUid, netNamespacePath)
+  }
+
+  listPods() {
+    return this.#pods.list()
+  }
+
+  removePod(podUid: string): Promise<void> {
+    return this.#pods.remove(podUid)
+  }
+
+  mendDrift(): Promise<boolean> {
+    return this.#serial(async () => {
+      const config = this.#config
+      if (config === undefined) return false
+      const node = await this.#mendNode(config)
+      const peers = await this.#mendPeers(config, false)
+      const table = await this.#mendTable(config, true)
+      return node || peers || table
+    })
+  }
+
+  teardown(): Promise<void> {
+    return this.#serial(async () => {
+      const links = (await this.#links()).map(({ name }) => name)
+      await this.#pods.clear(links.filter((name) => POD_LINK.test(name)))
+      await this.#programs.ip([VXLAN, BRIDGE].filter((name) => links.includes(name)).map((name) => `link del ${name}`))
+      await this.#programs.nft(`add table ${TABLE}\ndelete table ${TABLE}\n`)
+      await this.#restoreForwarding()
+      this.#config = undefined
+      this.#peers = undefined
+      this.#services = undefined
+      this.#plan = undefined
+      this.#table = undefined
+    })
+  }
+
+  #ready(): NodeNetworkConfig {
+    if (this.#config === undefined) throw new DroverError('internal', 'ensureNode must resolve before any other call')
+    return this.#config
+  }
+
+  async #links(): Promise<Link[]> {
+    return parseLinks(await this.#programs.json('ip', ['-j', '-d', 'addr', 'show']))
+  }
+
+  async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
+    const { mtu, vni = DEFAULT_VNI, vxlanPort = DEFAULT_VXLAN_PORT } = this.#options
+    const { nodeAddress, podCidr, cluster } = config
+    const facts: NodeFacts = { nodeAddress, podCidr, serviceCidr: cluster.serviceCidr, mtu, vni, vxlanPort }
+    const links = await this.#links()
+    const routes = links.some(({ name }) => name === BRIDGE)
+      ? list(await this.#programs.json('ip', ['-j', 'route', 'show', 'dev', BRIDGE]))
+      : []
+    const serviceRoutes = routes.map((route) => ({
+      destination: String(route.dst),
+      source: String(route.prefsrc ?? ''),
+    }))
+    const plan = planNode(links, serviceRoutes, facts)
+    await this.#programs.ip(plan.commands)
+    const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
+    await this.#pods.start(podCidr, plan.mtu, pods)
+    if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
+    return plan.commands.length > 0
+  }
+
+  async #observePeers(): Promise<ObservedPeers> {
+    const [routes, neighbours, forwards] = await Promise.all([
+      this.#programs.json('ip', ['-j', 'route', 'show', 'dev', VXLAN]),
+      this.#programs.json('ip', ['-j', 'neigh', 'show', 'dev', VXLAN]),
+      this.#programs.json('bridge', ['-j', 'fdb', 'show', 'dev', VXLAN]),
+    ])
+    return {
+      routes: list(routes).map((route) => ({
+        destination: String(route.dst),
+        gateway: String(route.gateway ?? ''),
+        source: String(route.prefsrc ?? ''),
+      })),
+      neighbours: list(neighbours).map((item) => ({
+        address: String(item.dst),
+        mac: String(item.lladdr ?? ''),
+        permanent: Array.isArray(item.state) && item.state.includes('PERMANENT'),
+      })),
+      forwards: list(forwards)
+        .filter((item) => typeof item.dst === 'string')
+        .map((item) => ({ mac: String(item.mac), destination: String(item.dst) })),
+    }
+  }
+
+  async #mendPeers(config: NodeNetworkConfig, say: boolean): Promise<boolean> {
+    if (this.#peers === undefined) return false
+    const self = { nodeName: config.nodeName, source: gatewayAddress(config.podCidr) }
+    const plan = planPeers(await this.#observePeers(), this.#peers, self)
+    if (say) for (const problem of plan.problems) this.#options.log.warn(problem)
+    await this.#programs.bridge(plan.bridge)
+    await this.#programs.ip(plan.ip)
+    return plan.ip.length + plan.bridge.length > 0
+  }
+
+  async #readTable(plan: ServicePlan): Promise<TableState | undefined> {
+    const result = await this.#programs.run('nft', ['-j', 'list', 'table', ...TABLE.split(' ')])
+    if (result.exitCode === 0) return parseTable(JSON.parse(result.stdout), plan.skeleton)
+    if (/no such file/i.test(result.stderr)) return undefined
+    throw failure('nft list table', result)
+  }
+
+  /** Brings the kernel's table to the services last given. `look`: read it first, else trust what we wrote last. */
+  async #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
+    const plan = planServices(config, this.#services ?? [], this.#plan?.rendered)
+    if (!look) for (const problem of plan.problems) this.#options.log.warn(problem)
+    const trusted = !look && this.#table !== undefined
+    const observed = trusted ? this.#table : await this.#readTable(plan)
+    if (this.#services === undefined && observed !== undefined) return false
+    const script = planTable(observed, plan.table, plan.skeleton)
+    try {
+      if (script !== '') await this.#programs.nft(script)
+    } catch (error) {
+      this.#table = undefined
+      if (!trusted) throw error
+      // Somebody changed the table since: compare with the kernel and do what is left.
+      this.#options.log.warn({ err: error }, 'rules were not as left; reading them again')
+      const again = planTable(await this.#readTable(plan), plan.table, plan.skeleton)
+      if (again !== '') await this.#programs.nft(again)
+    }
+    this.#table = plan.table
+    this.#plan = plan
+    return script !== ''
+  }
+
+  async #forgetFlows(addresses: readonly string[]): Promise<void> {
+    if (!this.#hasConntrack) return
+    for (const address of addresses) {
+      const result = await this.#programs.run('conntrack', ['-D', '-p', 'udp', '--dst-nat', address])
+      // 1 with "0 flow entries" is the usual case: nobody talked to it.
+      if (result.exitCode !== 0 && !/ 0 flow entries/.test(result.stderr)) {
+        this.#options.log.warn({ err: failure('conntrack -D', result) }, 'stale UDP flows remain')
+      }
+    }
+  }
+
+  async #ensureForwarding(): Promise<void> {
+    const { manageSysctls = false, dataDir } = this.#options
+    const current = await this.#programs.run('sysctl', ['-n', FORWARDING])
+    if (current.exitCode !== 0) throw failure(`sysctl ${FORWARDING}`, current)
+    if (current.stdout.trim() === '1') return
+    if (!manageSysctls) {
+      throw new DroverError('unsupported', `${FORWARDING} is 0 on this host: pods would reach nothing; set it to 1`)
+    }
+    await mkdir(dataDir, { recursive: true })
+    await writeFile(join(dataDir, SYSCTL_FILE), JSON.stringify({ [FORWARDING]: current.stdout.trim() }))
+    const result = await this.#programs.run('sysctl', ['-q', '-w', `${FORWARDING}=1`])
+    if (result.exitCode !== 0) throw failure(`sysctl ${FORWARDING}=1`, result)
+  }
+
+  async #restoreForwarding(): Promise<void> {
+    const path = join(this.#options.dataDir, SYSCTL_FILE)
+    const text = await readFile(path, 'utf8').catch(() => undefined)
+    if (text === undefined) return
+    const saved: unknown = JSON.parse(text)
+    for (const [name, value] of Object.entries(isObject(saved) ? saved : {})) {
+      const result = await this.#programs.run('sysctl', ['-q', '-w', `${name}=${String(value)}`])
+      if (result.exitCode !== 0) throw failure(`sysctl ${name}`, result)
+    }
+    await rm(path, { force: true })
+  }
+}
+
+export function createNetworkDriver(options: NetworkDriverOptions): NetworkDriver & { mendDrift(): Promise<boolean> } {
+  return new Driver(options)
+}

@@ -1,0 +1,199 @@
+/**
+ * Pods' interfaces: a veth pair, its host end on the bridge, `eth0` in the pod's namespace. Two processes a pod: one
+ * `ip -batch` on the host, one inside the pod; nothing is looked at first for a pod that is new here.
+ *
+ * The pod holds its address as a /32 and reaches everything through the bridge's address. With a /24 two pods of one
+ * node would answer each other directly at layer 2, past the translation of a service address (unless br_netfilter is
+ * loaded, which a host need not have), and the client would drop the answer.
+ */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import { type Allocations, adopt, allocate, release } from './addresses.ts'
+import { linkAlias, parseAlias, parseLinks } from './links.ts'
+import { BRIDGE, POD_LINK, podLink } from './names.ts'
+import type { PodInterface } from './network.ts'
+import { addressMac, gatewayAddress } from './plan_node.ts'
+import { createSerial, type Programs } from './programs.ts'
+
+export interface PodPorts {
+  /** Reads what exists; `mtu` and range hold for pods made from now on. */
+  start(podCidr: string, mtu: number, interfaces: readonly PodInterface[]): Promise<void>
+  ensure(podUid: string, netNamespacePath: string): Promise<PodInterface>
+  list(): Promise<PodInterface[]>
+  remove(podUid: string): Promise<void>
+  /** Deletes every pod's link in `links` and forgets the addresses. */
+  clear(links: readonly string[]): Promise<void>
+}
+
+const FILE = 'addresses.json'
+/** Uids are Kubernetes' (UUIDs); the alias and file hold them as they are. */
+const UID = /^[A-Za-z0-9._-]{1,128}$/
+
+function checkPod(podUid: string, netNamespacePath?: string): void {
+  if (!UID.test(podUid)) throw new DroverError('invalid', `"${podUid}" is no pod uid`)
+  if (netNamespacePath !== undefined && !/^\/[^\s'"\\]+$/.test(netNamespacePath)) {
+    throw new DroverError('invalid', `network namespace path "${netNamespacePath}" must be absolute, without spaces`)
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return /cannot find device|does not exist/i.test(DroverError.from(error).message)
+}
+
+function isPresent(error: unknown): boolean {
+  return /file exists/i.test(DroverError.from(error).message)
+}
+
+export function createPodPorts(options: { programs: Programs; dataDir: string; log: Logger }): PodPorts {
+  const { programs, dataDir, log } = options
+  const path = join(dataDir, FILE)
+  const writing = createSerial()
+  const perPod = new Map<string, Promise<unknown>>()
+  let current: Allocations | undefined
+  let dirty = false
+  let mtu = 0
+
+  const held = (): Allocations => {
+    if (current === undefined)
+      throw new DroverError('internal', 'ensureNode must resolve before pods are given addresses')
+    return current
+  }
+  const read = async (): Promise<Allocations | undefined> => {
+    try {
+      return JSON.parse(await readFile(path, 'utf8')) as Allocations
+    } catch (error) {
+      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      // The kernel holds what matters; only the order of reuse is lost.
+      if (!missing) log.warn({ err: error, path }, 'address file cannot be read; addresses are read from interfaces')
+      return undefined
+    }
+  }
+  /** Callers that wait at once share a write. */
+  const save = (): Promise<void> => {
+    dirty = true
+    return writing(async () => {
+      if (!dirty) return
+      dirty = false
+      await mkdir(dataDir, { recursive: true })
+      await writeFile(`${path}.new`, JSON.stringify(held()))
+      await rename(`${path}.new`, path)
+    })
+  }
+  const exclusive = <T>(podUid: string, work: () => Promise<T>): Promise<T> => {
+    const next = (perPod.get(podUid) ?? Promise.resolve()).then(work, work)
+    const settled = next.then(
+      () => undefined,
+      () => undefined,
+    )
+    perPod.set(podUid, settled)
+    void settled.then(() => {
+      if (perPod.get(podUid) === settled) perPod.delete(podUid)
+    })
+    return next
+  }
+
+  const create = async (pod: PodInterface, netNamespacePath: string): Promise<void> => {
+    const link = podLink(pod.podUid)
+    const gateway = gatewayAddress(held().podCidr)
+    const peer = `name eth0 address ${addressMac(pod.address)} mtu ${mtu} netns ${netNamespacePath}`
+    await programs.ip([
+      `link add ${link} mtu ${mtu} type veth peer ${peer}`,
+      `link set dev ${link} alias "${linkAlias(pod)}" addrgenmode none master ${BRIDGE} up`,
+      `link set dev ${link} type bridge_slave hairpin on`,
+    ])
+    await programs.ipIn(netNamespacePath, [
+      'link set dev lo up',
+      `addr add ${pod.address}/32 dev eth0`,
+      'link set dev eth0 up',
+      `route add ${gateway} dev eth0 scope link`,
+      `route add default via ${gateway} dev eth0`,
+    ])
+  }
+
+  /** Whether the pod's end is what `create` makes, seen from inside. The default route is made last. */
+  const isComplete = async (pod: PodInterface, netNamespacePath: string): Promise<boolean> => {
+    const [outside, inside, routes] = await Promise.all([
+      programs.json('ip', ['-j', '-d', 'addr', 'show', 'dev', podLink(pod.podUid)]).catch(() => []),
+      programs.jsonIn(netNamespacePath, 'ip', ['-j', '-d', 'addr', 'show', 'dev', 'eth0']).catch(() => []),
+      programs.jsonIn(netNamespacePath, 'ip', ['-j', 'route', 'show', 'default']).catch(() => []),
+    ])
+    const [host] = parseLinks(outside)
+    const [eth0] = parseLinks(inside)
+    return (
+      host?.master === BRIDGE &&
+      host.up &&
+      host.alias === linkAlias(pod) &&
+      eth0?.mac === addressMac(pod.address) &&
+      eth0.addresses.some(({ address }) => address === pod.address) &&
+      Array.isArray(routes) &&
+      routes.length > 0
+    )
+  }
+
+  const deleteLink = async (link: string): Promise<void> => {
+    await programs.ip([`link del ${link}`]).catch((error: unknown) => {
+      if (!isMissing(error)) throw error
+    })
+  }
+
+  const list = async (): Promise<PodInterface[]> => {
+    const links = parseLinks(await programs.json('ip', ['-j', '-d', 'addr', 'show', 'type', 'veth']))
+    return links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
+  }
+
+  const ensure = async (podUid: string, netNamespacePath: string): Promise<PodInterface> => {
+    const known = held().held[podUid] !== undefined
+    const allocated = allocate(held(), podUid)
+    current = allocated.allocations
+    const pod = { podUid, address: allocated.address }
+    try {
+      if (known && (await isComplete(pod, netNamespacePath))) return pod
+      await save()
+      if (known) await deleteLink(podLink(podUid))
+      await create(pod, netNamespacePath).catch(async (error: unknown) => {
+        // Left by a crash between two steps: nobody uses half an interface, so it is made anew.
+        if (!isPresent(error)) throw error
+        await deleteLink(podLink(podUid))
+        await create(pod, netNamespacePath)
+      })
+      return pod
+    } catch (error) {
+      if (!known) {
+        await deleteLink(podLink(podUid)).catch(() => undefined)
+        current = release(held(), podUid)
+        await save()
+      }
+      throw error
+    }
+  }
+
+  return {
+    async start(podCidr, podMtu, interfaces) {
+      mtu = podMtu
+      if (current?.podCidr === podCidr) return
+      current = adopt(current ?? (await read()), podCidr, interfaces)
+      await save()
+    },
+    ensure(podUid, netNamespacePath) {
+      checkPod(podUid, netNamespacePath)
+      return exclusive(podUid, () => ensure(podUid, netNamespacePath))
+    },
+    list,
+    remove(podUid) {
+      checkPod(podUid)
+      return exclusive(podUid, async () => {
+        await deleteLink(podLink(podUid))
+        if (current?.held[podUid] === undefined) return
+        current = release(current, podUid)
+        await save()
+      })
+    },
+    async clear(links) {
+      await programs.ip(links.map((link) => `link del ${link}`))
+      current = undefined
+      await writing(() => rm(path, { force: true }))
+    },
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * The programs that the network driver runs: `ip`, `bridge`, `nft`, `conntrack`, `sysctl`, always with many commands to
+ * one process. `enter` is put before each (`nsenter --net=FILE`), so that one process can serve several hosts.
+ *
+ * Rejected: a netlink library. It would save some milliseconds a pod and cost a native module; `ip -batch` is there,
+ * stable, and can be repeated by hand by whoever looks for a fault.
+ */
+import { DroverError } from '../../base/errors.ts'
+import { type RunResult, run } from '../../base/process.ts'
+
+export interface Programs {
+  /** Runs `ip -batch -`; nothing at all for no commands. */
+  ip(commands: readonly string[]): Promise<void>
+  /** The same in the network namespace of a file. */
+  ipIn(netNamespacePath: string, commands: readonly string[]): Promise<void>
+  bridge(commands: readonly string[]): Promise<void>
+  /** One atomic transaction. */
+  nft(script: string): Promise<void>
+  /** Runs any program in the host's namespace and leaves the verdict to the caller. */
+  run(program: string, args: readonly string[], input?: string): Promise<RunResult>
+  /** Runs a program that prints JSON, and parses it; no output is an empty array. */
+  json(program: string, args: readonly string[]): Promise<unknown>
+  jsonIn(netNamespacePath: string, program: string, args: readonly string[]): Promise<unknown>
+}
+
+/** Listings of a node with thousands of services are some megabytes. */
+const MAX_OUTPUT_BYTES = 128 << 20
+const MISSING_PROGRAM = 127
+
+export function failure(what: string, result: RunResult): DroverError {
+  const said = result.stderr.trim() || result.stdout.trim() || 'no output'
+  if (/operation not permitted|permission denied/i.test(said)) {
+    return new DroverError('forbidden', `${what}: ${said}; the agent needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)`)
+  }
+  if (result.exitCode === MISSING_PROGRAM) return new DroverError('unsupported', `${what}: ${said}`)
+  return new DroverError('internal', `${what} ended with ${result.exitCode}: ${said}`)
+}
+
+export function createPrograms(enter: readonly string[]): Programs {
+  const exec = (prefix: readonly string[], program: string, args: readonly string[], input?: string) => {
+    const [first = program, ...rest] = [...prefix, program, ...args]
+    const options = { maxOutputBytes: MAX_OUTPUT_BYTES, ...(input === undefined ? {} : { input }) }
+    return run(first, rest, options)
+  }
+  const batch = async (prefix: readonly string[], program: string, commands: readonly string[]) => {
+    if (commands.length === 0) return
+    const result = await exec(prefix, program, ['-batch', '-'], `${commands.join('\n')}\n`)
+    if (result.exitCode !== 0) throw failure(`${program} -batch (${commands.length} commands)`, result)
+  }
+  const json = async (prefix: readonly string[], program: string, args: readonly string[]): Promise<unknown> => {
+    const result = await exec(prefix, program, args)
+    if (result.exitCode !== 0) throw failure(`${program} ${args.join(' ')}`, result)
+    return result.stdout.trim() === '' ? [] : JSON.parse(result.stdout)
+  }
+  return {
+    ip: (commands) => batch(enter, 'ip', commands),
+    ipIn: (path, commands) => batch(['nsenter', `--net=${path}`], 'ip', commands),
+    bridge: (commands) => batch(enter, 'bridge', commands),
+    async nft(script) {
+      const result = await exec(enter, 'nft', ['-f', '-'], script)
+      if (result.exitCode !== 0) throw failure('nft', result)
+    },
+    run: (program, args, input) => exec(enter, program, args, input),
+    json: (program, args) => json(enter, program, args),
+    jsonIn: (path, program, args) => json(['nsenter', `--net=${path}`], program, args),
+  }
+}
+
+/** Runs pieces of work one after the other, whatever becomes of each. */
+export function createSerial(): <T>(work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return (work) => {
+    const next = last.then(work, work)
+    last = next.catch(() => undefined)
+    return next
+  }
+}

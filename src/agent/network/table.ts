@@ -1,0 +1,167 @@
+/**
+ * The nft table as a value. Desired and observed have one form, so that programming a change, adopting after a restart
+ * and mending drift are one planner: `planTable(observed, desired)` gives a transaction.
+ *
+ * Each rule carries the hash of its text as its comment: what the kernel holds is compared by these, never by parsing
+ * nft's rendering of expressions, which differs between versions. What is static (sets, hooks, ranges) is hashed into the
+ * name of an empty chain, the seal; a table without the right seal is replaced whole, still in one transaction.
+ */
+import { isObject } from '../../base/json.ts'
+import { hash, TABLE } from './names.ts'
+
+export interface Rule {
+  text: string
+  /** Stands in the kernel as the rule's comment. */
+  id: string
+}
+
+export interface BaseChain {
+  hook: string
+  type: string
+  priority: number
+}
+
+/** What every host holds, services or none. */
+export interface Skeleton {
+  /** Name and declaration of the sets and maps whose elements are ours. */
+  sets: ReadonlyMap<string, string>
+  bases: ReadonlyMap<string, BaseChain>
+  seal: string
+}
+
+export interface TableState {
+  seal: string
+  /** Rules by chain; of observed ones only ids count. */
+  chains: Map<string, readonly Rule[]>
+  /** Dynamic sets of affinity, by name, with their timeout; their elements are the kernel's own. */
+  affinities: Map<string, number>
+  /** Elements of the skeleton's sets: set, key, verdict (empty for plain sets). */
+  elements: Map<string, Map<string, string>>
+}
+
+export function rule(text: string): Rule {
+  return { text, id: hash(text, 12) }
+}
+
+export function emptyTable(skeleton: Skeleton): TableState {
+  return {
+    seal: skeleton.seal,
+    chains: new Map([[skeleton.seal, []]]),
+    affinities: new Map(),
+    elements: new Map([...skeleton.sets.keys()].map((name) => [name, new Map()])),
+  }
+}
+
+function sameRules(a: readonly Rule[] | undefined, b: readonly Rule[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((item, i) => item.id === b[i]?.id)
+}
+
+function declareSkeleton(skeleton: Skeleton): string[] {
+  const lines = [`add table ${TABLE}`, `delete table ${TABLE}`, `add table ${TABLE}`]
+  for (const [name, declaration] of skeleton.sets) lines.push(`add ${declaration.replace('NAME', `${TABLE} ${name}`)}`)
+  for (const [name, { type, hook, priority }] of skeleton.bases) {
+    lines.push(`add chain ${TABLE} ${name} { type ${type} hook ${hook} priority ${priority}; policy accept; }`)
+  }
+  return lines
+}
+
+function planElements(observed: TableState, desired: TableState): { remove: string[]; add: string[] } {
+  const remove: string[] = []
+  const add: string[] = []
+  for (const [set, elements] of desired.elements) {
+    const present = observed.elements.get(set) ?? new Map<string, string>()
+    const stale = [...present].filter(([key, value]) => elements.get(key) !== value).map(([key]) => key)
+    const fresh = [...elements].filter(([key, value]) => present.get(key) !== value)
+    if (stale.length > 0) remove.push(`delete element ${TABLE} ${set} { ${stale.join(', ')} }`)
+    if (fresh.length > 0) {
+      const texts = fresh.map(([key, value]) => (value === '' ? key : `${key} : ${value}`))
+      add.push(`add element ${TABLE} ${set} { ${texts.join(', ')} }`)
+    }
+  }
+  return { remove, add }
+}
+
+/**
+ * The transaction that turns `observed` into `desired`; empty when they are the same. Order matters to nft: what is
+ * referred to must exist, and what is deleted must no longer be referred to.
+ */
+export function planTable(observed: TableState | undefined, desired: TableState, skeleton: Skeleton): string {
+  const rebuild = observed === undefined || observed.seal !== desired.seal
+  const from = rebuild ? emptyTable(skeleton) : observed
+  if (rebuild) from.chains.clear()
+  const lines = rebuild ? declareSkeleton(skeleton) : []
+
+  for (const [name, seconds] of desired.affinities) {
+    if (from.affinities.get(name) === seconds) continue
+    lines.push(`add set ${TABLE} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`)
+  }
+  for (const name of desired.chains.keys()) {
+    if (!from.chains.has(name) && !(rebuild && skeleton.bases.has(name))) lines.push(`add chain ${TABLE} ${name}`)
+  }
+  for (const [name, rules] of desired.chains) {
+    const present = from.chains.get(name)
+    if (sameRules(present, rules)) continue
+    if (present !== undefined && present.length > 0) lines.push(`flush chain ${TABLE} ${name}`)
+    for (const { text, id } of rules) lines.push(`add rule ${TABLE} ${name} ${text} comment "${id}"`)
+  }
+  const { remove, add } = planElements(from, desired)
+  lines.push(...remove, ...add)
+  const stale = [...from.chains.keys()].filter((name) => !desired.chains.has(name))
+  for (const name of stale) lines.push(`flush chain ${TABLE} ${name}`)
+  for (const name of stale) lines.push(`delete chain ${TABLE} ${name}`)
+  for (const name of from.affinities.keys()) {
+    if (!desired.affinities.has(name)) lines.push(`delete set ${TABLE} ${name}`)
+  }
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+}
+
+function keyText(key: unknown): string {
+  // An element with a timeout or counter is wrapped: { elem: { val, … } }.
+  if (isObject(key) && isObject(key.elem)) return keyText(key.elem.val)
+  if (isObject(key) && Array.isArray(key.concat)) return key.concat.map(String).join(' . ')
+  return String(key)
+}
+
+function verdictText(verdict: unknown): string {
+  if (!isObject(verdict)) return String(verdict)
+  const target = isObject(verdict.goto) ? verdict.goto.target : undefined
+  return target === undefined ? JSON.stringify(verdict) : `goto ${String(target)}`
+}
+
+function readElements(set: Record<string, unknown>): Map<string, string> {
+  const elements = new Map<string, string>()
+  for (const item of Array.isArray(set.elem) ? set.elem : []) {
+    if (set.map !== undefined && Array.isArray(item)) elements.set(keyText(item[0]), verdictText(item[1]))
+    else elements.set(keyText(item), '')
+  }
+  return elements
+}
+
+/** Reads `nft -j list table`. Undefined when the table is not one that this skeleton describes. */
+export function parseTable(listing: unknown, skeleton: Skeleton): TableState | undefined {
+  const items = isObject(listing) && Array.isArray(listing.nftables) ? listing.nftables : []
+  const state: TableState = { seal: '', chains: new Map(), affinities: new Map(), elements: new Map() }
+  const rules = new Map<string, Rule[]>()
+  for (const item of items) {
+    if (!isObject(item)) continue
+    const set = item.map ?? item.set
+    if (isObject(set)) {
+      const name = String(set.name)
+      if (skeleton.sets.has(name)) state.elements.set(name, readElements(set))
+      else state.affinities.set(name, Number(set.timeout ?? 0))
+    } else if (isObject(item.chain)) {
+      const name = String(item.chain.name)
+      if (name === skeleton.seal) state.seal = name
+      const base = skeleton.bases.get(name)
+      if (base?.hook !== item.chain.hook || base?.priority !== item.chain.prio) return undefined
+      rules.set(name, [])
+      state.chains.set(name, rules.get(name) ?? [])
+    } else if (isObject(item.rule)) {
+      const id = typeof item.rule.comment === 'string' ? item.rule.comment : ''
+      rules.get(String(item.rule.chain))?.push({ text: '', id })
+    }
+  }
+  const complete = state.seal !== '' && [...skeleton.sets.keys()].every((name) => state.elements.has(name))
+  const hooked = [...skeleton.bases.keys()].every((name) => state.chains.has(name))
+  return complete && hooked ? state : undefined
+}
