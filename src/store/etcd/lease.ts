@@ -2,12 +2,12 @@
  * A lease, renewed on our own timing. `lost` is raised before etcd can have let it run out: etcd counts from when it
  * handles a renewal, we count from when we sent it, on the monotonic clock, and stop at four fifths.
  */
-import type { Duplex } from 'node:stream'
-import type { ILeaseKeepAliveResponse } from 'etcd3'
+import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from 'etcd3'
 import { type Clock, sleep, type Timer, throwIfAborted, withTimeout } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { type EtcdConnection, toDroverError } from './connection.ts'
+import { RawStream } from './raw_stream.ts'
 
 export interface LeaseOptions {
   connection: EtcdConnection
@@ -111,20 +111,17 @@ class RenewedLease implements Lease {
   async #renewOnce(): Promise<number> {
     const { connection, clock } = this.#options
     const { client, failed } = connection.stream()
-    let stream: Duplex | undefined
+    let stream: RawStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse> | undefined
     try {
-      stream = (await client.leaseClient.leaseKeepAlive()) as unknown as Duplex
+      stream = new RawStream(await client.leaseClient.leaseKeepAlive())
       stream.write({ ID: this.id })
-      const first = stream[Symbol.asyncIterator]().next()
-      const result = await withTimeout(clock, first, this.#ttlMs / 4, 'lease renewal')
-      if (result.done === true) throw new DroverError('unavailable', 'etcd ended the lease stream')
-      return Number((result.value as ILeaseKeepAliveResponse).TTL)
+      const renewed = await withTimeout(clock, stream.next(), this.#ttlMs / 4, 'lease renewal')
+      return Number(renewed.TTL)
     } catch (thrown) {
       failed()
       throw toDroverError(thrown, connection.endpoint)
     } finally {
-      stream?.on('error', () => undefined)
-      stream?.destroy()
+      stream?.close()
     }
   }
 }

@@ -13,10 +13,9 @@
  *
  * Rejected: the etcd3 package's Watcher, which resumes from response headers and ends on compaction without a word.
  */
-import type { Duplex } from 'node:stream'
 import type { IEvent, IWatchRequest, IWatchResponse } from 'etcd3'
 import { backoffDelayMs, reconnectPolicy } from '../../base/backoff.ts'
-import { type Clock, sleep } from '../../base/clock.ts'
+import { type Clock, sleep, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
@@ -24,6 +23,7 @@ import type { StoreEvent, WatchBatch } from '../store.ts'
 import { AnsweredError, type EtcdConnection, toDroverError } from './connection.ts'
 import { optionalItem, prefixEnd, rangeStart, toItem } from './convert.ts'
 import type { StoreMetrics } from './metrics.ts'
+import { RawStream } from './raw_stream.ts'
 
 export interface WatchOptions {
   connection: EtcdConnection
@@ -41,6 +41,8 @@ const PROGRESS_MS = 2_000
 /** Silence this long, though asked for progress, means that the stream is dead. */
 const DEAD_MS = 7_000
 const DIAL_MS = 5_000
+
+type WatchStream = RawStream<IWatchRequest, IWatchResponse>
 
 /** What stays the same over one stream after another. */
 interface Target {
@@ -81,17 +83,16 @@ export async function* watchPrefix(
 async function* followStream(options: WatchOptions, target: Target, afterRevision: number): AsyncIterable<WatchBatch> {
   const { connection } = options
   const { client, failed } = connection.stream()
-  const stream = (await client.watchClient.watch()) as unknown as Duplex
-  const onAbort = () => stream.destroy()
+  const stream = new RawStream(await client.watchClient.watch())
+  const onAbort = () => stream.close()
   target.signal.addEventListener('abort', onAbort, { once: true })
   try {
-    // `for await` over it is the back-pressure: a slow consumer fills the HTTP/2 window, and etcd waits.
+    throwIfAborted(target.signal)
     stream.write(createRequest(target.prefix, afterRevision))
     const assembler = new RevisionAssembler(afterRevision)
-    const responses = stream[Symbol.asyncIterator]()
     let timeoutMs = DIAL_MS
     for (;;) {
-      const response = await nextResponse(options, stream, responses, timeoutMs)
+      const response = await nextResponse(options, stream, timeoutMs)
       timeoutMs = DEAD_MS
       yield* deliver(options, assembler, response)
     }
@@ -101,9 +102,7 @@ async function* followStream(options: WatchOptions, target: Target, afterRevisio
     throw error
   } finally {
     target.signal.removeEventListener('abort', onAbort)
-    // What an ended stream still says is of no interest, but must not crash the process.
-    stream.on('error', () => undefined)
-    stream.destroy()
+    stream.close()
   }
 }
 
@@ -121,27 +120,20 @@ function createRequest(prefix: string, afterRevision: number): IWatchRequest {
 }
 
 /** The next response; asks for progress while there is none, and fails after `timeoutMs` of silence. */
-async function nextResponse(
-  options: WatchOptions,
-  stream: Duplex,
-  responses: AsyncIterator<unknown>,
-  timeoutMs: number,
-): Promise<IWatchResponse> {
+async function nextResponse(options: WatchOptions, stream: WatchStream, timeoutMs: number): Promise<IWatchResponse> {
   const { clock } = options
   const sinceMs = clock.monotonicMs()
   const tick = () => {
     if (clock.monotonicMs() - sinceMs >= timeoutMs) {
-      stream.destroy(new DroverError('unavailable', `no word on a watch for ${timeoutMs} ms`))
+      stream.close(new DroverError('unavailable', `no word on a watch for ${timeoutMs} ms`))
       return
     }
-    if (stream.writable) stream.write({ progress_request: {} } satisfies IWatchRequest)
+    stream.write({ progress_request: {} })
     timer = clock.schedule(PROGRESS_MS, tick, true)
   }
   let timer = clock.schedule(PROGRESS_MS, tick, true)
   try {
-    const result = await responses.next()
-    if (result.done === true) throw new DroverError('unavailable', 'the watch stream ended')
-    return result.value as IWatchResponse
+    return await stream.next()
   } finally {
     timer.cancel()
   }
