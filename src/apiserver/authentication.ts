@@ -1,0 +1,104 @@
+/**
+ * Who is asking, and whether they may. Two proofs: a client certificate that our CA signed (CN is the user, O the groups),
+ * or a bearer token from a fixed table. Anonymous requests reach only health and version.
+ * Authorization is one function for now; rules per role come in its place.
+ */
+import { createHash } from 'node:crypto'
+import type { PeerCertificate } from 'node:tls'
+import { DroverError } from '../base/errors.ts'
+
+export interface User {
+  name: string
+  groups: readonly string[]
+}
+
+/** How a token's user is given to the server. */
+export interface TokenUser {
+  username: string
+  groups: readonly string[]
+}
+
+/** What authentication needs of a TLS connection. */
+export interface PeerSocket {
+  authorized: boolean
+  getPeerCertificate(): PeerCertificate | Record<string, never>
+}
+
+export interface Attributes {
+  verb: string
+  /** Empty for paths that are no resources. */
+  plural: string
+  group: string
+  subresource: string
+  namespace: string
+  name: string
+  path: string
+}
+
+export const MASTERS = 'system:masters'
+export const AUTHENTICATED = 'system:authenticated'
+
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/livez', '/readyz', '/version'])
+/** What every user may read, or no client could find its way. */
+const DISCOVERY = /^\/(api|apis|openapi)(\/|$)/
+
+export type Authenticate = (socket: PeerSocket | undefined, authorization: string | undefined) => User
+
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
+
+/** `tokens` is looked up by digest, so that the time taken says nothing about a token. */
+export function createAuthenticator(tokens: ReadonlyMap<string, TokenUser>): Authenticate {
+  const users = new Map([...tokens].map(([token, user]) => [digest(token), user]))
+  return (socket, authorization) => {
+    const bearer = /^Bearer\s+(\S+)\s*$/i.exec(authorization ?? '')?.[1]
+    if (bearer !== undefined) {
+      const user = users.get(digest(bearer))
+      if (user === undefined) throw new DroverError('unauthorized', 'the bearer token is not known to this cluster')
+      return known(user.username, user.groups)
+    }
+    if (authorization !== undefined) {
+      throw new DroverError('unauthorized', 'the Authorization header is not understood; send "Bearer TOKEN"')
+    }
+    const subject = socket?.authorized === true ? socket.getPeerCertificate().subject : undefined
+    if (subject === undefined) {
+      throw new DroverError(
+        'unauthorized',
+        'Unauthorized: send a client certificate of this cluster, or a bearer token',
+      )
+    }
+    const name: unknown = subject.CN
+    if (typeof name !== 'string' || name === '') {
+      throw new DroverError('unauthorized', 'the client certificate names no user (CN)')
+    }
+    const groups: unknown = subject.O
+    return known(
+      name,
+      (Array.isArray(groups) ? groups : [groups]).filter((group) => typeof group === 'string'),
+    )
+  }
+}
+
+function known(name: string, groups: readonly string[]): User {
+  return { name, groups: [...groups, AUTHENTICATED] }
+}
+
+export function isOpenPath(path: string): boolean {
+  return OPEN_PATHS.has(path.replace(/^(\/(?:healthz|livez|readyz))\/.*$/, '$1'))
+}
+
+/** Throws `forbidden` with who may not do what. */
+export function authorize(user: User, attributes: Attributes): void {
+  if (isAllowed(user, attributes)) return
+  const { verb, plural, group, subresource, namespace, path } = attributes
+  if (plural === '') {
+    throw new DroverError('forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"`)
+  }
+  const where = namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`
+  const resource = `resource "${subresource === '' ? plural : `${plural}/${subresource}`}" in API group "${group}"`
+  throw new DroverError('forbidden', `${plural} is forbidden: User "${user.name}" cannot ${verb} ${resource} ${where}`)
+}
+
+export function isAllowed(user: User, { verb, plural, path }: Attributes): boolean {
+  if (user.groups.includes(MASTERS)) return true
+  return plural === '' && verb === 'get' && DISCOVERY.test(path) && user.groups.includes(AUTHENTICATED)
+}

@@ -1,0 +1,116 @@
+/**
+ * Request bodies: JSON and YAML to plain values, with the line and column of a mistake and a bound on depth; and which
+ * form of an answer the client asked for.
+ */
+import { parseDocument } from 'yaml'
+import { DroverError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
+import { findJsonFault } from './json_fault.ts'
+import { HttpError, unsupportedMediaType } from './status_error.ts'
+
+const MAX_DEPTH = 100
+/** Aliases may repeat, not multiply: a "billion laughs" document stops here. */
+const MAX_ALIASES = 100
+
+export const PATCH_TYPES = {
+  'application/json-patch+json': 'json',
+  'application/merge-patch+json': 'merge',
+  'application/strategic-merge-patch+json': 'strategic',
+  'application/apply-patch+yaml': 'apply',
+} as const
+
+export function mediaType(contentType: string | undefined): string {
+  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+}
+
+/** Text of a body to a value. A body without a content type is JSON, as kubectl's `scale` sends it. */
+export function decodeBody(body: Buffer, contentType: string | undefined): unknown {
+  const type = mediaType(contentType)
+  const isYaml = type === 'application/yaml' || type.endsWith('+yaml')
+  if (!isYaml && type !== '' && type !== 'application/json' && !type.endsWith('+json')) {
+    throw unsupportedMediaType(`the body is ${type}; send application/json or application/yaml`)
+  }
+  const text = body.toString('utf8')
+  const value = isYaml ? parseYaml(text) : parseJson(text)
+  checkDepth(value, 0)
+  return value
+}
+
+/** A body that must be one object. */
+export function decodeObject(body: Buffer, contentType: string | undefined): Record<string, unknown> {
+  const value = decodeBody(body, contentType)
+  if (!isObject(value)) throw new DroverError('invalid', 'the body must be one object, not a list or a plain value')
+  return value
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    if (text.trim() === '') throw new DroverError('invalid', 'the request has no body', { cause })
+    const { line, column, message } = findJsonFault(text)
+    throw new DroverError('invalid', `the body is not valid JSON: line ${line}, column ${column}: ${message}`, {
+      cause,
+    })
+  }
+}
+
+export function parseYaml(text: string): unknown {
+  const document = parseDocument(text, { prettyErrors: false, strict: true })
+  const fault = document.errors[0]
+  if (fault !== undefined) {
+    const before = text.slice(0, fault.pos[0]).split('\n')
+    const where = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`
+    throw new DroverError('invalid', `the body is not valid YAML: ${where}: ${fault.message}`)
+  }
+  try {
+    return document.toJS({ maxAliasCount: MAX_ALIASES })
+  } catch (cause) {
+    throw new DroverError('invalid', 'the body is not valid YAML: too many aliases', { cause })
+  }
+}
+
+function checkDepth(value: unknown, depth: number): void {
+  if (typeof value !== 'object' || value === null) return
+  if (depth >= MAX_DEPTH) throw new DroverError('invalid', `the body is nested deeper than ${MAX_DEPTH} levels`)
+  for (const item of Object.values(value)) checkDepth(item, depth + 1)
+}
+
+export interface MediaRange {
+  type: string
+  params: ReadonlyMap<string, string>
+}
+
+export function parseAccept(header: string | undefined): MediaRange[] {
+  return (header ?? '*/*').split(',').map((range) => {
+    const [type = '', ...params] = range.split(';').map((part) => part.trim())
+    const pairs = params.map((param): [string, string] => {
+      const at = param.indexOf('=')
+      return at < 0 ? [param, ''] : [param.slice(0, at), param.slice(at + 1)]
+    })
+    return { type: type.toLowerCase(), params: new Map(pairs) }
+  })
+}
+
+export type Form =
+  | { as: 'object' }
+  /** Rows for people. */
+  | { as: 'table'; version: 'v1' | 'v1beta1' }
+  /** Objects without anything but metadata. */
+  | { as: 'metadata' }
+
+const ANY_JSON: ReadonlySet<string> = new Set(['application/json', 'application/*', '*/*'])
+
+/** The first form in the client's order that we can give. Protobuf is passed over: every client that asks for it takes JSON too. */
+export function negotiateForm(accept: string | undefined): Form {
+  for (const { type, params } of parseAccept(accept)) {
+    if (!ANY_JSON.has(type)) continue
+    const as = params.get('as')
+    if (as === undefined) return { as: 'object' }
+    const version = params.get('v')
+    if (params.get('g') !== 'meta.k8s.io') continue
+    if (as === 'Table' && (version === 'v1' || version === 'v1beta1')) return { as: 'table', version }
+    if (as.startsWith('PartialObjectMetadata') && version === 'v1') return { as: 'metadata' }
+  }
+  throw new HttpError(406, 'NotAcceptable', 'only application/json can be served; put it into the Accept header')
+}

@@ -1,0 +1,26 @@
+/** What handlers share: built once in server.ts, passed as an argument. */
+import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { NodeGateway } from '../base/stream.ts'
+import type { Resources } from '../resources/resources.ts'
+import type { Freshness } from './freshness.ts'
+
+export interface ReadinessCheck {
+  name: string
+  ok: boolean
+  message?: string
+}
+
+export interface ApiContext {
+  resources: Resources
+  gateway: NodeGateway
+  freshness: Freshness
+  clock: Clock
+  random: Random
+  log: Logger
+  version: string
+  /** Raised when the server stops: whatever runs long must end. */
+  stopping: AbortSignal
+  readiness: () => Promise<ReadinessCheck[]>
+}

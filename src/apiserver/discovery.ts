@@ -1,0 +1,223 @@
+/**
+ * What is served: legacy lists, and aggregated discovery in one answer each for /api and /apis. All of it follows from
+ * the table of kinds, so it is encoded once. Clients revalidate by ETag.
+ * Source: k8s.io/api/apidiscovery/v2, k8s.io/apimachinery/pkg/apis/meta/v1 `APIResourceList`.
+ */
+import { createHash } from 'node:crypto'
+import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
+import { KINDS } from '../api/kinds.ts'
+import { type MediaRange, parseAccept } from './codec.ts'
+import type { Exchange } from './exchange.ts'
+import { subresourcesOf } from './router.ts'
+import { HttpError } from './status_error.ts'
+
+const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
+
+/** Kinds of sub-resources that are not the parent's own. */
+const SUBRESOURCE_KINDS: Readonly<Record<string, { group: string; version: string; kind: string }>> = {
+  scale: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
+  eviction: { group: 'policy', version: 'v1', kind: 'Eviction' },
+  binding: { group: '', version: 'v1', kind: 'Binding' },
+  exec: { group: '', version: 'v1', kind: 'PodExecOptions' },
+  attach: { group: '', version: 'v1', kind: 'PodAttachOptions' },
+  portforward: { group: '', version: 'v1', kind: 'PodPortForwardOptions' },
+}
+
+/** Review kinds are created and answered, never stored. */
+const REVIEWS = [
+  { group: 'authentication.k8s.io', plural: 'selfsubjectreviews', kind: 'SelfSubjectReview' },
+  { group: 'authorization.k8s.io', plural: 'selfsubjectaccessreviews', kind: 'SelfSubjectAccessReview' },
+] as const
+
+interface Served {
+  group: string
+  version: string
+  kind: string
+  plural: string
+  singular: string
+  namespaced: boolean
+  shortNames: readonly string[]
+  categories: readonly string[]
+  verbs: readonly string[]
+  subresources: { name: string; kind: { group: string; version: string; kind: string }; verbs: readonly string[] }[]
+}
+
+function servedKind(definition: KindDefinition): Served {
+  const { group, version, kind, plural, singular, namespaced, shortNames, categories } = definition
+  const subresources = [...subresourcesOf(definition)].map(([name, verbs]) => {
+    const own = SUBRESOURCE_KINDS[name] ?? { group, version, kind }
+    return { name, kind: own, verbs }
+  })
+  return { group, version, kind, plural, singular, namespaced, shortNames, categories, verbs: VERBS, subresources }
+}
+
+function allServed(): Served[] {
+  const reviews = REVIEWS.map(({ group, plural, kind }) => ({
+    group,
+    version: 'v1',
+    kind,
+    plural,
+    singular: kind.toLowerCase(),
+    namespaced: false,
+    shortNames: [],
+    categories: [],
+    verbs: ['create'],
+    subresources: [],
+  }))
+  return [...KINDS.map(servedKind), ...reviews]
+}
+
+function legacyResources(served: readonly Served[]): object[] {
+  return served.flatMap((one) => [
+    {
+      name: one.plural,
+      singularName: one.singular,
+      namespaced: one.namespaced,
+      kind: one.kind,
+      verbs: one.verbs,
+      ...(one.shortNames.length > 0 ? { shortNames: one.shortNames } : {}),
+      ...(one.categories.length > 0 ? { categories: one.categories } : {}),
+    },
+    ...one.subresources.map(({ name, kind, verbs }) => ({
+      name: `${one.plural}/${name}`,
+      singularName: '',
+      namespaced: one.namespaced,
+      ...(kind.group === one.group ? {} : { group: kind.group, version: kind.version }),
+      kind: kind.kind,
+      verbs,
+    })),
+  ])
+}
+
+function aggregatedResource(one: Served): object {
+  return {
+    resource: one.plural,
+    responseKind: { group: one.group, version: one.version, kind: one.kind },
+    scope: one.namespaced ? 'Namespaced' : 'Cluster',
+    singularResource: one.singular,
+    verbs: one.verbs,
+    ...(one.shortNames.length > 0 ? { shortNames: one.shortNames } : {}),
+    ...(one.categories.length > 0 ? { categories: one.categories } : {}),
+    ...(one.subresources.length > 0
+      ? {
+          subresources: one.subresources.map(({ name, kind, verbs }) => ({
+            subresource: name,
+            responseKind: kind,
+            verbs,
+          })),
+        }
+      : {}),
+  }
+}
+
+interface GroupVersions {
+  group: string
+  versions: Map<string, Served[]>
+}
+
+function byGroup(): GroupVersions[] {
+  const groups = new Map<string, GroupVersions>()
+  for (const one of allServed()) {
+    const found = groups.get(one.group) ?? { group: one.group, versions: new Map<string, Served[]>() }
+    groups.set(one.group, found)
+    found.versions.set(one.version, [...(found.versions.get(one.version) ?? []), one])
+  }
+  return [...groups.values()]
+}
+
+function aggregated(groups: readonly GroupVersions[], version: string): object {
+  const items = groups.map(({ group, versions }) => ({
+    metadata: group === '' ? { creationTimestamp: null } : { name: group, creationTimestamp: null },
+    versions: [...versions].map(([name, served]) => ({
+      version: name,
+      freshness: 'Current',
+      resources: served.map(aggregatedResource),
+    })),
+  }))
+  return { kind: 'APIGroupDiscoveryList', apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items }
+}
+
+function apiGroup({ group, versions }: GroupVersions): object {
+  const all = [...versions.keys()].map((version) => ({ groupVersion: `${group}/${version}`, version }))
+  return { name: group, versions: all, preferredVersion: all[0] }
+}
+
+interface Document {
+  body: Buffer
+  etag: string
+}
+
+export interface Discovery {
+  /** Answers and returns true when the path is one of discovery. */
+  handle(exchange: Exchange): boolean
+}
+
+function document(value: unknown): Document {
+  const body = Buffer.from(JSON.stringify(value))
+  return { body, etag: `"${createHash('sha256').update(body).digest('hex').slice(0, 32)}"` }
+}
+
+/** Plain JSON under its path; aggregated forms under path and version. */
+function allDocuments(): Map<string, Document> {
+  const groups = byGroup()
+  const core = groups.filter(({ group }) => group === '')
+  const named = groups.filter(({ group }) => group !== '')
+  const documents = new Map<string, Document>()
+  for (const version of ['v2', 'v2beta1']) {
+    documents.set(`/api ${version}`, document(aggregated(core, version)))
+    documents.set(`/apis ${version}`, document(aggregated(named, version)))
+  }
+  documents.set('/api', document({ kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }))
+  documents.set('/apis', document({ kind: 'APIGroupList', apiVersion: 'v1', groups: named.map(apiGroup) }))
+  for (const entry of groups) {
+    if (entry.group !== '') {
+      documents.set(`/apis/${entry.group}`, document({ kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(entry) }))
+    }
+    for (const [version, served] of entry.versions) {
+      const groupVersion = apiVersionOf({ group: entry.group, version })
+      const list = { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: legacyResources(served) }
+      documents.set(entry.group === '' ? `/api/${version}` : `/apis/${groupVersion}`, document(list))
+    }
+  }
+  return documents
+}
+
+/** The aggregated version that the client would take, or undefined for plain JSON. */
+function aggregatedVersion(ranges: readonly MediaRange[]): string | undefined {
+  for (const { type, params } of ranges) {
+    const version = params.get('v')
+    const isDiscovery = params.get('g') === 'apidiscovery.k8s.io' && params.get('as') === 'APIGroupDiscoveryList'
+    if (type === 'application/json' && isDiscovery && (version === 'v2' || version === 'v2beta1')) return version
+    if (!params.has('as') && ['application/json', 'application/*', '*/*'].includes(type)) return undefined
+  }
+  throw new HttpError(406, 'NotAcceptable', 'discovery can be served as application/json only')
+}
+
+export function createDiscovery(): Discovery {
+  const documents = allDocuments()
+  return {
+    handle(exchange) {
+      const path = exchange.path.length > 1 ? exchange.path.replace(/\/$/, '') : exchange.path
+      const plain = documents.get(path)
+      if (plain === undefined || (exchange.method !== 'GET' && exchange.method !== 'HEAD')) return false
+      const canAggregate = documents.has(`${path} v2`)
+      const version = aggregatedVersion(parseAccept(exchange.headers.accept))
+      const found = canAggregate && version !== undefined ? documents.get(`${path} ${version}`) : undefined
+      const type =
+        found === undefined
+          ? 'application/json'
+          : `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`
+      sendCached(exchange, found ?? plain, type)
+      return true
+    },
+  }
+}
+
+export function sendCached(exchange: Exchange, { body, etag }: Document, contentType: string, headers = {}): void {
+  const cached = { etag, vary: 'Accept', ...headers }
+  const known = exchange.headers['if-none-match']?.split(',').map((tag) => tag.trim())
+  if (known?.includes(etag) === true) {
+    exchange.begin(304, contentType, cached)
+    exchange.end()
+  } else exchange.send(200, body, contentType, cached)
+}

@@ -1,0 +1,174 @@
+/**
+ * The way of every request: who, what, may they, is there room, do it, and say what went wrong. Nothing thrown by a
+ * handler leaves this file: it becomes a Status.
+ */
+import { DroverError } from '../base/errors.ts'
+import type { Registry } from '../base/metrics.ts'
+import { type Attributes, type Authenticate, authorize, isOpenPath, type PeerSocket } from './authentication.ts'
+import type { ApiContext } from './context.ts'
+import type { Discovery } from './discovery.ts'
+import { Exchange, type RawRequest, type RawResponse } from './exchange.ts'
+import { sendHealth, sendVersion } from './health.ts'
+import { handleGet, handleList } from './list.ts'
+import type { ApiMetrics, RequestLabels } from './metrics.ts'
+import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, handleUpdate } from './mutate.ts'
+import { handlePatch } from './patch.ts'
+import { handleBinding, handleEviction } from './pods.ts'
+import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
+import { handleScale } from './scale.ts'
+import { methodNotAllowed } from './status_error.ts'
+import { handleWatch } from './watch.ts'
+
+/** Bounds on what is under way at once; past them the answer is 429, and clients come back. */
+const MAX_IN_FLIGHT = 600
+const MAX_LONG_RUNNING = 10_000
+
+export interface HandlerParts {
+  context: ApiContext
+  authenticate: Authenticate
+  discovery: Discovery
+  metrics: ApiMetrics
+  registry: Registry
+}
+
+type Handler = (context: ApiContext, exchange: Exchange, target: Target) => Promise<void>
+
+const BY_VERB: Readonly<Record<string, Handler>> = {
+  get: handleGet,
+  list: handleList,
+  watch: handleWatch,
+  create: handleCreate,
+  update: handleUpdate,
+  patch: handlePatch,
+  delete: handleDelete,
+  deletecollection: handleDeleteCollection,
+}
+
+const SUBRESOURCES: Readonly<Record<string, Handler>> = {
+  scale: handleScale,
+  binding: handleBinding,
+  eviction: handleEviction,
+  finalize: handleFinalize,
+}
+
+interface Understood {
+  target: Target | undefined
+  verb: string
+  longRunning: boolean
+  labels: RequestLabels
+}
+
+function understand(exchange: Exchange): Understood {
+  const { path, query, method } = exchange
+  const target = parseTarget(path)
+  const verb = verbOf(method, target, query) ?? method.toLowerCase()
+  const { group = '', version = '', plural = '' } = target?.kind ?? {}
+  const { subresource = '', name = '', namespace = '' } = target ?? {}
+  if (target !== undefined) exchange.subject = { group, plural, kind: target.kind.kind, name }
+  const longRunning = verb === 'watch' || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
+  const scope = target === undefined ? '' : name !== '' ? 'resource' : namespace !== '' ? 'namespace' : 'cluster'
+  return { target, verb, longRunning, labels: { verb, group, version, resource: plural, subresource, scope } }
+}
+
+export function attributesOf(exchange: Exchange, { target, verb, labels }: Understood): Attributes {
+  return {
+    verb,
+    plural: labels.resource,
+    group: labels.group,
+    subresource: labels.subresource,
+    namespace: target?.namespace ?? '',
+    name: target?.name ?? '',
+    path: exchange.path,
+  }
+}
+
+export type HandleRequest = (request: RawRequest, response: RawResponse, socket: PeerSocket | undefined) => void
+
+export function createHandler(parts: HandlerParts): HandleRequest {
+  const { context, metrics } = parts
+  return (request, response, socket) => {
+    const { clock, log } = context
+    const exchange = new Exchange({ id: context.random.uuid(), clock, request, response })
+    const startMs = clock.monotonicMs()
+    let understood: Understood | undefined
+    let done: ReturnType<ApiMetrics['begin']> | undefined
+    const serve = async (): Promise<void> => {
+      understood = understand(exchange)
+      done = metrics.begin(understood.labels, understood.longRunning)
+      await route(parts, exchange, understood, socket)
+    }
+    const finish = (): void => {
+      const seconds = (clock.monotonicMs() - startMs) / 1000
+      done?.(exchange.statusCode, seconds, exchange.responseBytes)
+      const level = exchange.statusCode >= 500 || !['GET', 'HEAD'].includes(exchange.method) ? 'info' : 'debug'
+      log[level](
+        {
+          request: exchange.id,
+          method: exchange.method,
+          verb: understood?.labels.verb,
+          path: exchange.path,
+          status: exchange.statusCode,
+          ms: Math.round(seconds * 1e6) / 1e3,
+          user: exchange.user.name,
+        },
+        'request',
+      )
+    }
+    serve()
+      .catch((thrown: unknown) => {
+        const error = DroverError.from(thrown)
+        if (error.code === 'internal')
+          log.error({ request: exchange.id, path: exchange.path, err: error }, 'request failed')
+        exchange.fail(error)
+      })
+      .then(finish, (error: unknown) => log.error({ request: exchange.id, err: error }, 'cannot answer'))
+  }
+}
+
+async function route(parts: HandlerParts, exchange: Exchange, understood: Understood, socket: PeerSocket | undefined) {
+  const { context, metrics } = parts
+  const { path } = exchange
+  if (isOpenPath(path)) {
+    if (path === '/version') sendVersion(context, exchange)
+    else await sendHealth(context, exchange)
+    return
+  }
+  exchange.user = parts.authenticate(socket, exchange.headers.authorization)
+  authorize(exchange.user, attributesOf(exchange, understood))
+  if (metrics.inFlight > MAX_IN_FLIGHT || metrics.longRunning > MAX_LONG_RUNNING) {
+    throw new DroverError('tooManyRequests', 'the server has too many requests under way; try again', {
+      retryAfterSeconds: 1,
+    })
+  }
+  const { target } = understood
+  if (target !== undefined) await routeResource(context, exchange, understood.verb, target)
+  else if (!(await routePath(parts, exchange))) {
+    throw new DroverError('notFound', `the server could not find the requested resource: nothing is served at ${path}`)
+  }
+}
+
+async function routeResource(context: ApiContext, exchange: Exchange, verb: string, target: Target): Promise<void> {
+  const { kind, subresource } = target
+  if (subresource !== '' && !subresourcesOf(kind).has(subresource)) {
+    throw new DroverError('notFound', `${kind.plural} have no sub-resource "${subresource}"`)
+  }
+  const special = SUBRESOURCES[subresource]
+  if (special !== undefined) return special(context, exchange, target)
+  const handler = BY_VERB[verb]
+  if (handler === undefined || (subresource === 'status' && !['get', 'update', 'patch'].includes(verb))) {
+    throw methodNotAllowed(
+      `${exchange.method} is not supported on ${kind.plural}${subresource && `/${subresource}`} here`,
+    )
+  }
+  return handler(context, exchange, target)
+}
+
+/** Paths that are no resources; false when nothing is served there. */
+async function routePath({ discovery, registry }: HandlerParts, exchange: Exchange): Promise<boolean> {
+  if (discovery.handle(exchange)) return true
+  if (exchange.path === '/metrics' && exchange.method === 'GET') {
+    exchange.send(200, await registry.metrics(), registry.contentType)
+    return true
+  }
+  return false
+}

@@ -1,0 +1,133 @@
+/**
+ * get and list, from the watch cache. Without a `resourceVersion` they first make sure that the cache shows all that was
+ * acknowledged anywhere. Objects go out as the bytes that the cache keeps.
+ *
+ * Pages: a continue token carries the revision of the first page and the last key. Later pages show the present state
+ * behind that key and repeat the first revision, so a client that then watches from it is told of every change since:
+ * nothing is lost, though a later page may already show some of it. Rejected: snapshots per token, which one server
+ * cannot hand to another.
+ */
+import { apiVersionOf, type KindDefinition, keyOf, resourceName } from '../api/kind.ts'
+import type { KubeObject, Stored } from '../api/meta.ts'
+import { DroverError } from '../base/errors.ts'
+import { type Form, negotiateForm } from './codec.ts'
+import type { ApiContext } from './context.ts'
+import type { Exchange } from './exchange.ts'
+import { countParam, decodeContinue, encodeContinue, listFilter, type RevisionParams, revisionParams } from './query.ts'
+import type { Target } from './router.ts'
+import { notFound } from './status_error.ts'
+import { includeObjectParam, metadataOnly, toTable } from './table.ts'
+
+/** Brings the cache to the revision that the request asks for. */
+export async function reach(context: ApiContext, { revision, match }: RevisionParams): Promise<void> {
+  if (revision === undefined) await context.freshness.latest()
+  else if (revision > 0) await context.freshness.atLeast(revision)
+  if (match === 'Exact' && context.resources.revision() !== revision) {
+    throw new DroverError('gone', `The resourceVersion ${revision} is not kept any more; list without Exact`)
+  }
+}
+
+export async function handleGet(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
+  const form = negotiateForm(exchange.headers.accept)
+  await reach(context, revisionParams(exchange.query))
+  sendObject({ context, exchange, kind: target.kind, object: find(context, target), status: 200, form })
+}
+
+export function find(context: ApiContext, { kind, namespace, name }: Target): Stored<KubeObject> {
+  const object = context.resources.get(kind, namespace, name)
+  if (object === undefined) throw notFound(resourceName(kind), name)
+  return object
+}
+
+export interface SendObject {
+  context: ApiContext
+  exchange: Exchange
+  kind: KindDefinition
+  object: Stored<KubeObject>
+  status: number
+  form?: Form
+}
+
+/** One object in the form that the client asked for. */
+export function sendObject({ context, exchange, kind, object, status, form }: SendObject): void {
+  const wanted = form ?? negotiateForm(exchange.headers.accept)
+  if (wanted.as === 'table') {
+    const metadata = { resourceVersion: object.metadata.resourceVersion }
+    const include = includeObjectParam(exchange.query)
+    const options = { version: wanted.version, include, nowMs: context.clock.now(), metadata, columns: true }
+    exchange.sendJson(status, toTable(kind, [object], options))
+  } else if (wanted.as === 'metadata') exchange.sendJson(status, metadataOnly(object))
+  else exchange.sendJson(status, context.resources.encoded(object))
+}
+
+interface Page {
+  objects: Stored<KubeObject>[]
+  metadata: { resourceVersion: string; continue?: string; remainingItemCount?: number }
+}
+
+const byKey = (a: KubeObject, b: KubeObject): number => {
+  const left = keyOf(a)
+  const right = keyOf(b)
+  return left < right ? -1 : left > right ? 1 : 0
+}
+
+async function readPage(context: ApiContext, exchange: Exchange, target: Target): Promise<Page> {
+  const { query } = exchange
+  const filter = listFilter(target, query)
+  const limit = countParam(query, 'limit') || undefined
+  const token = query.get('continue') || undefined
+  const from = token === undefined ? undefined : decodeContinue(token)
+  const wanted = revisionParams(query)
+  if (from !== undefined && wanted.revision !== undefined && wanted.revision !== 0) {
+    throw new DroverError('invalid', 'resourceVersion: may not be given together with continue')
+  }
+  await reach(context, from === undefined ? wanted : { revision: from.revision, match: '' })
+  const snapshot = context.resources.snapshot(target.kind, filter)
+  const revision = from?.revision ?? snapshot.revision
+  const all = snapshot.items.sort(byKey)
+  const rest = from === undefined ? all : all.filter((object) => keyOf(object) > from.after)
+  const objects = limit === undefined ? rest : rest.slice(0, limit)
+  const metadata: Page['metadata'] = { resourceVersion: String(revision) }
+  const last = objects.at(-1)
+  if (last !== undefined && objects.length < rest.length) {
+    metadata.continue = encodeContinue({ revision, after: keyOf(last) })
+    // Kubernetes leaves the count out where a selector makes it costly; clients must not expect it there.
+    if (filter.labels === undefined && filter.fields === undefined) {
+      metadata.remainingItemCount = rest.length - objects.length
+    }
+  }
+  return { objects, metadata }
+}
+
+export async function handleList(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
+  const form = negotiateForm(exchange.headers.accept)
+  const { kind } = target
+  const { objects, metadata } = await readPage(context, exchange, target)
+  if (form.as === 'table') {
+    const include = includeObjectParam(exchange.query)
+    const options = { version: form.version, include, nowMs: context.clock.now(), metadata, columns: true }
+    exchange.sendJson(200, toTable(kind, objects, options))
+    return
+  }
+  if (form.as === 'metadata') {
+    const items = objects.map(metadataOnly)
+    exchange.sendJson(200, { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items })
+    return
+  }
+  const head = JSON.stringify({ kind: `${kind.kind}List`, apiVersion: apiVersionOf(kind), metadata })
+  const items = objects.map((object) => context.resources.encoded(object))
+  exchange.sendJson(200, joinList(head, items))
+}
+
+const COMMA = Buffer.from(',')
+
+/** `{…head,"items":[a,b]}` without encoding anything twice. */
+function joinList(head: string, items: readonly Buffer[]): Buffer {
+  const parts: Buffer[] = [Buffer.from(`${head.slice(0, -1)},"items":[`)]
+  for (const [index, item] of items.entries()) {
+    if (index > 0) parts.push(COMMA)
+    parts.push(item)
+  }
+  parts.push(Buffer.from(']}\n'))
+  return Buffer.concat(parts)
+}

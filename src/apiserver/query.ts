@@ -1,0 +1,119 @@
+/** Query parameters with their rules: a value that cannot be meant is refused with its name, never guessed at. */
+import { parseFieldSelector, parseSelector } from '../api/selector.ts'
+import { DroverError, type FieldError } from '../base/errors.ts'
+import type { ListFilter, Propagation, WriteOptions } from '../resources/resources.ts'
+import type { Exchange } from './exchange.ts'
+import type { Target } from './router.ts'
+
+function bad(name: string, reason: FieldError['reason'], message: string): DroverError {
+  return new DroverError('invalid', `${name}: ${message}`, { fields: [{ path: name, reason, message }] })
+}
+
+export function boolParam(query: URLSearchParams, name: string): boolean {
+  const value = query.get(name)
+  if (value === null || value === 'false' || value === '0') return false
+  if (value === 'true' || value === '1' || value === '') return true
+  throw bad(name, 'Invalid', `"${value}" is neither true nor false`)
+}
+
+/** A whole number of at least 0, or undefined. */
+export function countParam(query: URLSearchParams, name: string): number | undefined {
+  const value = query.get(name)
+  if (value === null || value === '') return undefined
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number)) {
+    throw bad(name, 'Invalid', `"${value}" is not a whole number of at least 0`)
+  }
+  return number
+}
+
+/** `timeoutSeconds=7m30s` is refused, as Kubernetes does; its own clients send `timeout=32s` beside it, which is ignored. */
+export function listFilter(target: Target, query: URLSearchParams): ListFilter {
+  const { kind, namespace, name } = target
+  const labels = query.get('labelSelector') ?? ''
+  const fields = parseFieldSelector(query.get('fieldSelector') ?? '')
+  if (name !== '') fields.push({ field: 'metadata.name', value: name, equal: true })
+  for (const { field } of fields) {
+    if (field === 'metadata.name' || (field === 'metadata.namespace' && kind.namespaced)) continue
+    if (kind.selectableFields[field] !== undefined) continue
+    const known = [
+      'metadata.name',
+      ...(kind.namespaced ? ['metadata.namespace'] : []),
+      ...Object.keys(kind.selectableFields),
+    ]
+    const message = `field label not supported: ${field}; ${kind.plural} can be selected by ${known.join(', ')}`
+    throw new DroverError('invalid', message)
+  }
+  return {
+    ...(namespace === '' ? {} : { namespace }),
+    ...(labels === '' ? {} : { labels: parseSelector(labels) }),
+    ...(fields.length === 0 ? {} : { fields }),
+  }
+}
+
+export interface RevisionParams {
+  /** Undefined: as new as can be; 0: whatever is at hand. */
+  revision: number | undefined
+  match: '' | 'Exact' | 'NotOlderThan'
+}
+
+export function revisionParams(query: URLSearchParams): RevisionParams {
+  const text = query.get('resourceVersion') ?? ''
+  const match = query.get('resourceVersionMatch') ?? ''
+  if (text !== '' && !/^\d{1,15}$/.test(text)) {
+    throw new DroverError('invalid', `resourceVersion: "${text}" is not one that this server gave out`)
+  }
+  if (match !== '' && match !== 'Exact' && match !== 'NotOlderThan') {
+    throw bad('resourceVersionMatch', 'NotSupported', `"${match}" is neither Exact nor NotOlderThan`)
+  }
+  if (match === 'Exact' && (text === '' || text === '0')) {
+    throw bad('resourceVersionMatch', 'Forbidden', 'Exact needs a resourceVersion greater than 0')
+  }
+  return { revision: text === '' ? undefined : Number(text), match }
+}
+
+function isDryRun(values: readonly string[]): boolean {
+  for (const value of values) {
+    if (value !== 'All') throw bad('dryRun', 'NotSupported', `"${value}" is not supported; All is`)
+  }
+  return values.length > 0
+}
+
+export function writeOptions(exchange: Exchange, bodyDryRun: readonly string[] = []): WriteOptions {
+  const { query } = exchange
+  const validation = query.get('fieldValidation') || 'Warn'
+  if (validation !== 'Ignore' && validation !== 'Warn' && validation !== 'Strict') {
+    throw bad('fieldValidation', 'NotSupported', `"${validation}" is none of Ignore, Warn, Strict`)
+  }
+  const dryRun = isDryRun([...query.getAll('dryRun').filter((value) => value !== ''), ...bodyDryRun])
+  return { fieldValidation: validation, dryRun, warn: (message) => exchange.warn(message) }
+}
+
+export function propagationOf(value: unknown): Propagation | undefined {
+  if (value === undefined || value === null || value === '') return undefined
+  if (value === 'Background' || value === 'Foreground' || value === 'Orphan') return value
+  throw bad('propagationPolicy', 'NotSupported', `"${String(value)}" is none of Background, Foreground, Orphan`)
+}
+
+/** The reference of a pagination: the revision of the first page and the key behind which to go on. */
+export interface Continuation {
+  revision: number
+  after: string
+}
+
+export function encodeContinue({ revision, after }: Continuation): string {
+  return Buffer.from(JSON.stringify({ v: 'drover/v1', rv: revision, start: after })).toString('base64url')
+}
+
+export function decodeContinue(token: string): Continuation {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'))
+    if (typeof value === 'object' && value !== null && 'rv' in value && 'start' in value) {
+      const { rv, start } = value
+      if (Number.isSafeInteger(rv) && typeof start === 'string') return { revision: Number(rv), after: start }
+    }
+  } catch {
+    // Falls through to the one answer for every kind of nonsense.
+  }
+  throw new DroverError('invalid', 'continue: the token is not one that this server gave out; list again without it')
+}

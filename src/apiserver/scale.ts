@@ -1,0 +1,90 @@
+/** The `scale` sub-resource: the one number that autoscalers and `kubectl scale` may turn. Source: autoscaling/v1 `Scale`. */
+import type { KubeObject, Stored } from '../api/meta.ts'
+import { DroverError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
+import { decodeObject, mediaType, PATCH_TYPES } from './codec.ts'
+import type { ApiContext } from './context.ts'
+import type { Exchange } from './exchange.ts'
+import { find, reach } from './list.ts'
+import { revisionParams, writeOptions } from './query.ts'
+import type { Target } from './router.ts'
+import { methodNotAllowed, unsupportedMediaType } from './status_error.ts'
+
+function field(value: unknown, name: string): unknown {
+  return isObject(value) ? value[name] : undefined
+}
+
+/** A selector as the text of a query: `a=b,c in (d,e)`. */
+export function selectorText(selector: unknown): string {
+  const labels = field(selector, 'matchLabels')
+  const parts = isObject(labels) ? Object.entries(labels).map(([key, value]) => `${key}=${String(value)}`) : []
+  const expressions = field(selector, 'matchExpressions')
+  for (const expression of Array.isArray(expressions) ? expressions : []) {
+    const [key, operator, values] = ['key', 'operator', 'values'].map((name) => field(expression, name))
+    const list = Array.isArray(values) ? values.join(',') : ''
+    if (operator === 'In') parts.push(`${String(key)} in (${list})`)
+    else if (operator === 'NotIn') parts.push(`${String(key)} notin (${list})`)
+    else parts.push(operator === 'Exists' ? String(key) : `!${String(key)}`)
+  }
+  return parts.join(',')
+}
+
+export function toScale(object: Stored<KubeObject>): Record<string, unknown> {
+  const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata
+  const replicas = field(object.status, 'replicas') ?? 0
+  return {
+    kind: 'Scale',
+    apiVersion: 'autoscaling/v1',
+    metadata: { name, namespace, uid, resourceVersion, creationTimestamp },
+    spec: { replicas: field(object.spec, 'replicas') ?? 0 },
+    status: { replicas, selector: selectorText(field(object.spec, 'selector')) },
+  }
+}
+
+function replicasOf(scale: unknown): number {
+  const replicas = field(field(scale, 'spec'), 'replicas') ?? 0
+  if (typeof replicas === 'number' && Number.isSafeInteger(replicas) && replicas >= 0) return replicas
+  const message = `${JSON.stringify(replicas)} is not a whole number of at least 0`
+  throw new DroverError('invalid', `spec.replicas: ${message}`, {
+    fields: [{ path: 'spec.replicas', reason: 'Invalid', message }],
+  })
+}
+
+function requireMerge(contentType: string | undefined): void {
+  const type = mediaType(contentType)
+  const known = Object.entries(PATCH_TYPES).find(([name]) => name === type)?.[1]
+  if (known !== 'merge' && known !== 'strategic') {
+    throw unsupportedMediaType(`a scale can be patched with application/merge-patch+json, not with ${type}`)
+  }
+}
+
+export async function handleScale(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
+  const { kind, namespace, name } = target
+  if (exchange.method === 'GET') {
+    await reach(context, revisionParams(exchange.query))
+    exchange.sendJson(200, toScale(find(context, target)))
+    return
+  }
+  if (exchange.method !== 'PUT' && exchange.method !== 'PATCH') {
+    throw methodNotAllowed(`${kind.plural}/scale takes GET, PUT and PATCH`)
+  }
+  const body = await exchange.body()
+  const type = exchange.headers['content-type']
+  const given = decodeObject(body, type)
+  if (exchange.method === 'PATCH') requireMerge(type)
+  // A Scale has no lists, so a strategic patch is a merge patch; both are the fields that they name.
+  const wanted = (scale: Record<string, unknown>): unknown =>
+    exchange.method === 'PUT' ? given : { ...scale, ...given, metadata: given.metadata ?? {} }
+  const change = (object: KubeObject): KubeObject => {
+    const current = toScale(object as Stored<KubeObject>)
+    const scale = wanted(current)
+    const revision = field(field(scale, 'metadata'), 'resourceVersion')
+    if (typeof revision === 'string' && revision !== '' && revision !== object.metadata.resourceVersion) {
+      throw new DroverError('conflict', `${kind.plural} "${name}": the object has been modified; read it again`)
+    }
+    const spec = isObject(object.spec) ? object.spec : {}
+    return { ...object, spec: { ...spec, replicas: replicasOf(scale) } }
+  }
+  const updated = await context.resources.modify(kind, namespace, name, 'main', change, writeOptions(exchange))
+  exchange.sendJson(200, toScale(updated))
+}
