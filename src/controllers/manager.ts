@@ -1,0 +1,36 @@
+/**
+ * All controllers of the control plane. They meet only through stored objects; each is made anew when leadership is won
+ * and every write of theirs carries that leadership's proof.
+ */
+import type { Service } from '../base/service.ts'
+import type { ControllerContext } from './common/context.ts'
+import { createDeploymentController } from './deployment/controller.ts'
+import { createEndpointSliceController } from './endpointslice/controller.ts'
+import { createGarbageController } from './garbage/controller.ts'
+import { createNamespaceController } from './namespace/controller.ts'
+import { createIpamController } from './node/ipam_controller.ts'
+import { createNodeLifecycleController } from './node/lifecycle.ts'
+import { createPodGarbageController } from './podgc/controller.ts'
+import { createReplicaSetController } from './replicaset/controller.ts'
+
+export interface ControllersOptions extends ControllerContext {
+  /** Range of all pod addresses, e.g. `10.244.0.0/16`. */
+  clusterCidr: string
+  /** Size of one node's range, e.g. 24. */
+  nodeCidrPrefixLength: number
+  /** Wait between a node's loss and the eviction of its pods. Default 0. */
+  nodeEvictionDelayMs?: number
+}
+
+export function createControllers(options: ControllersOptions): Service[] {
+  return [
+    createIpamController(options),
+    createNodeLifecycleController(options),
+    createNamespaceController(options),
+    createGarbageController(options),
+    createDeploymentController(options),
+    createReplicaSetController(options),
+    createEndpointSliceController(options),
+    createPodGarbageController(options),
+  ]
+}

@@ -1,0 +1,158 @@
+/** Watches over nodes: taints the unready, takes their pods out of traffic, evicts, and clears up after lost nodes. */
+import { withCondition } from '../../api/conditions.ts'
+import type { Stored } from '../../api/meta.ts'
+import { POD_CONDITION } from '../../api/names.ts'
+import { type Node, nodeCondition, nodeKind } from '../../api/node.ts'
+import type { Pod } from '../../api/pod.ts'
+import { podKind } from '../../api/pod_kind.ts'
+import { jsonEqual } from '../../base/json.ts'
+import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
+import type { Service } from '../../base/service.ts'
+import { type ControllerContext, queueService } from '../common/context.ts'
+import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { type Cluster, healthOf, type NodePlan, planNode } from './plan.ts'
+
+export interface NodeLifecycleOptions extends ControllerContext {
+  /** Wait between a node's taint and the eviction of its pods. Default 0: the heartbeat limit was wait enough. */
+  nodeEvictionDelayMs?: number
+}
+
+export function createNodeLifecycleController(context: NodeLifecycleOptions): Service {
+  const { resources, clock, nodeEvictionDelayMs = 0 } = context
+
+  async function reconcile(name: string): Promise<ReconcileResult> {
+    const pods = resources.podsOnNode(name) as Stored<Pod>[]
+    const node = resources.get(nodeKind, '', name)
+    if (node === undefined) {
+      await clearLostNode(context, name, pods)
+      return undefined
+    }
+    const cluster = clusterOf(context)
+    const nowMs = clock.now()
+    const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs })
+    await taint(context, node, plan)
+    await settleAll(plan.markNotReady.map((pod) => markNotReady(context, node, pod)))
+    if (plan.heldBack > 0) reportHeldBack(context, node, { cluster, pods: plan.heldBack })
+    await settleAll(plan.evict.map(({ pod, force }) => evict(context, node, { pod, force })))
+    return plan.againAfterMs === undefined ? undefined : { againAfterMs: plan.againAfterMs }
+  }
+
+  return queueService({
+    id: 'node-lifecycle-controller',
+    context,
+    reconcile,
+    watch: (queue) => watchNodes(context, queue),
+  })
+}
+
+function watchNodes({ resources }: ControllerContext, queue: WorkQueue): (() => void)[] {
+  // How many nodes are unready decides about all that are.
+  const wakeUnready = (): void => {
+    for (const node of resources.list(nodeKind)) if (healthOf(node) !== 'ready') queue.add(node.metadata.name)
+  }
+  const stops = [
+    resources.subscribe(nodeKind, (event) => {
+      const changed = event.type === 'MODIFIED' ? healthOf(event.old) !== healthOf(event.object) : true
+      const tainted = event.type === 'MODIFIED' && !jsonEqual(event.old.spec?.taints, event.object.spec?.taints)
+      if (changed || tainted) queue.add(event.object.metadata.name)
+      if (changed) wakeUnready()
+    }),
+    resources.subscribe(podKind, (event) => {
+      const { nodeName } = event.object.spec
+      if (event.type === 'DELETED' || !nodeName) return
+      const node = resources.get(nodeKind, '', nodeName)
+      if (node === undefined || healthOf(node) !== 'ready' || hasNoExecute(node)) queue.add(nodeName)
+    }),
+  ]
+  const names = new Set(resources.list(nodeKind).map((node) => node.metadata.name))
+  for (const pod of resources.list(podKind)) if (pod.spec.nodeName) names.add(pod.spec.nodeName)
+  for (const name of names) queue.add(name)
+  return stops
+}
+
+const hasNoExecute = (node: Node): boolean => (node.spec?.taints ?? []).some(({ effect }) => effect === 'NoExecute')
+
+function clusterOf({ resources }: ControllerContext): Cluster {
+  const nodes = resources.list(nodeKind)
+  return { nodes: nodes.length, unready: nodes.filter((node) => healthOf(node) !== 'ready').length }
+}
+
+async function clearLostNode(context: ControllerContext, name: string, pods: readonly Stored<Pod>[]): Promise<void> {
+  if (pods.length === 0) return
+  const { resources, events } = context
+  // A pod's node is older than its binding: once the cache is as new as the pods, a node that is missing is gone.
+  const newest = Math.max(...pods.map((pod) => Number(pod.metadata.resourceVersion)))
+  await resources.waitForRevision(newest, CACHE_WAIT_MS)
+  if (resources.get(nodeKind, '', name) !== undefined) return
+  await settleAll(
+    pods.map(async (pod) => {
+      events.record(pod, 'Warning', 'NodeGone', `Deleting pod: its node ${name} no longer exists`)
+      await deleteObject(context, podKind, pod, { gracePeriodSeconds: 0 })
+    }),
+  )
+}
+
+const CACHE_WAIT_MS = 10_000
+
+async function taint(context: ControllerContext, node: Stored<Node>, { taints }: NodePlan): Promise<void> {
+  if (jsonEqual(node.spec?.taints ?? [], taints)) return
+  const { events } = context
+  const health = healthOf(node)
+  const before = nodeCondition(node, 'Ready')
+  await changeObject(context, nodeKind, node, {
+    part: 'main',
+    change: (current) => {
+      if (!jsonEqual(current.spec?.taints ?? [], node.spec?.taints ?? [])) return undefined
+      const { taints: _old, ...spec } = current.spec ?? {}
+      return { ...current, spec: taints.length > 0 ? { ...spec, taints: [...taints] } : spec }
+    },
+  })
+  if (health === 'ready') events.record(node, 'Normal', 'NodeReady', `Node ${node.metadata.name} is ready again`)
+  else {
+    const why = before?.message ? `: ${before.message}` : ''
+    events.record(node, 'Warning', 'NodeNotReady', `Node ${node.metadata.name} is ${wordOf(health)}${why}`)
+  }
+}
+
+const wordOf = (health: 'notReady' | 'unreachable'): string =>
+  health === 'unreachable' ? 'unreachable: its agent no longer answers' : 'not ready'
+
+async function markNotReady(context: ControllerContext, node: Stored<Node>, pod: Stored<Pod>): Promise<void> {
+  const value = {
+    type: POD_CONDITION.ready,
+    status: 'False',
+    reason: 'NodeNotReady',
+    message: `Node ${node.metadata.name} is not ready`,
+  } as const
+  await changeObject(context, podKind, pod, {
+    part: 'status',
+    change: (current) => ({
+      ...current,
+      status: {
+        ...current.status,
+        conditions: [...withCondition(current.status?.conditions, value, context.clock.now())],
+      },
+    }),
+  })
+}
+
+async function evict(
+  context: ControllerContext,
+  node: Stored<Node>,
+  { pod, force }: { pod: Stored<Pod>; force: boolean },
+): Promise<void> {
+  const name = node.metadata.name
+  const why = force ? `node ${name} is unreachable` : `it does not tolerate the taints of node ${name}`
+  context.events.record(pod, 'Warning', 'TaintManagerEviction', `Deleting pod: ${why}`)
+  await deleteObject(context, podKind, pod, force ? { gracePeriodSeconds: 0 } : {})
+}
+
+function reportHeldBack(
+  context: ControllerContext,
+  node: Stored<Node>,
+  { cluster, pods }: { cluster: Cluster; pods: number },
+): void {
+  const message = `${cluster.unready} of ${cluster.nodes} nodes are unready at once: ${pods} pods stay where they are, because moving them would do more harm than good`
+  context.log.warn({ node: node.metadata.name, ...cluster, pods }, 'evictions stopped')
+  context.events.record(node, 'Warning', 'EvictionsStopped', message)
+}

@@ -1,0 +1,142 @@
+/**
+ * What a node's health asks for: pure. Taints that say it, pods whose readiness can no longer be believed, and pods that
+ * must go.
+ *
+ * A pod on an unreachable node is removed by force: nobody is there to end it in good order. On a node that is reachable
+ * but not ready, or that a user tainted, the agent still owes the pod its grace, so it is deleted with it.
+ */
+import { isPodFinished, isPodReady, isTerminating } from '../../api/conditions.ts'
+import type { Stored } from '../../api/meta.ts'
+import { TAINT } from '../../api/names.ts'
+import { type Node, nodeCondition, type Taint } from '../../api/node.ts'
+import type { Pod, Toleration } from '../../api/pod.ts'
+import { timestamp } from '../../base/clock.ts'
+
+export type Health = 'ready' | 'notReady' | 'unreachable'
+
+export function healthOf(node: Node): Health {
+  const status = nodeCondition(node, 'Ready')?.status
+  if (status === 'True') return 'ready'
+  return status === 'Unknown' ? 'unreachable' : 'notReady'
+}
+
+const HEALTH_KEYS: ReadonlySet<string> = new Set([TAINT.notReady, TAINT.unreachable])
+const KEY_OF: Readonly<Record<Exclude<Health, 'ready'>, string>> = {
+  notReady: TAINT.notReady,
+  unreachable: TAINT.unreachable,
+}
+
+/**
+ * The node's taints as they should be; the same list when nothing changes. A NoExecute taint gets the time at which it
+ * came, from which tolerationSeconds count.
+ */
+export function planTaints(node: Node, nowMs: number): readonly Taint[] {
+  const taints = node.spec?.taints ?? []
+  const health = healthOf(node)
+  const key = health === 'ready' ? undefined : KEY_OF[health]
+  const kept = taints.filter((taint) => !HEALTH_KEYS.has(taint.key) || taint.key === key)
+  const next = kept.map((taint) =>
+    taint.effect === 'NoExecute' && taint.timeAdded === undefined ? { ...taint, timeAdded: timestamp(nowMs) } : taint,
+  )
+  for (const effect of ['NoSchedule', 'NoExecute'] as const) {
+    if (key === undefined || next.some((taint) => taint.key === key && taint.effect === effect)) continue
+    next.push({ key, effect, ...(effect === 'NoExecute' && { timeAdded: timestamp(nowMs) }) })
+  }
+  const same = next.length === taints.length && next.every((taint, index) => taint === taints[index])
+  return same ? taints : next
+}
+
+export interface Cluster {
+  nodes: number
+  unready: number
+}
+
+/**
+ * Whether so many nodes are unready at once that the fault is more likely ours than theirs: more than two and more than
+ * half of them, or all there are. Moving their pods would then do harm, or find no place.
+ */
+export function isMassFailure({ nodes, unready }: Cluster): boolean {
+  return unready === nodes || (unready > 2 && unready * 2 > nodes)
+}
+
+export function tolerates(tolerations: readonly Toleration[] | undefined, taint: Taint): boolean {
+  return (tolerations ?? []).some((toleration) => matchesTaint(toleration, taint))
+}
+
+function matchesTaint(toleration: Toleration, taint: Taint): boolean {
+  if (toleration.effect && toleration.effect !== taint.effect) return false
+  if (toleration.key && toleration.key !== taint.key) return false
+  if (toleration.operator === 'Exists') return true
+  return Boolean(toleration.key) && (toleration.value ?? '') === (taint.value ?? '')
+}
+
+/** When the pod must leave: 0 now, undefined never. Of several limits the shortest holds. */
+export function evictAtMs(pod: Pod, taints: readonly Taint[]): number | undefined {
+  let atMs: number | undefined
+  for (const taint of taints) {
+    if (taint.effect !== 'NoExecute') continue
+    const matching = (pod.spec.tolerations ?? []).filter((toleration) => matchesTaint(toleration, taint))
+    if (matching.length === 0) return 0
+    const limits = matching.map(({ tolerationSeconds }) => tolerationSeconds).filter((limit) => limit !== undefined)
+    if (limits.length === 0) continue
+    const endMs = Date.parse(taint.timeAdded ?? '') + Math.max(0, Math.min(...limits)) * 1000
+    atMs = Math.min(atMs ?? Number.POSITIVE_INFINITY, Number.isNaN(endMs) ? 0 : endMs)
+  }
+  return atMs
+}
+
+export interface NodeSnapshot {
+  node: Stored<Node>
+  pods: readonly Stored<Pod>[]
+  cluster: Cluster
+  evictionDelayMs: number
+  nowMs: number
+}
+
+export interface NodePlan {
+  taints: readonly Taint[]
+  /** Their condition Ready becomes False, so that no traffic goes to them. */
+  markNotReady: Stored<Pod>[]
+  evict: { pod: Stored<Pod>; force: boolean }[]
+  /** How many pods would have been evicted, had not most nodes failed together. */
+  heldBack: number
+  againAfterMs: number | undefined
+}
+
+export function planNode(snapshot: NodeSnapshot): NodePlan {
+  const { node, pods, cluster, nowMs } = snapshot
+  const health = healthOf(node)
+  const taints = planTaints(node, nowMs)
+  const plan: NodePlan = { taints, markNotReady: [], evict: [], heldBack: 0, againAfterMs: undefined }
+  // While no node is ready, taking endpoints away would help no one and hurt all that still run.
+  if (health !== 'ready' && cluster.unready < cluster.nodes)
+    plan.markNotReady = pods.filter((pod) => isPodReady(pod) && !isPodFinished(pod))
+  const stopped = health !== 'ready' && isMassFailure(cluster)
+  for (const pod of pods) {
+    const atMs = leaveAtMs(snapshot, taints, pod)
+    if (atMs === undefined) continue
+    if (stopped) plan.heldBack += atMs <= nowMs ? 1 : 0
+    else if (atMs <= nowMs) plan.evict.push({ pod, force: health === 'unreachable' })
+    else plan.againAfterMs = Math.min(plan.againAfterMs ?? Number.POSITIVE_INFINITY, atMs - nowMs)
+  }
+  return plan
+}
+
+function leaveAtMs({ node, evictionDelayMs }: NodeSnapshot, taints: readonly Taint[], pod: Pod): number | undefined {
+  const health = healthOf(node)
+  const lost = health === 'unreachable'
+  // The agent of a reachable node ends what is being deleted; finished pods hold nothing.
+  if (!lost && (isTerminating(pod) || isPodFinished(pod))) return undefined
+  const atMs = evictAtMs(pod, taints)
+  const delayed =
+    atMs === undefined || health === 'ready' ? atMs : Math.max(atMs, taintedAtMs(taints) + evictionDelayMs)
+  if (!isTerminating(pod)) return isPodFinished(pod) ? undefined : delayed
+  // It was told to end, and no agent will say that it did: its deadline is the latest that it stays.
+  const deadlineMs = Date.parse(pod.metadata.deletionTimestamp ?? '')
+  return Math.min(delayed ?? Number.POSITIVE_INFINITY, Number.isNaN(deadlineMs) ? 0 : deadlineMs)
+}
+
+function taintedAtMs(taints: readonly Taint[]): number {
+  const taint = taints.find(({ key, effect }) => HEALTH_KEYS.has(key) && effect === 'NoExecute')
+  return Date.parse(taint?.timeAdded ?? '') || 0
+}
