@@ -1,0 +1,159 @@
+/**
+ * The one door through which an archive reaches the file system. Every path that comes out lies below the root, and
+ * every directory on the way to it is a real one: a symbolic link is resolved as the container would see it, with the
+ * root as `/`, so that `a -> /etc` followed by `a/passwd` writes the layer's own `etc/passwd`.
+ *
+ * Nobody else may write below the root meanwhile: that is what makes "looked at, then used" safe without openat2,
+ * which Node lacks, and lets known directories be remembered instead of looked at for every entry.
+ * Rejected: refusing links in parents (usr-merged base images need them); resolving by the kernel in a chroot.
+ */
+import { chmodSync, lstatSync, mkdirSync, readlinkSync, rmSync, type Stats } from 'node:fs'
+import { DroverError } from '../../base/errors.ts'
+import { toBinary, toNative, toText } from './tar_reader.ts'
+
+const MAX_LINKS = 40
+const IMPLICIT_MODE = 0o755
+
+export class ConfinedRoot {
+  readonly #root: string
+  /** Relative paths that are real directories, as are all above them. */
+  readonly #directories = new Set<string>([''])
+  /** Directories that no entry spoke of; they were made because something lies in them. */
+  readonly implicit = new Set<string>()
+  /** Directories that hide what the layers below have under their names. */
+  readonly opaque = new Set<string>()
+
+  constructor(directory: string) {
+    this.#root = toBinary(directory)
+  }
+
+  /** The absolute path of a relative one that `resolve` or `directory` gave. */
+  absolute(relative: string): string | Buffer {
+    return toNative(relative === '' ? this.#root : `${this.#root}/${relative}`)
+  }
+
+  lstat(relative: string): Stats | undefined {
+    return lstatSync(this.absolute(relative), { throwIfNoEntry: false })
+  }
+
+  /** Where an entry of this name belongs: its parent resolved and made, its last part as it is. '' is the root. */
+  resolve(name: string): string {
+    const parts = cleanParts(name)
+    const last = parts.pop()
+    if (last === undefined) return ''
+    const parent = this.#resolveDirectory(parts, name)
+    return parent === '' ? last : `${parent}/${last}`
+  }
+
+  /** As `resolve`, but makes nothing: undefined when the parent is not there. */
+  find(name: string): string | undefined {
+    const parts = cleanParts(name)
+    const last = parts.pop()
+    if (last === undefined) return ''
+    const parent = this.#walk(parts, name, () => undefined)
+    if (parent === undefined) return undefined
+    return parent === '' ? last : `${parent}/${last}`
+  }
+
+  /** Records that an entry made this directory, or spoke of it. */
+  rememberDirectory(relative: string): void {
+    this.#directories.add(relative)
+    this.implicit.delete(relative)
+  }
+
+  /** Removes what stands at the path. What was known of directories below it no longer holds. */
+  remove(relative: string, stats: Stats): void {
+    if (relative === '') throw new DroverError('invalid', 'the archive replaces its root directory')
+    rmSync(this.absolute(relative), { recursive: stats.isDirectory(), force: true })
+    if (!stats.isDirectory()) return
+    this.#directories.clear()
+    this.#directories.add('')
+  }
+
+  /** True if every part before the last is a real directory now. For work put off to the end of an archive. */
+  isReal(relative: string): boolean {
+    const parent = relative.slice(0, Math.max(0, relative.lastIndexOf('/')))
+    if (this.#directories.has(parent)) return true
+    const stats = this.lstat(parent)
+    if (!stats?.isDirectory() || !this.isReal(parent)) return false
+    this.#directories.add(parent)
+    return true
+  }
+
+  #resolveDirectory(parts: readonly string[], name: string): string {
+    const made = this.#walk(parts, name, (missing) => {
+      const whiteout = this.lstat(missing)
+      if (whiteout !== undefined) {
+        this.remove(missing, whiteout)
+        this.opaque.add(missing)
+      }
+      mkdirSync(this.absolute(missing))
+      chmodSync(this.absolute(missing), IMPLICIT_MODE)
+      this.#directories.add(missing)
+      this.implicit.add(missing)
+      return missing
+    })
+    return made as string
+  }
+
+  #walk(parts: readonly string[], name: string, onMissing: (path: string) => string | undefined): string | undefined {
+    const whole = parts.join('/')
+    if (this.#directories.has(whole)) return whole
+    const pending = [...parts].reverse()
+    let links = 0
+    let real = ''
+    for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
+      if (part === '' || part === '.') continue
+      if (part === '..') {
+        real = real.slice(0, Math.max(0, real.lastIndexOf('/')))
+        continue
+      }
+      const next = real === '' ? part : `${real}/${part}`
+      const kind = this.#kind(next)
+      if (kind === 'directory') {
+        real = next
+      } else if (kind === 'missing' || kind === 'whiteout') {
+        const made = onMissing(next)
+        if (made === undefined) return undefined
+        real = made
+      } else if (kind === 'link' && ++links <= MAX_LINKS) {
+        const target = readlinkSync(this.absolute(next), { encoding: 'buffer' }).toString('latin1')
+        if (target.startsWith('/')) real = ''
+        pending.push(...target.split('/').reverse())
+      } else {
+        const why = kind === 'link' ? 'too many symbolic links' : `${toText(next)} is not a directory`
+        throw new DroverError('invalid', `archive entry ${JSON.stringify(toText(name))}: ${why}`)
+      }
+    }
+    return real
+  }
+
+  #kind(relative: string): 'directory' | 'missing' | 'link' | 'whiteout' | 'other' {
+    if (this.#directories.has(relative)) return 'directory'
+    const stats = this.lstat(relative)
+    if (stats === undefined) return 'missing'
+    if (stats.isSymbolicLink()) return 'link'
+    if (isWhiteout(stats)) return 'whiteout'
+    if (!stats.isDirectory()) return 'other'
+    this.#directories.add(relative)
+    return 'directory'
+  }
+}
+
+/** Device nodes of archives are left out, so one that stands in a layer is a whiteout of ours. */
+export function isWhiteout(stats: Stats): boolean {
+  return stats.isCharacterDevice()
+}
+
+/** The parts of a name, absolute ones below the root. Throws `invalid` when `..` leads out. */
+export function cleanParts(name: string): string[] {
+  const parts: string[] = []
+  for (const part of name.split('/')) {
+    if (part === '' || part === '.') continue
+    if (part !== '..') parts.push(part)
+    else if (parts.pop() === undefined) {
+      throw new DroverError('invalid', `archive entry ${JSON.stringify(toText(name))} leads out of the archive`)
+    }
+  }
+  return parts
+}

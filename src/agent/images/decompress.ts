@@ -1,0 +1,100 @@
+/** Gzip, zstd or neither, told by the first bytes: media types of real registries and archives are not to be trusted. */
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
+import { DroverError } from '../../base/errors.ts'
+import { start } from '../../base/process.ts'
+
+/** Large pieces: each is a turn through the thread pool. */
+const CHUNK_BYTES = 256 << 10
+
+export type Compression = 'none' | 'gzip' | 'zstd'
+
+export function detectCompression(start: Uint8Array): Compression {
+  if (start[0] === 0x1f && start[1] === 0x8b) return 'gzip'
+  if (start[0] === 0x28 && start[1] === 0xb5 && start[2] === 0x2f && start[3] === 0xfd) return 'zstd'
+  return 'none'
+}
+
+/** The stream's first bytes (fewer only if it is shorter), and the whole stream with them in place again. */
+export async function peek(
+  source: AsyncIterable<Uint8Array>,
+  count: number,
+): Promise<{ head: Buffer; stream: AsyncGenerator<Uint8Array> }> {
+  const iterator = source[Symbol.asyncIterator]()
+  const held: Uint8Array[] = []
+  for (let bytes = 0; bytes < count; ) {
+    const step = await iterator.next()
+    if (step.done) break
+    // A source may use its buffer again once it is asked for more.
+    held.push(held.length === 0 && step.value.length >= count ? step.value : Buffer.from(step.value))
+    bytes += step.value.length
+  }
+  const head = Buffer.concat(held)
+  async function* stream(): AsyncGenerator<Uint8Array> {
+    try {
+      if (head.length > 0) yield head
+      for (let step = await iterator.next(); !step.done; step = await iterator.next()) yield step.value
+    } finally {
+      await iterator.return?.()
+    }
+  }
+  return { head, stream: stream() }
+}
+
+/** Plain bytes of a stream that may be compressed. Throws `invalid` for damaged input, `unsupported` without zstd. */
+export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const { head, stream } = await peek(source, 4)
+  const compression = detectCompression(head)
+  if (compression === 'none') yield* stream
+  else if (compression === 'gzip') yield* gunzip(stream)
+  else yield* unzstd(stream)
+}
+
+async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const inflate = createGunzip({ chunkSize: CHUNK_BYTES })
+  const fed = pipeline(Readable.from(source), inflate)
+  fed.catch(() => undefined)
+  try {
+    for await (const chunk of inflate) yield chunk
+    await fed
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (!code?.startsWith('Z_')) throw error
+    throw new DroverError('invalid', `damaged gzip data: ${(error as Error).message}`, { cause: error })
+  } finally {
+    inflate.destroy()
+  }
+}
+
+async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const child = start('zstd', ['--decompress', '--stdout', '--quiet'], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const { stdin, stdout, stderr } = child
+  if (stdin === null || stdout === null || stderr === null) throw new DroverError('internal', 'zstd has no pipes')
+  const failed = once(child, 'error').then(([error]) => {
+    throw new DroverError('unsupported', 'layers compressed with zstd need the program zstd (Debian package zstd)', {
+      cause: error,
+    })
+  })
+  failed.catch(() => undefined)
+  const ended = once(child, 'close')
+  let said = ''
+  stderr.on('data', (chunk: Buffer) => {
+    if (said.length < 1000) said += chunk.toString()
+  })
+  let sourceError: unknown
+  const fed = pipeline(Readable.from(source), stdin).catch((error: unknown) => {
+    // Of a broken pipe zstd's own words say more.
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') sourceError = error
+  })
+  try {
+    for await (const chunk of stdout) yield chunk as Buffer
+    await fed
+    if (sourceError !== undefined) throw sourceError
+    const [code] = await Promise.race([ended, failed])
+    if (code !== 0) throw new DroverError('invalid', `damaged zstd data: ${said.trim()}`)
+  } finally {
+    child.kill('SIGKILL')
+  }
+}

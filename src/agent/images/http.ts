@@ -1,0 +1,6 @@
+export interface ProxyOptions {
+  /** `http://host:port` */
+  url: string
+  /** The whole value of Proxy-Authorization. */
+  authorization?: string
+}

@@ -1,0 +1,217 @@
+/**
+ * Unpacked layers on disk, each once, known by the hash of its plain tar (diff ID).
+ *
+ *   layers/<id>/layer.json   what it is
+ *   layers/<id>/fs           its root; ids are short, since overlayfs takes all of them in one page of options
+ *   tmp/<n>                  work in progress, swept at start
+ *
+ * A layer appears by one rename, after its hash is known to be right. It is not forced to disk before it may be used: the
+ * page cache survives our own death. Only the machine's could leave it torn, so a layer carries the boot in which it was
+ * made until a sync in the background has passed; one of an earlier boot without that mark is thrown away at start.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import { runOk } from '../../base/process.ts'
+import { decompress } from './decompress.ts'
+import { writeFileAtomic } from './files.ts'
+import { isDigest } from './reference.ts'
+import { type UnpackResult, unpackLayer } from './unpack.ts'
+
+export interface LayerLimits {
+  /** Of the plain tar. */
+  maxLayerBytes: number
+  maxEntries: number
+}
+
+export interface Layer extends UnpackResult {
+  diffId: string
+  id: string
+}
+
+interface LayerFile extends Layer {
+  /** Empty once the layer is known to be on disk. */
+  unsyncedSinceBoot: string
+}
+
+export interface AddOptions {
+  /** What the plain tar must hash to, where that is known beforehand. */
+  diffId?: string
+  signal: AbortSignal
+  hold: LayerHold
+}
+
+/** Keeps layers from being dropped before an image that needs them is recorded. */
+export class LayerHold {
+  readonly diffIds = new Set<string>()
+}
+
+export class LayerStore {
+  readonly #directory: string
+  readonly #limits: LayerLimits
+  readonly #log: Logger
+  readonly #layers = new Map<string, Layer>()
+  readonly #holds = new Set<LayerHold>()
+  readonly #unsynced = new Set<Layer>()
+  #syncing: Promise<void> | undefined
+  #bootId = ''
+  #nextId = 1
+  #nextWork = 1
+
+  constructor(directory: string, limits: LayerLimits, log: Logger) {
+    this.#directory = directory
+    this.#limits = limits
+    this.#log = log
+  }
+
+  async initialize(): Promise<void> {
+    this.#bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+    await rm(join(this.#directory, 'tmp'), { recursive: true, force: true })
+    for (const name of ['tmp', 'layers', 'empty']) {
+      await mkdir(join(this.#directory, name), { recursive: true, mode: 0o700 })
+    }
+    for (const id of await readdir(join(this.#directory, 'layers'))) await this.#adopt(id)
+  }
+
+  get(diffId: string): Layer | undefined {
+    return this.#layers.get(diffId)
+  }
+
+  /** The layer's root as overlayfs takes it. */
+  path(layer: Layer): string {
+    return join(this.#directory, 'layers', layer.id, 'fs')
+  }
+
+  /** A directory with nothing in it, for images without layers. */
+  get emptyPath(): string {
+    return join(this.#directory, 'empty')
+  }
+
+  hold(): LayerHold {
+    const hold = new LayerHold()
+    this.#holds.add(hold)
+    return hold
+  }
+
+  release(hold: LayerHold): void {
+    this.#holds.delete(hold)
+  }
+
+  /** Unpacks a layer, compressed or not. Rejects with `invalid` when it is damaged or not what it should be. */
+  async add(source: AsyncIterable<Uint8Array>, options: AddOptions): Promise<Layer> {
+    const work = join(this.#directory, 'tmp', String(this.#nextWork++))
+    const hash = createHash('sha256')
+    try {
+      await mkdir(join(work, 'fs'), { recursive: true, mode: 0o700 })
+      const unpacked = await unpackLayer(this.#measured(decompress(source), hash), {
+        directory: join(work, 'fs'),
+        scratch: join(work, 'scratch'),
+        maxEntries: this.#limits.maxEntries,
+        signal: options.signal,
+        log: this.#log,
+      })
+      const diffId = `sha256:${hash.digest('hex')}`
+      if (options.diffId !== undefined && options.diffId !== diffId) {
+        throw new DroverError('invalid', `the layer's content is ${diffId}; the image names ${options.diffId}`)
+      }
+      options.hold.diffIds.add(diffId)
+      return this.#layers.get(diffId) ?? (await this.#commit(work, { ...unpacked, diffId }))
+    } finally {
+      await rm(work, { recursive: true, force: true })
+    }
+  }
+
+  /** Removes every layer that `keep` does not name and nobody holds. */
+  async prune(keep: ReadonlySet<string>): Promise<void> {
+    const held = (diffId: string): boolean => [...this.#holds].some((hold) => hold.diffIds.has(diffId))
+    for (const layer of [...this.#layers.values()]) {
+      if (keep.has(layer.diffId) || held(layer.diffId)) continue
+      this.#layers.delete(layer.diffId)
+      this.#unsynced.delete(layer)
+      await this.#discard(layer.id)
+    }
+  }
+
+  /** Resolves when no sync is under way; for a clean end and for tests. */
+  async settled(): Promise<void> {
+    await this.#syncing
+  }
+
+  async *#measured(plain: AsyncIterable<Uint8Array>, hash: { update(data: Uint8Array): unknown }) {
+    const { maxLayerBytes } = this.#limits
+    let bytes = 0
+    for await (const chunk of plain) {
+      bytes += chunk.length
+      if (bytes > maxLayerBytes) {
+        throw new DroverError('tooLarge', `the layer is larger than ${maxLayerBytes} bytes when unpacked`)
+      }
+      hash.update(chunk)
+      yield chunk
+    }
+  }
+
+  async #commit(work: string, facts: UnpackResult & { diffId: string }): Promise<Layer> {
+    const layer: Layer = { ...facts, id: (this.#nextId++).toString(36) }
+    const file: LayerFile = { ...layer, unsyncedSinceBoot: this.#bootId }
+    await writeFileAtomic(join(work, 'layer.json'), JSON.stringify(file))
+    const raced = this.#layers.get(facts.diffId)
+    if (raced !== undefined) return raced
+    this.#layers.set(layer.diffId, layer)
+    try {
+      await rename(work, join(this.#directory, 'layers', layer.id))
+    } catch (error) {
+      this.#layers.delete(layer.diffId)
+      throw error
+    }
+    this.#unsynced.add(layer)
+    this.#syncing ??= this.#syncAll().finally(() => {
+      this.#syncing = undefined
+    })
+    return layer
+  }
+
+  async #syncAll(): Promise<void> {
+    const layers = join(this.#directory, 'layers')
+    while (this.#unsynced.size > 0) {
+      const batch = [...this.#unsynced]
+      try {
+        await runOk('sync', ['--file-system', layers], { timeoutMs: 600_000 })
+        for (const layer of batch) {
+          if (!this.#unsynced.delete(layer)) continue
+          const file: LayerFile = { ...layer, unsyncedSinceBoot: '' }
+          await writeFileAtomic(join(layers, layer.id, 'layer.json'), JSON.stringify(file))
+        }
+      } catch (err) {
+        // Without the mark the layer is fetched again after the next boot: slower, not wrong.
+        for (const layer of batch) this.#unsynced.delete(layer)
+        this.#log.warn({ err }, 'layers not synced to disk')
+      }
+    }
+  }
+
+  async #adopt(id: string): Promise<void> {
+    const number = Number.parseInt(id, 36)
+    if (Number.isSafeInteger(number)) this.#nextId = Math.max(this.#nextId, number + 1)
+    try {
+      const text = await readFile(join(this.#directory, 'layers', id, 'layer.json'), 'utf8')
+      const { unsyncedSinceBoot, ...layer } = JSON.parse(text) as LayerFile
+      const torn = unsyncedSinceBoot !== '' && unsyncedSinceBoot !== this.#bootId
+      if (torn || !isDigest(layer.diffId) || layer.id !== id || this.#layers.has(layer.diffId)) {
+        throw new DroverError('invalid', torn ? 'not synced before the machine went down' : 'not a layer of this store')
+      }
+      this.#layers.set(layer.diffId, layer)
+    } catch (err) {
+      this.#log.warn({ layer: id, err }, 'layer thrown away')
+      await this.#discard(id)
+    }
+  }
+
+  /** By a rename first: half a layer must never be found at its place. */
+  async #discard(id: string): Promise<void> {
+    const grave = join(this.#directory, 'tmp', `gone-${this.#nextWork++}`)
+    await rename(join(this.#directory, 'layers', id), grave)
+    await rm(grave, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,252 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createImageDriver, type ImageDriverOptions } from '../../src/agent/images/driver.ts'
+import type { ImageDriver } from '../../src/agent/images/images.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { systemRandom } from '../../src/base/random.ts'
+import { chunked, digestOf, dockerArchive, type Entry, ociArchive, rootfsTar, tar } from '../support/archives.ts'
+
+let dataDir = ''
+let driver: ImageDriver
+const signal = new AbortController().signal
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'drvt-images-'))
+  driver = await open()
+})
+afterEach(() => rm(dataDir, { recursive: true, force: true }))
+
+async function open(more: Partial<ImageDriverOptions> = {}): Promise<ImageDriver> {
+  const made = createImageDriver({
+    dataDir,
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLogger,
+    insecureRegistries: [],
+    ...more,
+  })
+  await made.initialize()
+  return made
+}
+
+const load = (bytes: Uint8Array, reference?: string) => driver.load(chunked(bytes), reference, signal)
+const layerDirectories = () => readdirSync(join(dataDir, 'layers'))
+const text = (content: string, name: string): Entry => ({ name, content, mode: 0o644 })
+
+/** Nothing of a failed load is left: no layer, no blob, no work in progress. */
+function expectEmpty(): void {
+  expect(layerDirectories()).toEqual([])
+  expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
+  expect(readdirSync(join(dataDir, 'blobs/sha256'))).toEqual([])
+}
+
+describe('load', () => {
+  test('a docker-archive of two images that share a layer', async () => {
+    const base = await rootfsTar()
+    const top = await tar([text('two', 'etc/two')])
+    const archive = await dockerArchive([
+      { tags: ['one', 'one:1.0'], layers: [base], config: { Env: ['A=1'], WorkingDir: '/tmp', User: 'web' } },
+      { tags: ['localhost:5000/team/two:v2'], layers: [base, top] },
+    ])
+    const images = await load(archive)
+    expect(images.map(({ names }) => names)).toEqual([
+      ['docker.io/library/one:latest', 'docker.io/library/one:1.0'],
+      ['localhost:5000/team/two:v2'],
+    ])
+    expect(images[0]).toMatchObject({
+      createdAt: '2024-01-02T03:04:05Z',
+      config: { cmd: ['/bin/sh'], env: ['A=1'], workingDirectory: '/tmp', user: 'web' },
+    })
+    expect(layerDirectories()).toHaveLength(2)
+    const [lower = '', upper = ''] = images[1]?.layerDirectories ?? []
+    expect(lower).toBe(images[0]?.layerDirectories[0])
+    expect(readFileSync(join(upper, 'etc/two'), 'utf8')).toBe('two')
+    expect(readlinkSync(join(lower, 'bin/sh'))).toBe('busybox')
+    expect(lstatSync(join(lower, 'tmp')).mode & 0o7777).toBe(0o1777)
+    expect((await driver.find('one'))?.id).toBe(images[0]?.id)
+    expect((await driver.find('docker.io/library/one:1.0'))?.id).toBe(images[0]?.id)
+    expect((await driver.find(images[1]?.id.slice(7, 19) ?? ''))?.names).toEqual(['localhost:5000/team/two:v2'])
+    expect(await driver.find('three')).toBeUndefined()
+  })
+
+  test('an OCI-archive, gzip within gzip, by the name given', async () => {
+    const base = await rootfsTar()
+    const archive = gzipSync(await ociArchive([{ tags: ['latest'], layers: [base] }]), { level: 1 })
+    const [image] = await load(archive, 'registry.test/app:v1')
+    expect(image?.names).toEqual(['registry.test/app:v1'])
+    expect(image?.digest).toMatch(/^sha256:[0-9a-f]{64}$/)
+    expect((await driver.find(image?.digest ?? ''))?.id).toBe(image?.id)
+    expect(
+      execFileSync(join(image?.layerDirectories[0] ?? '', 'bin/busybox'), ['echo', 'hi'], { encoding: 'utf8' }),
+    ).toBe('hi\n')
+  })
+
+  test('what skopeo writes', async () => {
+    const source = join(dataDir, 'source.tar')
+    writeFileSync(source, await dockerArchive([{ tags: ['app:v1'], layers: [await rootfsTar()] }]))
+    for (const kind of ['docker-archive', 'oci-archive']) {
+      const out = join(dataDir, `${kind}.tar`)
+      execFileSync('skopeo', ['copy', '-q', `docker-archive:${source}`, `${kind}:${out}:renamed:v2`], { stdio: 'pipe' })
+      const [image] = await load(readFileSync(out))
+      expect(image?.names).toContain('docker.io/library/renamed:v2')
+    }
+    expect(layerDirectories()).toHaveLength(1)
+  })
+
+  test('survives a restart, and work in progress does not', async () => {
+    await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }]))
+    writeFileSync(join(dataDir, 'tmp', 'left'), 'over')
+    const before = await driver.list()
+    driver = await open()
+    expect(await driver.list()).toEqual(before)
+    expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
+  })
+
+  test('an image whose layer was lost is dropped at start, with what only it used', async () => {
+    const [image] = await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar(), await tar([])] }]))
+    await rm(join(image?.layerDirectories[0] ?? '', '..'), { recursive: true })
+    driver = await open()
+    expect(await driver.list()).toEqual([])
+    expectEmpty()
+  })
+
+  test('bad input is refused and leaves nothing', async () => {
+    const good = await tar([text('x', 'x')])
+    const other = await tar([text('y', 'y')])
+    const manifest = (value: unknown) => text(JSON.stringify(value), 'manifest.json')
+    const config = JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { diff_ids: [digestOf(good)] } })
+    const layer: Entry = { name: 'l.tar', content: good }
+    const wrong: Entry = { name: 'l.tar', content: other }
+    const whole = [manifest([{ Config: 'c.json', RepoTags: ['a'], Layers: ['l.tar'] }]), text(config, 'c.json')]
+    const cases: [string, Uint8Array, RegExp][] = [
+      ['nothing', Buffer.alloc(0), /empty/],
+      ['not a tar', Buffer.alloc(4096, 'no'), /not a tar/],
+      ['damaged gzip', Buffer.from('1f8b0800000000000003ffff', 'hex'), /gzip/],
+      ['cut off', (await tar([...whole, layer])).subarray(0, 2300), /ends in the middle/],
+      ['a root file system', await rootfsTar(), /imported, not loaded/],
+      ['no config', await tar([...whole.slice(0, 1), layer]), /lacks "c.json"/],
+      ['no layer', await tar(whole), /lacks the layer "l.tar"/],
+      ['another layer', await tar([...whole, wrong]), /are not those/],
+      ['damaged manifest', await tar([text('[{', 'manifest.json')]), /not JSON/],
+      ['manifest of something else', await tar([manifest({ a: 1 })]), /lists no image/],
+      ['bad tag', await dockerArchive([{ tags: ['UPPER/x y'], layers: [good] }]), /not an image reference/],
+      [
+        'damaged layer',
+        await tar([...whole, { name: 'l.tar', content: gzipSync(good).subarray(0, 60) }]),
+        /layer l.tar/,
+      ],
+    ]
+    for (const [name, bytes, message] of cases) {
+      await expect(load(bytes), name).rejects.toThrow(
+        expect.objectContaining({ code: 'invalid', message: expect.stringMatching(message) }),
+      )
+      expectEmpty()
+    }
+    await expect(
+      load(await dockerArchive(['a', 'b'].map((tag) => ({ tags: [tag], layers: [good], config: { User: tag } }))), 'c'),
+    ).rejects.toThrow(/holds 2 images/)
+    expectEmpty()
+  })
+
+  test('limits, and cancelling half-way', async () => {
+    const archive = await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }])
+    driver = await open({ maxLayerBytes: 100_000 })
+    await expect(load(archive)).rejects.toThrow(expect.objectContaining({ code: 'tooLarge' }))
+    driver = await open({ maxEntries: 5 })
+    await expect(load(archive)).rejects.toThrow(expect.objectContaining({ code: 'tooLarge' }))
+    driver = await open()
+    const stop = new AbortController()
+    async function* cut() {
+      yield archive.subarray(0, 200_000)
+      stop.abort()
+      yield archive.subarray(200_000)
+    }
+    await expect(driver.load(cut(), undefined, stop.signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'cancelled' }),
+    )
+    expectEmpty()
+  })
+})
+
+describe('import and remove', () => {
+  test('a root file system becomes an image', async () => {
+    const image = await driver.importRootfs(chunked(gzipSync(await rootfsTar())), 'base', signal)
+    expect(image).toMatchObject({ names: ['docker.io/library/base:latest'], config: { cmd: ['/bin/sh'] } })
+    expect(existsSync(join(image.layerDirectories[0] ?? '', 'bin/busybox'))).toBe(true)
+    await expect(driver.importRootfs(chunked(await tar([])), 'empty', signal)).rejects.toThrow(/empty/)
+    await expect(driver.importRootfs(chunked(await tar([])), 'Not A Name', signal)).rejects.toThrow(/reference/)
+  })
+
+  test('layers go with the last image that needs them', async () => {
+    const base = await rootfsTar()
+    const top = await tar([text('x', 'x')])
+    await load(
+      await dockerArchive([
+        { tags: ['one', 'uno'], layers: [base] },
+        { tags: ['two'], layers: [base, top] },
+      ]),
+    )
+    await driver.remove('one')
+    expect(await driver.find('one')).toBeUndefined()
+    expect(await driver.find('uno')).toBeDefined()
+    await driver.remove('two')
+    expect(layerDirectories()).toHaveLength(1)
+    const [left] = await driver.list()
+    await driver.remove(left?.id ?? '')
+    expectEmpty()
+    await expect(driver.remove('one')).rejects.toThrow(expect.objectContaining({ code: 'notFound' }))
+  })
+
+  test('a name moves to the image loaded last', async () => {
+    const base = await rootfsTar()
+    const [old] = await load(await dockerArchive([{ tags: ['app'], layers: [base] }]))
+    const [renewed] = await load(await dockerArchive([{ tags: ['app'], layers: [base], config: { User: 'web' } }]))
+    expect((await driver.find('app'))?.id).toBe(renewed?.id)
+    expect((await driver.find(old?.id ?? ''))?.names).toEqual([])
+  })
+})
+
+describe('users', () => {
+  test('are looked up through the layers', async () => {
+    const base = await rootfsTar()
+    const changed = await tar([text('root:x:0:0::/root:/bin/sh\nnew:x:7:7::/new:/bin/sh\n', 'etc/passwd')])
+    const hidden = await tar([{ name: 'etc/.wh.passwd' }])
+    const opaque = await tar([{ name: 'etc', type: 'directory' }, { name: 'etc/.wh..wh..opq' }])
+    const linked = await tar([
+      { name: 'etc/.wh.passwd' },
+      { name: 'etc/passwd', type: 'symlink', linkname: '../../../../../usr/passwd' },
+      text('far:x:9:9::/far:/bin/sh\n', 'usr/passwd'),
+    ])
+    const images = await load(
+      await dockerArchive([
+        { tags: ['base'], layers: [base] },
+        { tags: ['changed'], layers: [base, changed] },
+        { tags: ['hidden'], layers: [base, hidden] },
+        { tags: ['opaque'], layers: [base, opaque] },
+        { tags: ['linked'], layers: [base, linked] },
+      ]),
+    )
+    const [one, two, three, four, five] = images
+    if (!one || !two || !three || !four || !five) throw new Error('an image is missing')
+    expect(await driver.resolveUser(one, 'web')).toEqual({
+      uid: 1000,
+      gid: 1001,
+      additionalGids: [1002],
+      home: '/home/web',
+    })
+    expect(await driver.resolveUser(one, '')).toMatchObject({ uid: 0, gid: 0, home: '/root' })
+    expect(await driver.resolveUser(one, '1000:logs')).toMatchObject({ uid: 1000, gid: 1002 })
+    expect(await driver.resolveUser(one, '4242')).toEqual({ uid: 4242, gid: 0, additionalGids: [], home: '/' })
+    expect(await driver.resolveUser(two, 'new')).toMatchObject({ uid: 7 })
+    for (const image of [two, three, four, five]) {
+      await expect(driver.resolveUser(image, 'web')).rejects.toThrow(/no user "web"/)
+    }
+    expect(await driver.resolveUser(five, 'far')).toMatchObject({ uid: 9 })
+  })
+})
