@@ -12,7 +12,19 @@ try {
   const js = join(directory, 'node.js')
   const dts = join(directory, 'node.d.ts')
   const bin = (name) => join('node_modules', '.bin', name)
-  const pbjs = ['-t', 'static-module', '-w', 'es6', '--force-number', '--no-create', '--no-verify', '--no-delimited', '--no-convert', '--no-service', '--no-typeurl']
+  const pbjs = [
+    '-t',
+    'static-module',
+    '-w',
+    'es6',
+    '--force-number',
+    '--no-create',
+    '--no-verify',
+    '--no-delimited',
+    '--no-convert',
+    '--no-service',
+    '--no-typeurl',
+  ]
   execFileSync(bin('pbjs'), [...pbjs, '-o', js, PROTO], { stdio: ['ignore', 'ignore', 'inherit'] })
   execFileSync(bin('pbts'), ['-o', dts, js], { stdio: ['ignore', 'ignore', 'inherit'] })
   const files = { 'node.js': NOTE + readFileSync(js, 'utf8'), 'node.d.ts': NOTE + readFileSync(dts, 'utf8') }

@@ -1,0 +1,135 @@
+/** Words and options of the roles `server` and `agent`; the roles themselves are loaded when they run. */
+import { hostname } from 'node:os'
+import type { Command } from 'commander'
+import { parseCidr } from '../base/cidr.ts'
+import { DroverError } from '../base/errors.ts'
+import type { LogLevel } from '../base/log.ts'
+import type { Io } from '../cli/context.ts'
+
+export interface HostPort {
+  host: string
+  port: number
+}
+
+export interface ServerFlags {
+  clusterName: string
+  dataDir: string
+  runDir: string
+  listen: string[]
+  nodeListen: string
+  etcd?: string
+  etcdCa?: string
+  etcdCert?: string
+  etcdKey?: string
+  clusterCidr: string
+  serviceCidr: string
+  nodeCidrLength: string
+  nodePortRange: string
+  notReadyAfter: string
+  kubeconfigOut?: string
+  tokenFile?: string
+  logLevel: LogLevel
+}
+
+export interface AgentFlags {
+  nodeName: string
+  server: string[]
+  dataDir: string
+  runDir: string
+  ca: string
+  cert: string
+  key: string
+  nodeAddress: string
+  cgroupParent: string
+  runtime: string
+  label?: string[]
+  registryProxy?: string
+  registryProxySecretFile?: string
+  insecureRegistry?: string[]
+  listen?: string
+  manageSysctls?: boolean
+  reset?: boolean
+  logLevel: LogLevel
+}
+
+/** Reads `host:port` and `[ipv6]:port`. */
+export function parseHostPort(text: string, option: string): HostPort {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65535) throw new DroverError('invalid', `${option} takes HOST:PORT, not "${text}"`)
+  return { host: match[1] ?? match[2] ?? '', port }
+}
+
+export function parsePortRange(text: string): { from: number; to: number } {
+  const match = /^(\d+)-(\d+)$/.exec(text)
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])]
+  if (match === null || from < 1 || to > 65535 || from > to) {
+    throw new DroverError('invalid', `--node-port-range takes FROM-TO, e.g. 30000-32767, not "${text}"`)
+  }
+  return { from, to }
+}
+
+export function parseCidrOption(text: string, option: string): string {
+  try {
+    parseCidr(text)
+    return text
+  } catch (error) {
+    throw new DroverError('invalid', `${option}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+export function registerRoles(program: Command, io: Io, version: string): void {
+  program
+    .command('server')
+    .description("run the control plane: API, controllers, scheduler and the nodes' sessions")
+    .option('--cluster-name <name>', "the cluster's name", 'drover')
+    .option('--data-dir <dir>', 'certificates and etcd', '/var/lib/drover/server')
+    .option('--run-dir <dir>', 'files that a reboot may lose', '/run/drover-server')
+    .option('--listen <host:port...>', 'where the API is served', ['0.0.0.0:6443'])
+    .option('--node-listen <host:port>', 'where agents dial', '0.0.0.0:6444')
+    .option('--etcd <url,…>', 'use this etcd instead of running one')
+    .option('--etcd-ca <file>', "CA of that etcd's certificate")
+    .option('--etcd-cert <file>', 'client certificate for that etcd')
+    .option('--etcd-key <file>', 'its key')
+    .option('--cluster-cidr <range>', 'addresses of pods', '10.244.0.0/16')
+    .option('--service-cidr <range>', 'addresses of services', '10.96.0.0/16')
+    .option('--node-cidr-length <bits>', "prefix length of one node's range", '24')
+    .option('--node-port-range <from-to>', 'node ports', '30000-32767')
+    .option('--not-ready-after <ms>', 'silence after which a node counts as lost', '4000')
+    .option('--kubeconfig-out <file>', "where the administrator's kubeconfig is written")
+    .option('--token-file <file>', 'bearer tokens: lines of TOKEN,USER,GROUP;GROUP')
+    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  drover server\n  drover server --etcd https://10.0.0.5:2379 --etcd-ca ca.crt --etcd-cert c.crt --etcd-key c.key',
+    )
+    .action(async (flags: ServerFlags) => {
+      const { runServer } = await import('./server.ts')
+      await runServer(flags, { version, signal: io.signal })
+    })
+  program
+    .command('agent')
+    .description('run a node')
+    .option('--node-name <name>', 'its name', hostname().toLowerCase())
+    .requiredOption('--server <host:port...>', "the servers' node addresses")
+    .option('--data-dir <dir>', 'images, containers, logs', '/var/lib/drover/agent')
+    .option('--run-dir <dir>', 'files that a reboot may lose; short', '/run/drover-agent')
+    .requiredOption('--ca <file>', "the cluster's CA")
+    .requiredOption('--cert <file>', "the node's certificate")
+    .requiredOption('--key <file>', 'its key')
+    .requiredOption('--node-address <address>', 'address on the underlay')
+    .option('--cgroup-parent <path>', 'cgroup of all pods', '/drover')
+    .option('--runtime <program>', 'OCI runtime', 'runc')
+    .option('--label <key=value...>', "the node's labels")
+    .option('--registry-proxy <url>', 'HTTP proxy for registries')
+    .option('--registry-proxy-secret-file <file>', 'secret that the proxy asks for')
+    .option('--insecure-registry <host:port...>', 'registries to speak plain HTTP with')
+    .option('--listen <host:port>', 'where /metrics, /healthz and /readyz are served', '127.0.0.1:9440')
+    .option('--manage-sysctls', 'turn forwarding on in this network namespace')
+    .option('--reset', 'remove every container, interface and rule of this node, and end')
+    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .action(async (flags: AgentFlags) => {
+      const { runAgent } = await import('./agent.ts')
+      await runAgent(flags, { version, signal: io.signal })
+    })
+}

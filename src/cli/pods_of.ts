@@ -1,0 +1,52 @@
+/** From what a user names (a pod, a deployment, a service) to pods. */
+import type { Deployment } from '../api/deployment.ts'
+import type { LabelSelector } from '../api/meta.ts'
+import type { Pod } from '../api/pod.ts'
+import { podKind } from '../api/pod_kind.ts'
+import type { ReplicaSet } from '../api/replicaset.ts'
+import type { Service } from '../api/service.ts'
+import { DroverError } from '../base/errors.ts'
+import type { CliContext, Target } from './context.ts'
+import { type ObjectList, resourcePath } from './rest_client.ts'
+
+export function selectorText(selector: LabelSelector): string {
+  const equal = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => `${key}=${value}`)
+  const rest = (selector.matchExpressions ?? []).map(({ key, operator, values = [] }) => {
+    if (operator === 'Exists') return key
+    if (operator === 'DoesNotExist') return `!${key}`
+    return `${key} ${operator === 'In' ? 'in' : 'notin'} (${values.join(',')})`
+  })
+  return [...equal, ...rest].join(',')
+}
+
+export async function podsBySelector(context: CliContext, labelSelector: string): Promise<Pod[]> {
+  const path = resourcePath(podKind, context.scope)
+  const { items } = await context.client.call<ObjectList<Pod>>('GET', path, { query: { labelSelector } })
+  return items
+}
+
+/** The pods behind a target, sorted by name. Throws `notFound` when there are none. */
+export async function podsOf(context: CliContext, { kind, name }: Target): Promise<Pod[]> {
+  if (name === undefined) throw new DroverError('invalid', `name the ${kind.singular}`)
+  const path = resourcePath(kind, context.namespace, name)
+  if (kind.kind === 'Pod') return [await context.client.call<Pod>('GET', path)]
+  let selector: string
+  if (kind.kind === 'Service') {
+    const { spec } = await context.client.call<Service>('GET', path)
+    selector = selectorText({ matchLabels: spec.selector ?? {} })
+  } else if (kind.kind === 'Deployment' || kind.kind === 'ReplicaSet') {
+    const { spec } = await context.client.call<Deployment | ReplicaSet>('GET', path)
+    selector = selectorText(spec.selector)
+  } else throw new DroverError('invalid', `${kind.plural} have no pods; name a pod, deployment, replicaset or service`)
+  const pods = selector === '' ? [] : await podsBySelector(context, selector)
+  if (pods.length === 0) throw new DroverError('notFound', `${kind.singular} "${name}" has no pods`)
+  return pods.sort((a, b) => (a.metadata.name ?? '').localeCompare(b.metadata.name ?? ''))
+}
+
+/** The container meant: the named one, or the pod's first. */
+export function containerOf(pod: Pod, name: string | undefined): string {
+  const names = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])].map((container) => container.name)
+  if (name === undefined) return names[0] as string
+  if (names.includes(name)) return name
+  throw new DroverError('invalid', `pod "${pod.metadata.name}" has no container "${name}"; it has: ${names.join(', ')}`)
+}

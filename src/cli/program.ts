@@ -1,0 +1,43 @@
+/** The command line's tree: every command's words and options; what they do is loaded with them. */
+import { Command } from 'commander'
+import { registerApply } from './apply.ts'
+import type { Io } from './context.ts'
+import { registerDelete } from './delete.ts'
+import { registerDescribe } from './describe.ts'
+import { registerEvents } from './events.ts'
+import { registerExec } from './exec.ts'
+import { registerGet } from './get.ts'
+import { registerImages } from './images.ts'
+import { registerLogs } from './logs.ts'
+import { registerRollout } from './rollout.ts'
+import { registerScale } from './scale.ts'
+import { registerVersion } from './version.ts'
+
+export function createProgram(version: string): Command {
+  return new Command('drover')
+    .description('Drover, a cluster scheduler: declare services, and they run.')
+    .version(version, '-V, --version', 'print the version')
+    .option('--kubeconfig <file>', 'which cluster, and as whom')
+    .option('--cluster <name>', 'a local cluster by its name')
+    .option('--context <name>', 'context of the kubeconfig')
+    .option('-n, --namespace <name>', 'namespace to work in')
+    .showHelpAfterError('(drover COMMAND --help tells more)')
+    .addHelpText(
+      'after',
+      '\nStart here:\n  drover up                     a cluster on this machine\n  drover apply -f web.yaml      declare\n  drover get pods -o wide       look',
+    )
+}
+
+export function registerClientCommands(program: Command, io: Io, version: string): void {
+  registerApply(program, io)
+  registerGet(program, io)
+  registerDescribe(program, io)
+  registerDelete(program, io)
+  registerLogs(program, io)
+  registerExec(program, io)
+  registerScale(program, io)
+  registerRollout(program, io)
+  registerEvents(program, io)
+  registerImages(program, io)
+  registerVersion(program, io, version)
+}
