@@ -1,0 +1,145 @@
+/**
+ * conmon: the small monitor that stays with each container, holds its standard streams, writes its log and leaves its
+ * exit code in a file. It tells the caller once, on a pipe, that the container is made (its pid) or why it is not.
+ * Source: containers/conmon, src/conmon.c and src/parent_pipe_fd.c.
+ */
+import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import { DroverError } from '../../base/errors.ts'
+import { isObject } from '../../base/json.ts'
+import { start } from '../../base/process.ts'
+import type { OciRuntime } from './oci_runtime.ts'
+
+export interface ConmonCommon {
+  conmon: string
+  runtime: OciRuntime
+  socketDirectory: string
+  exitDirectory: string
+}
+
+export interface CreateOptions extends ConmonCommon {
+  id: string
+  bundle: string
+  conmonPidFile: string
+  initPidFile: string
+  logPath: string
+  tty: boolean
+  stdin: boolean
+  stdinOnce: boolean
+  signal: AbortSignal
+}
+
+/** What conmon says on its pipe. Negative: it failed, and the message says why. */
+export interface ConmonReport {
+  data: number
+  message: string
+}
+
+/** Beyond this, what conmon says is cut off. */
+const MAX_REPORT_BYTES = 64 << 10
+
+export function commonArgs(options: ConmonCommon, id: string, bundle: string): string[] {
+  return [
+    '--api-version=1',
+    `--cid=${id}`,
+    `--cuuid=${id}`,
+    `--name=${id}`,
+    `--bundle=${bundle}`,
+    `--runtime=${options.runtime.program}`,
+    ...options.runtime.globals.map((argument) => `--runtime-arg=${argument}`),
+    `--exit-dir=${options.exitDirectory}`,
+    `--socket-dir-path=${options.socketDirectory}`,
+    '--full-attach',
+    '--no-sync-log',
+  ]
+}
+
+/** Starts conmon, which creates the container. Resolves with the pid of the container's init, which waits to be started. */
+export async function createContainer(options: CreateOptions): Promise<number> {
+  const child = start(
+    options.conmon,
+    [
+      ...commonArgs(options, options.id, options.bundle),
+      `--conmon-pidfile=${options.conmonPidFile}`,
+      `--container-pidfile=${options.initPidFile}`,
+      `--log-path=k8s-file:${options.logPath}`,
+      ...(options.tty ? ['--terminal'] : []),
+      ...(options.stdin ? ['--stdin'] : []),
+      ...(options.stdin && !options.stdinOnce ? ['--leave-stdin-open'] : []),
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe', 'pipe'], env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }), detached: true },
+  )
+  const report = await firstReport(child, options.signal)
+  if (report.data < 0) throw runtimeFailure(report.message)
+  return report.data
+}
+
+function runtimeFailure(message: string): DroverError {
+  return new DroverError('internal', message === '' ? 'the OCI runtime failed and did not say why' : message)
+}
+
+/** conmon and the runtime need no more of our environment. */
+export function conmonEnvironment(extra: Record<string, string>): NodeJS.ProcessEnv {
+  return { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', ...extra }
+}
+
+/** Lines of JSON from one of conmon's pipes. The pipe is closed when the caller stops reading. */
+export async function* reports(pipe: Readable): AsyncGenerator<ConmonReport> {
+  let text = ''
+  for await (const chunk of pipe) {
+    text += String(chunk)
+    if (text.length > MAX_REPORT_BYTES) throw new DroverError('internal', 'conmon sent too long a report')
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+      yield parseReport(text.slice(0, end))
+      text = text.slice(end + 1)
+    }
+  }
+}
+
+export function parseReport(line: string): ConmonReport {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch (error) {
+    throw new DroverError('internal', `conmon sent ${JSON.stringify(line.slice(0, 200))}`, { cause: error })
+  }
+  if (!isObject(value) || typeof value.data !== 'number') {
+    throw new DroverError('internal', `conmon sent ${JSON.stringify(line.slice(0, 200))}`)
+  }
+  return { data: value.data, message: typeof value.message === 'string' ? value.message.trim() : '' }
+}
+
+/** Collects what a child says on stderr, and turns a failed spawn into an error. */
+export function watchStderr(child: ChildProcess): { failed: Promise<never>; text(): string } {
+  let said = ''
+  child.stderr?.on('data', (chunk: Buffer) => {
+    if (said.length < MAX_REPORT_BYTES) said += chunk.toString('utf8')
+  })
+  const failed = new Promise<never>((_, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      const code = error.code === 'ENOENT' ? 'unsupported' : 'internal'
+      reject(new DroverError(code, `cannot run ${child.spawnfile}: ${error.message}`, { cause: error }))
+    })
+  })
+  failed.catch(() => undefined)
+  return { failed, text: () => said.trim() }
+}
+
+async function firstReport(child: ChildProcess, signal: AbortSignal): Promise<ConmonReport> {
+  const stderr = watchStderr(child)
+  const pipe = child.stdio[3] as Readable
+  const onAbort = () => pipe.destroy(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([readFirst(pipe, () => stderr.text()), stderr.failed])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    pipe.destroy()
+    child.stderr?.destroy()
+  }
+}
+
+async function readFirst(pipe: Readable, said: () => string): Promise<ConmonReport> {
+  for await (const report of reports(pipe)) return report
+  throw new DroverError('internal', `conmon ended without a report: ${said() || 'it said nothing'}`)
+}

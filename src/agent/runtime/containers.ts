@@ -1,0 +1,340 @@
+/**
+ * Containers, from making to removal. Order is what makes it safe to be killed at any point:
+ *
+ *   start:   .new-<id> filled → renamed to <id> → overlay mounted → conmon creates → started.json → runtime start
+ *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file → directory
+ *
+ * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
+ */
+
+import { statSync } from 'node:fs'
+import { chmod, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { totalmem } from 'node:os'
+import { dirname, join } from 'node:path'
+import { type Clock, throwIfAborted } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import { boundingSet } from './capabilities.ts'
+import { type Cgroups, cgroupProcesses, oomKills, removeCgroup } from './cgroups.ts'
+import { createContainer } from './conmon.ts'
+import { hostDevices } from './devices.ts'
+import type { ExitWatcher } from './exits.ts'
+import { readRecord, readText, removeTree, writeRecord } from './files.ts'
+import { type OciRuntime, runtimeError } from './oci_runtime.ts'
+import { ociSpec } from './oci_spec.ts'
+import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
+import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
+import { bootId, isAlive, oomScoreAdjFloor, processIdentity, sendSignal } from './procfs.ts'
+import type { ContainerRequest, ContainerState } from './runtime.ts'
+import { sandboxRecord, shmPath } from './sandbox.ts'
+import {
+  containerState,
+  type ExitRecord,
+  exitRecord,
+  judge,
+  LOST_EXIT_CODE,
+  type MetaRecord,
+  type StartedRecord,
+} from './state.ts'
+
+export interface ContainersOptions {
+  paths: RuntimePaths
+  runtime: OciRuntime
+  conmon: string
+  cgroups: () => Cgroups
+  cgroupPathOf: (podUid: string, containerId?: string) => string
+  exits: ExitWatcher
+  clock: Clock
+  log: Logger
+}
+
+/** How long a killed container may take to be gone. */
+const KILL_TIMEOUT_MS = 10_000
+
+interface Seen {
+  state: ContainerState
+  meta: MetaRecord
+  started: StartedRecord | undefined
+}
+
+export class Containers {
+  readonly #options: ContainersOptions
+  readonly #bootId = bootId()
+  /** Records never change once written, so each is read once. Bounded by the containers that exist. */
+  readonly #metas = new Map<string, MetaRecord>()
+  readonly #starteds = new Map<string, StartedRecord>()
+  readonly #ends = new Map<string, ExitRecord>()
+  /** Containers known to have passed `start`. */
+  readonly #running = new Set<string>()
+
+  constructor(options: ContainersOptions) {
+    this.#options = options
+  }
+
+  pathsOf(id: string): ContainerPaths {
+    return containerPaths(this.#options.paths, id)
+  }
+
+  /** Removes directories that were never completed, of an agent that died while making them. */
+  async sweep(): Promise<void> {
+    const { paths, log } = this.#options
+    for (const name of await readdir(paths.containers)) {
+      const unreadable = isId(name) && this.meta(name) === undefined
+      if (!name.startsWith('.') && !unreadable) continue
+      log.warn({ container: name }, 'removing a container directory that was never completed')
+      if (unreadable) await this.remove(name)
+      else await removeTree(join(paths.containers, name))
+    }
+  }
+
+  async start(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState> {
+    checkId(request.id, 'container id')
+    throwIfAborted(signal)
+    const own = this.pathsOf(request.id)
+    const lowerDirectories = await this.#prepare(request, own)
+    try {
+      await mountOverlay(own.directory, lowerDirectories)
+      const pid = await createContainer({ ...this.#conmonOptions(), ...request, ...this.#files(request, own), signal })
+      throwIfAborted(signal)
+      const started = this.#identify(own, pid)
+      await writeRecord(own.started, started)
+      await this.#options.runtime.start(request.id)
+      this.#starteds.set(request.id, started)
+      this.#running.add(request.id)
+    } catch (thrown) {
+      const error = thrown instanceof DroverError ? thrown : DroverError.from(thrown)
+      await this.remove(request.id).catch((left: unknown) => {
+        this.#options.log.error({ err: left, container: request.id }, 'a container that failed to start left remains')
+      })
+      throw error.code === 'internal' ? runtimeError(error.message) : error
+    }
+    const seen = this.observe(request.id, this.#options.exits.present())
+    if (seen === undefined) throw new DroverError('internal', `container ${request.id} vanished while it was started`)
+    return seen.state
+  }
+
+  #conmonOptions() {
+    const { conmon, runtime, paths } = this.#options
+    return { conmon, runtime, socketDirectory: paths.sockets, exitDirectory: paths.exits }
+  }
+
+  #files(request: ContainerRequest, own: ContainerPaths) {
+    return {
+      bundle: own.directory,
+      conmonPidFile: own.conmonPid,
+      initPidFile: own.initPid,
+      stdinOnce: request.stdinOnce ?? false,
+    }
+  }
+
+  /** Fills the directory under another name, then makes it appear at once. */
+  async #prepare(request: ContainerRequest, own: ContainerPaths): Promise<string> {
+    const { paths, cgroups, cgroupPathOf } = this.#options
+    const { id, podUid, name, attempt, annotations, tty, stdin } = request
+    const status = readText('/proc/self/status') ?? ''
+    const spec = ociSpec(request, {
+      hostname: sandboxRecord(paths.sandboxes, podUid)?.hostname ?? '',
+      shmPath: shmPath(paths.sandboxes, podUid),
+      cgroupsPath: cgroupPathOf(podUid, id),
+      swapAccounting: cgroups().swapAccounting,
+      availableCapabilities: boundingSet(status),
+      hostDevices: request.privileged ? hostDevices() : [],
+      oomScoreAdjFloor: oomScoreAdjFloor(),
+      memoryCapacityBytes: totalmem(),
+      terminationLogPath: own.terminationLog,
+      architecture: process.arch,
+    })
+    const temporary = join(paths.containers, `.new-${id}`)
+    await removeTree(temporary)
+    await mkdir(temporary, { mode: 0o711 })
+    const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin }
+    const [lowerDirectories] = await Promise.all([
+      prepareOverlay(temporary, request.layerDirectories),
+      writeRecord(join(temporary, 'meta.json'), meta),
+      writeFile(join(temporary, 'config.json'), JSON.stringify(spec), { mode: 0o600 }),
+      request.terminationMessagePath === undefined ? undefined : makeWritable(join(temporary, 'termination-log')),
+      mkdir(dirname(request.logPath), { recursive: true }),
+      rm(own.exitFile, { force: true }),
+    ])
+    try {
+      await rename(temporary, own.directory)
+    } catch (error) {
+      await removeTree(temporary)
+      throw new DroverError('alreadyExists', `container ${id} already exists`, { cause: error })
+    }
+    this.#metas.set(id, meta)
+    return lowerDirectories
+  }
+
+  #identify(own: ContainerPaths, pid: number): StartedRecord {
+    const init = processIdentity(pid)
+    if (init === undefined) throw new DroverError('internal', 'the container died before it was started')
+    const conmon = processIdentity(Number(readText(own.conmonPid)))
+    return { bootId: this.#bootId, init, conmon, startedAtMs: this.#options.clock.now() }
+  }
+
+  async list(): Promise<ContainerState[]> {
+    const names = await readdir(this.#options.paths.containers)
+    const exits = this.#options.exits.present()
+    const states: ContainerState[] = []
+    for (const id of names) {
+      const state = isId(id) ? this.observe(id, exits)?.state : undefined
+      if (state !== undefined) states.push(state)
+    }
+    return states
+  }
+
+  /** Looks at one container; undefined when it has no directory. */
+  observe(id: string, exits: ReadonlySet<string>): Seen | undefined {
+    const meta = this.meta(id)
+    if (meta === undefined) return undefined
+    const own = this.pathsOf(id)
+    const started = this.#started(id, own)
+    const sameBoot = started?.bootId === this.#bootId
+    const ended = this.#end(id, own)
+    const judgement =
+      ended !== undefined
+        ? 'exited'
+        : judge({
+            started: started !== undefined,
+            initAlive: sameBoot && started !== undefined && isAlive(started.init),
+            conmonAlive: sameBoot && started?.conmon !== undefined && isAlive(started.conmon),
+            exitFile: exits.has(id),
+            waitsForStart: !this.#running.has(id) && fileTimeMs(own.execFifo) !== undefined,
+          })
+    if (judgement === 'running') this.#running.add(id)
+    if (judgement === 'exited' || judgement === 'lost') {
+      const exit = ended ?? this.#recordExit(meta, own)
+      return { state: containerState(meta, 'exited', started, exit), meta, started }
+    }
+    return { state: containerState(meta, judgement, started, undefined), meta, started }
+  }
+
+  meta(id: string): MetaRecord | undefined {
+    const meta = this.#metas.get(id) ?? readRecord<MetaRecord>(this.pathsOf(id).meta)
+    if (meta !== undefined) this.#metas.set(id, meta)
+    return meta
+  }
+
+  #started(id: string, own: ContainerPaths): StartedRecord | undefined {
+    const started = this.#starteds.get(id) ?? readRecord<StartedRecord>(own.started)
+    if (started !== undefined) this.#starteds.set(id, started)
+    return started
+  }
+
+  #end(id: string, own: ContainerPaths): ExitRecord | undefined {
+    const exit = this.#ends.get(id) ?? readRecord<ExitRecord>(own.exit)
+    if (exit !== undefined) this.#ends.set(id, exit)
+    return exit
+  }
+
+  /** Keeps how it ended beside the container: the exit file and the cgroup do not outlive a reboot. */
+  #recordExit(meta: MetaRecord, own: ContainerPaths): ExitRecord {
+    const { cgroups, cgroupPathOf, clock, log } = this.#options
+    // conmon may have written the file between our looks, so look once more before calling the container lost.
+    const finishedAtMs = fileTimeMs(own.exitFile)
+    const code = finishedAtMs === undefined ? LOST_EXIT_CODE : Number(readText(own.exitFile))
+    const kills = oomKills(cgroups(), cgroupPathOf(meta.podUid, meta.id))
+    const exit = exitRecord(Number.isInteger(code) ? code : LOST_EXIT_CODE, kills, finishedAtMs ?? clock.now())
+    this.#ends.set(meta.id, exit)
+    writeRecord(own.exit, exit).catch((error: unknown) => {
+      log.debug({ err: error, container: meta.id }, 'how the container ended could not be recorded')
+    })
+    return exit
+  }
+
+  signal(id: string, signal: NodeJS.Signals, all: boolean): void {
+    const { exits, cgroups, cgroupPathOf } = this.#options
+    const seen = this.observe(id, exits.present())
+    if (seen?.state.phase !== 'running' || seen.started === undefined) return
+    const pids = all ? cgroupProcesses(cgroups(), cgroupPathOf(seen.meta.podUid, id)) : []
+    if (pids.length === 0) pids.push(seen.started.init.pid)
+    for (const pid of pids) sendSignal(pid, signal)
+  }
+
+  async remove(id: string): Promise<void> {
+    checkId(id, 'container id')
+    const { paths, runtime, cgroups, cgroupPathOf } = this.#options
+    const own = this.pathsOf(id)
+    const meta = this.meta(id)
+    if (fileTimeMs(own.directory) !== undefined) {
+      const podUid = meta?.podUid ?? cgroupOwner(own)
+      const cgroup = podUid === undefined ? undefined : cgroupPathOf(podUid, id)
+      await this.#kill(id, own, cgroup)
+      await Promise.all([runtime.delete(id), unmountOverlay(own.directory)])
+      if (cgroup !== undefined) await removeCgroup(cgroups(), cgroup)
+    }
+    await rm(own.exitFile, { force: true })
+    await removeTree(own.directory)
+    await removeTree(join(paths.containers, `.new-${id}`))
+    this.#forget(id)
+  }
+
+  /** Ends all of the container's processes and waits until they are gone. */
+  async #kill(id: string, own: ContainerPaths, cgroup: string | undefined): Promise<void> {
+    const { exits, cgroups, clock } = this.#options
+    const pids = (): number[] => (cgroup === undefined ? [] : cgroupProcesses(cgroups(), cgroup))
+    const conmon = this.#conmonOf(id, own)
+    if (conmon === undefined && pids().length === 0) return
+    const deadlineMs = clock.monotonicMs() + KILL_TIMEOUT_MS
+    // A conmon without a container is still making one: it must go first, or what it makes is missed.
+    if (conmon !== undefined && pids().length === 0 && !exits.present().has(id)) sendSignal(conmon, 'SIGKILL')
+    while (true) {
+      const left = pids()
+      for (const pid of left) sendSignal(pid, 'SIGKILL')
+      const monitor = this.#conmonOf(id, own)
+      if (left.length === 0 && monitor === undefined) return
+      if (clock.monotonicMs() > deadlineMs) {
+        throw new DroverError('timeout', `container ${id} still has processes ${left.join(', ')} after SIGKILL`)
+      }
+      await exits.waitFor(id, 5)
+      // Its work is done once the exit file is there; what is left of its life has no effect.
+      if (pids().length === 0 && exits.present().has(id)) return
+      if (pids().length === 0 && monitor !== undefined && this.#started(id, own) === undefined) {
+        sendSignal(monitor, 'SIGKILL')
+      }
+    }
+  }
+
+  /** The pid of the container's monitor if it lives; its command line names the container. */
+  #conmonOf(id: string, own: ContainerPaths): number | undefined {
+    const pid = Number(readText(own.conmonPid) ?? '')
+    if (!(pid > 0) || processIdentity(pid) === undefined) return undefined
+    return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').includes(`--cid=${id}`) ? pid : undefined
+  }
+
+  #forget(id: string): void {
+    for (const map of [this.#metas, this.#starteds, this.#ends]) map.delete(id)
+    this.#running.delete(id)
+  }
+
+  /** At most one Kubernetes' bound of 4 KiB; the file is the container's to fill. */
+  async terminationMessage(id: string): Promise<string> {
+    checkId(id, 'container id')
+    const MAX_BYTES = 4096
+    const file = await open(this.pathsOf(id).terminationLog, 'r').catch(() => undefined)
+    if (file === undefined) return ''
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0)
+      return buffer.toString('utf8', 0, bytesRead)
+    } finally {
+      await file.close()
+    }
+  }
+}
+
+async function makeWritable(path: string): Promise<void> {
+  await writeFile(path, '')
+  // Whoever the container runs as may write; the umask would say no.
+  await chmod(path, 0o666)
+}
+
+/** Modification time, or undefined when there is no such file. */
+function fileTimeMs(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs
+}
+
+/** The pod of a container whose meta.json was torn by a power cut, from its configuration. */
+function cgroupOwner(own: ContainerPaths): string | undefined {
+  return readRecord<{ linux?: { cgroupsPath?: string } }>(own.config)?.linux?.cgroupsPath?.split('/').at(-2)
+}

@@ -1,0 +1,144 @@
+/**
+ * The runtime driver: containers under conmon, sandboxes as pinned namespaces. It holds no state that matters: what it
+ * keeps in memory are records that never change on disk.
+ */
+import { accessSync, constants } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { delimiter, isAbsolute, join } from 'node:path'
+import type { Clock } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Random } from '../../base/random.ts'
+import { type Cgroups, cgroupProcesses, detectCgroups, removeCgroup } from './cgroups.ts'
+import { Containers } from './containers.ts'
+import { createExecutor } from './exec.ts'
+import { createExitWatcher } from './exits.ts'
+import { createOciRuntime, hasContainerEscape } from './oci_runtime.ts'
+import { checkId, runtimePaths } from './paths.ts'
+import { sendSignal } from './procfs.ts'
+import type { RuntimeDriver } from './runtime.ts'
+import { ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
+
+export interface RuntimeDriverOptions {
+  /** An OCI runtime: a path, or a name on the PATH (`runc`, `crun`). */
+  runtime: string
+  conmon: string
+  /** What survives a reboot. */
+  dataDir: string
+  /** What need not. */
+  runDir: string
+  /** Absolute path below each cgroup hierarchy, such as `/drover/<cluster>/<host>`. */
+  cgroupParent: string
+  clock: Clock
+  random: Random
+  log: Logger
+}
+
+export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDriver {
+  const { cgroupParent, clock, random, log } = options
+  const paths = runtimePaths(options.dataDir, options.runDir)
+  // conmon executes the runtime by path, without a search. What is missing is told by initialize.
+  const programs = {
+    runtime: findProgram(options.runtime) ?? options.runtime,
+    conmon: findProgram(options.conmon) ?? options.conmon,
+  }
+  const runtime = createOciRuntime(programs.runtime, paths.ociRoot)
+  let detected: Cgroups | undefined
+  const cgroups = (): Cgroups => {
+    detected ??= detectCgroups()
+    return detected
+  }
+  const cgroupPathOf = (podUid: string, containerId?: string): string =>
+    join(cgroupParent, podUid, ...(containerId === undefined ? [] : [containerId]))
+
+  let alive = new Set<string>()
+  const exits = createExitWatcher({ directory: paths.exits, clock, log, onRescan: () => void announceLost() })
+  const shared = { paths, runtime, conmon: programs.conmon, clock, log }
+  const containers = new Containers({ ...shared, cgroups, cgroupPathOf, exits })
+  const executor = createExecutor({ ...shared, containers, random, exited: () => exits.present() })
+
+  /** A container whose conmon was killed leaves no exit file: it is found by looking. */
+  async function announceLost(): Promise<void> {
+    try {
+      const states = await containers.list()
+      const files = exits.present()
+      const lost = states.filter(({ id, phase }) => phase === 'exited' && alive.has(id) && !files.has(id))
+      alive = new Set(states.filter((state) => state.phase === 'running').map((state) => state.id))
+      for (const { id } of lost) exits.announce(id)
+    } catch (error) {
+      log.warn({ err: error }, 'looking for lost containers failed; will look again')
+    }
+  }
+
+  async function initialize(): Promise<void> {
+    if (!isAbsolute(cgroupParent)) throw new DroverError('invalid', `cgroup parent ${cgroupParent} must be absolute`)
+    requireProgram(programs.runtime, 'an OCI runtime (Debian: apt-get install runc)')
+    requireProgram(programs.conmon, 'the container monitor (Debian: apt-get install conmon)')
+    cgroups()
+    for (const path of Object.values(paths)) await mkdir(path, { recursive: true, mode: 0o711 })
+    const { name, version } = await runtime.version()
+    if (hasContainerEscape(name, version)) {
+      log.warn(
+        { runtime: name, version },
+        'known container escapes (CVE-2025-31133, -52565, -52881): use runc 1.2.8, 1.3.3 or newer',
+      )
+    }
+    await containers.sweep()
+  }
+
+  return {
+    initialize,
+    async version() {
+      const { name, version } = await runtime.version()
+      return `${name}://${version}`
+    },
+    ensureSandbox(request) {
+      checkId(request.podUid, 'pod uid')
+      return ensureSandbox(paths.sandboxes, request)
+    },
+    listSandboxes: () => listSandboxes(paths.sandboxes),
+    async removeSandbox(podUid) {
+      checkId(podUid, 'pod uid')
+      const path = cgroupPathOf(podUid)
+      for (const pid of cgroupProcesses(cgroups(), path)) sendSignal(pid, 'SIGKILL')
+      await Promise.all([removeSandboxFiles(paths.sandboxes, podUid), removeCgroup(cgroups(), path)])
+    },
+    startContainer: (request, signal) => containers.start(request, signal),
+    listContainers: () => containers.list(),
+    async signalContainer(id, signal, all = false) {
+      checkId(id, 'container id')
+      containers.signal(id, signal, all)
+    },
+    removeContainer: (id) => containers.remove(id),
+    onExit(listener) {
+      const stop = exits.subscribe(listener)
+      void announceLost()
+      return stop
+    },
+    execSync: (id, args, timeoutMs) => executor.execSync(id, args, timeoutMs),
+    exec: (id, execOptions, stream) => executor.exec(id, execOptions, stream),
+    attach: (id, stream) => executor.attach(id, stream),
+    terminationMessage: (id) => containers.terminationMessage(id),
+    cgroupPathOf,
+  }
+}
+
+function findProgram(program: string): string | undefined {
+  const candidates = program.includes('/')
+    ? [program]
+    : (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, program))
+  return candidates.find((candidate) => {
+    try {
+      accessSync(candidate, constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function requireProgram(program: string, what: string): void {
+  if (findProgram(program) === undefined) {
+    throw new DroverError('unsupported', `${program} not found: ${what} is needed`)
+  }
+}

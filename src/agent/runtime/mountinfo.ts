@@ -1,0 +1,24 @@
+/** /proc/self/mountinfo as data. Source: proc_pid_mountinfo(5). */
+
+export interface MountEntry {
+  mountPoint: string
+  type: string
+  superOptions: readonly string[]
+}
+
+/** Spaces, tabs, newlines and backslashes stand as octal escapes. */
+function unescapePath(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+export function parseMountinfo(text: string): MountEntry[] {
+  const entries: MountEntry[] = []
+  for (const line of text.split('\n')) {
+    const [left, right] = line.split(' - ', 2)
+    const mountPoint = left?.split(' ')[4]
+    const [type, , superOptions] = right?.split(' ') ?? []
+    if (mountPoint === undefined || type === undefined) continue
+    entries.push({ mountPoint: unescapePath(mountPoint), type, superOptions: (superOptions ?? '').split(',') })
+  }
+  return entries
+}

@@ -1,0 +1,203 @@
+/**
+ * From a container request to an OCI configuration. Pure: what must be looked up (host devices, capabilities, the
+ * sandbox's hostname) comes in as context. The request is checked here, before anything is made for it.
+ */
+import { DroverError } from '../../base/errors.ts'
+import { containerCapabilities } from './capabilities.ts'
+import type { OciDevice, OciMount, OciProcess, OciResources, OciSpec } from './oci_types.ts'
+import type { ContainerRequest, ContainerResources } from './runtime.ts'
+import { seccompProfile } from './seccomp.ts'
+
+export interface SpecContext {
+  hostname: string
+  /** Directory that the pod's containers share as /dev/shm. */
+  shmPath: string
+  cgroupsPath: string
+  swapAccounting: boolean
+  availableCapabilities: ReadonlySet<string>
+  /** Devices of the host, for privileged containers. */
+  hostDevices: readonly OciDevice[]
+  oomScoreAdjFloor: number
+  memoryCapacityBytes: number
+  terminationLogPath: string
+  architecture: string
+}
+
+const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+const MASKED_PATHS = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/sys/devices/virtual/powercap',
+  '/sys/firmware',
+]
+const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
+
+export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpec {
+  checkRequest(request)
+  const { privileged, sandbox } = request
+  const namespaces = [
+    { type: 'pid' },
+    { type: 'mount' },
+    { type: 'cgroup' },
+    { type: 'ipc', path: sandbox.ipcNamespacePath },
+    { type: 'uts', path: sandbox.utsNamespacePath },
+    ...(sandbox.netNamespacePath === undefined ? [] : [{ type: 'network', path: sandbox.netNamespacePath }]),
+  ]
+  const seccomp = privileged ? undefined : seccompProfile(context.architecture, capabilitiesOf(request, context))
+  return {
+    ociVersion: '1.0.2',
+    process: ociProcess(request, context),
+    root: { path: 'rootfs', readonly: request.readOnlyRootFilesystem },
+    ...(context.hostname === '' ? {} : { hostname: context.hostname }),
+    mounts: ociMounts(request, context),
+    annotations: request.annotations,
+    linux: {
+      cgroupsPath: context.cgroupsPath,
+      namespaces,
+      resources: ociResources(request.resources, privileged, context.swapAccounting),
+      devices: privileged ? context.hostDevices : [],
+      maskedPaths: privileged ? [] : MASKED_PATHS,
+      readonlyPaths: privileged ? [] : READONLY_PATHS,
+      ...(seccomp === undefined ? {} : { seccomp }),
+    },
+  }
+}
+
+function capabilitiesOf(request: ContainerRequest, context: SpecContext): string[] {
+  return containerCapabilities({
+    privileged: request.privileged,
+    add: request.addCapabilities,
+    drop: request.dropCapabilities,
+    available: context.availableCapabilities,
+  })
+}
+
+function ociProcess(request: ContainerRequest, context: SpecContext): OciProcess {
+  const granted = capabilitiesOf(request, context)
+  const env = [...request.env]
+  const has = (name: string): boolean => env.some((entry) => entry.startsWith(`${name}=`))
+  if (!has('PATH')) env.unshift(DEFAULT_PATH)
+  if (!has('HOSTNAME') && context.hostname !== '') env.push(`HOSTNAME=${context.hostname}`)
+  if (request.tty && !has('TERM')) env.push('TERM=xterm')
+  return {
+    terminal: request.tty,
+    user: request.user,
+    args: request.args,
+    env,
+    cwd: request.workingDirectory === '' ? '/' : request.workingDirectory,
+    capabilities: { bounding: granted, effective: granted, permitted: granted },
+    noNewPrivileges: request.noNewPrivileges,
+    oomScoreAdj: oomScoreAdj(request.resources, context),
+  }
+}
+
+/**
+ * Whom the kernel kills first when the whole node is short of memory: as the kubelet, those without a request first,
+ * those who asked for all that they may use last.
+ */
+export function oomScoreAdj(
+  resources: ContainerResources,
+  context: Pick<SpecContext, 'oomScoreAdjFloor' | 'memoryCapacityBytes'>,
+): number {
+  const { cpuLimitMillis, cpuRequestMillis, memoryLimitBytes, memoryRequestBytes } = resources
+  const guaranteed =
+    memoryLimitBytes > 0 &&
+    memoryLimitBytes === memoryRequestBytes &&
+    cpuLimitMillis > 0 &&
+    cpuLimitMillis === cpuRequestMillis
+  const share = Math.round((1000 * memoryRequestBytes) / Math.max(1, context.memoryCapacityBytes))
+  const burstable = memoryRequestBytes > 0 || cpuRequestMillis > 0 || memoryLimitBytes > 0 || cpuLimitMillis > 0
+  const wanted = guaranteed ? -997 : burstable ? Math.min(999, Math.max(2, 1000 - share)) : 1000
+  return Math.max(wanted, context.oomScoreAdjFloor)
+}
+
+function ociMounts(request: ContainerRequest, context: SpecContext): OciMount[] {
+  const access = request.privileged ? 'rw' : 'ro'
+  const mounts: OciMount[] = [
+    special('/proc', 'proc', ['nosuid', 'noexec', 'nodev']),
+    special('/dev', 'tmpfs', ['nosuid', 'strictatime', 'mode=755', 'size=65536k']),
+    special('/dev/pts', 'devpts', ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5']),
+    special('/dev/mqueue', 'mqueue', ['nosuid', 'noexec', 'nodev']),
+    special('/sys', 'sysfs', ['nosuid', 'noexec', 'nodev', access]),
+    special('/sys/fs/cgroup', 'cgroup', ['nosuid', 'noexec', 'nodev', 'relatime', access]),
+    bind(context.shmPath, '/dev/shm', ['nosuid', 'noexec', 'nodev']),
+  ]
+  // A parent directory is mounted before what lies in it, whatever order the user wrote.
+  const byDepth = [...request.mounts].sort((a, b) => depth(a.containerPath) - depth(b.containerPath))
+  for (const mount of byDepth) {
+    mounts.push(bind(mount.hostPath, mount.containerPath, [mount.readOnly ? 'ro' : 'rw']))
+  }
+  if (request.terminationMessagePath !== undefined) {
+    mounts.push(bind(context.terminationLogPath, request.terminationMessagePath, ['rw']))
+  }
+  return mounts
+}
+
+function depth(path: string): number {
+  return path.split('/').filter(Boolean).length
+}
+
+function special(destination: string, type: string, options: string[]): OciMount {
+  return { destination, type, source: type, options }
+}
+
+function bind(source: string, destination: string, options: string[]): OciMount {
+  return { destination, type: 'bind', source, options: ['rbind', 'rprivate', ...options] }
+}
+
+/** Units: CPU in thousandths of a core, memory in bytes. Shares as the kubelet counts them: 1024 a core, at least 2. */
+export function ociResources(
+  resources: ContainerResources,
+  privileged: boolean,
+  swapAccounting: boolean,
+): OciResources {
+  const { cpuLimitMillis, cpuRequestMillis, memoryLimitBytes, pidsLimit } = resources
+  const PERIOD_MICROS = 100_000
+  const MIN_QUOTA_MICROS = 1_000
+  const quota = Math.max(MIN_QUOTA_MICROS, Math.round((cpuLimitMillis * PERIOD_MICROS) / 1000))
+  return {
+    devices: [{ allow: privileged, access: 'rwm' }],
+    cpu: {
+      shares: Math.min(262_144, Math.max(2, Math.floor((cpuRequestMillis * 1024) / 1000))),
+      ...(cpuLimitMillis > 0 ? { quota, period: PERIOD_MICROS } : {}),
+    },
+    // Swap counts with memory: a limit that lets a container swap without bound is none.
+    ...(memoryLimitBytes > 0
+      ? { memory: { limit: memoryLimitBytes, ...(swapAccounting ? { swap: memoryLimitBytes } : {}) } }
+      : {}),
+    ...(pidsLimit > 0 ? { pids: { limit: pidsLimit } } : {}),
+  }
+}
+
+function checkRequest(request: ContainerRequest): void {
+  const bad = (message: string): never => {
+    throw new DroverError('invalid', `container ${request.name}: ${message}`)
+  }
+  if (request.args.length === 0) bad('nothing to run: neither the image nor the container names a command')
+  if (request.layerDirectories.length === 0) bad('the image has no layers')
+  if (request.workingDirectory !== '' && !request.workingDirectory.startsWith('/')) {
+    bad(`working directory ${request.workingDirectory} must be absolute`)
+  }
+  for (const text of [...request.args, ...request.env]) {
+    if (text.includes('\0')) bad('arguments and variables must not hold a NUL byte')
+  }
+  const targets = request.mounts.map((mount) => mount.containerPath)
+  if (request.terminationMessagePath !== undefined) targets.push(request.terminationMessagePath)
+  for (const target of targets) {
+    const parts = target.split('/').filter(Boolean)
+    if (!target.startsWith('/') || parts.length === 0 || parts.includes('..')) {
+      bad(`mount target ${target} must be an absolute path below / without ".."`)
+    }
+    // Runtimes before the fixes of CVE-2025-52881 can be led astray by mounts over /proc.
+    if (parts[0] === 'proc') bad(`mount target ${target}: nothing may be mounted over /proc`)
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * A container's root file system: overlayfs over the image's layers, mounted on the host. Rejected: an overlay entry for
+ * "/" in the OCI configuration, which needs no process and leaves no mount behind, but which runc refuses since it fixed
+ * CVE-2025-52881.
+ */
+import { mkdir, rmdir, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
+import { run, runOk } from '../../base/process.ts'
+
+/** mount(2) takes one page of options; upper and work directories need a little of it. */
+const MAX_LOWER_BYTES = 3_800
+/** What one page holds of the shortest names we can give. Docker's own bound is 125 layers. */
+export const MAX_LAYERS = 500
+
+/** Pure: the lowerdir option as is, or undefined when the layers must be named through short links. */
+export function plainLowerDirectories(layers: readonly string[]): string | undefined {
+  const text = [...layers].reverse().join(':')
+  const special = layers.some((layer) => /[:,\\"]/.test(layer))
+  return special || Buffer.byteLength(text) > MAX_LOWER_BYTES ? undefined : text
+}
+
+/** Makes the directories of an overlay in `directory`; returns its lowerdir option, relative to that directory. */
+export async function prepareOverlay(directory: string, layers: readonly string[]): Promise<string> {
+  if (layers.length > MAX_LAYERS) {
+    throw new DroverError('unsupported', `the image has ${layers.length} layers; overlayfs takes at most ${MAX_LAYERS}`)
+  }
+  // The root of the merged tree takes its mode from the upper directory.
+  await Promise.all([
+    mkdir(join(directory, 'upper'), { mode: 0o755 }),
+    mkdir(join(directory, 'work'), { mode: 0o700 }),
+    mkdir(join(directory, 'rootfs'), { mode: 0o755 }),
+  ])
+  const plain = plainLowerDirectories(layers)
+  if (plain !== undefined) return plain
+  await mkdir(join(directory, 'l'))
+  await Promise.all(layers.map((layer, i) => symlink(layer, join(directory, 'l', String(i)))))
+  return layers
+    .map((_, i) => `l/${i}`)
+    .reverse()
+    .join(':')
+}
+
+export async function mountOverlay(directory: string, lowerDirectories: string): Promise<void> {
+  const options = `lowerdir=${lowerDirectories},upperdir=upper,workdir=work`
+  await runOk('mount', ['-t', 'overlay', '-o', options, 'overlay', 'rootfs'], {
+    cwd: directory,
+    // Newer libmount passes options one by one through fsconfig(2), which cuts each at 256 bytes.
+    env: { PATH: process.env.PATH ?? '', LIBMOUNT_FORCE_MOUNT2: 'always' },
+  })
+}
+
+/** Unmounts if mounted; fails rather than leave a mount where a tree is about to be removed. */
+export async function unmountOverlay(directory: string): Promise<void> {
+  const rootfs = join(directory, 'rootfs')
+  const gone = await removeEmpty(rootfs)
+  if (gone) return
+  await run('umount', [rootfs])
+  if (await removeEmpty(rootfs)) return
+  await run('umount', ['-l', rootfs])
+  if (!(await removeEmpty(rootfs))) throw new DroverError('unavailable', `${rootfs} cannot be unmounted`)
+}
+
+/** A mount point cannot be removed and an unmounted one is empty: one system call asks and acts. */
+async function removeEmpty(path: string): Promise<boolean> {
+  return rmdir(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  )
+}

@@ -1,0 +1,83 @@
+/**
+ * Where the runtime driver keeps things. Two roots, two lifetimes:
+ *
+ *   dataDir/c/<id>/        survives a reboot: what a container is (meta.json, config.json), its layers' overlay, how it ended
+ *   runDir/s/<podUid>/     gone after a reboot, like what it names: pinned namespaces and the pod's /dev/shm
+ *   runDir/exits/<id>      exit codes, written by conmon, atomically
+ *   runDir/oci/            the OCI runtime's own state
+ *
+ * A container's directory is made under a dotted name and renamed when complete, so that a name without a dot always
+ * has its meta.json.
+ */
+import { join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
+
+export interface RuntimePaths {
+  containers: string
+  sandboxes: string
+  exits: string
+  ociRoot: string
+  /** conmon insists that it exists, though with --full-attach it holds nothing. */
+  sockets: string
+}
+
+export function runtimePaths(dataDir: string, runDir: string): RuntimePaths {
+  return {
+    containers: join(dataDir, 'c'),
+    sandboxes: join(runDir, 's'),
+    exits: join(runDir, 'exits'),
+    ociRoot: join(runDir, 'oci'),
+    sockets: join(runDir, 'sock'),
+  }
+}
+
+export interface ContainerPaths {
+  directory: string
+  meta: string
+  config: string
+  started: string
+  exit: string
+  conmonPid: string
+  initPid: string
+  rootfs: string
+  terminationLog: string
+  /** conmon's control FIFO: resizes. */
+  control: string
+  exitFile: string
+  /** Present from create to start, with runc and crun alike: the init process waits on it. */
+  execFifo: string
+}
+
+export function containerPaths(paths: RuntimePaths, id: string): ContainerPaths {
+  const directory = join(paths.containers, id)
+  return {
+    directory,
+    meta: join(directory, 'meta.json'),
+    config: join(directory, 'config.json'),
+    started: join(directory, 'started.json'),
+    exit: join(directory, 'exit.json'),
+    conmonPid: join(directory, 'conmon.pid'),
+    initPid: join(directory, 'init.pid'),
+    rootfs: join(directory, 'rootfs'),
+    terminationLog: join(directory, 'termination-log'),
+    control: join(directory, 'ctl'),
+    exitFile: join(paths.exits, id),
+    execFifo: join(paths.ociRoot, id, 'exec.fifo'),
+  }
+}
+
+const ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/
+
+export function isId(text: string): boolean {
+  return ID.test(text)
+}
+
+/** Ids become file names: no dots (those mark unfinished directories and conmon's temporary files), no slashes. */
+export function checkId(text: string, what: string): void {
+  if (!isId(text)) {
+    throw new DroverError(
+      'invalid',
+      `${what} ${JSON.stringify(text)} must be letters, digits, "-" and "_", at most 128`,
+    )
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * A pod's sandbox: network, IPC and UTS namespaces that no process keeps but files do (nsfs bind mounts), and the memory
+ * file system that the pod's containers share as /dev/shm. One process pins all three namespaces and raises `lo`.
+ * sandbox.json is written last: without it, or when a pin has gone (a reboot), everything is made again.
+ */
+import { mkdir, readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
+import { run, runOk } from '../../base/process.ts'
+import { readRecord, writeRecord } from './files.ts'
+import { isId } from './paths.ts'
+import type { Sandbox, SandboxRequest } from './runtime.ts'
+
+export interface SandboxRecord {
+  hostname: string
+  hostNetwork: boolean
+}
+
+const NSFS_MAGIC = 0x6e736673
+const TMPFS_MAGIC = 0x01021994
+const SHM_OPTIONS = 'size=64m,mode=1777,nosuid,nodev,noexec'
+const RECORD = 'sandbox.json'
+
+export function shmPath(sandboxes: string, podUid: string): string {
+  return join(sandboxes, podUid, 'shm')
+}
+
+export function sandboxRecord(sandboxes: string, podUid: string): SandboxRecord | undefined {
+  return readRecord(join(sandboxes, podUid, RECORD))
+}
+
+function sandboxOf(directory: string, podUid: string, hostNetwork: boolean): Sandbox {
+  return {
+    podUid,
+    ...(hostNetwork ? {} : { netNamespacePath: join(directory, 'net') }),
+    ipcNamespacePath: join(directory, 'ipc'),
+    utsNamespacePath: join(directory, 'uts'),
+  }
+}
+
+function pinsOf(hostNetwork: boolean): string[] {
+  return hostNetwork ? ['ipc', 'uts'] : ['net', 'ipc', 'uts']
+}
+
+async function isMounted(path: string, magic: number): Promise<boolean> {
+  return statfs(path).then(
+    (stats) => stats.type === magic,
+    () => false,
+  )
+}
+
+async function isWhole(directory: string, hostNetwork: boolean): Promise<boolean> {
+  const pins = pinsOf(hostNetwork).map((pin) => isMounted(join(directory, pin), NSFS_MAGIC))
+  return (await Promise.all([...pins, isShmMounted(directory)])).every(Boolean)
+}
+
+/** The run directory may be a tmpfs itself, so the kind alone proves nothing: our own has its own device. */
+async function isShmMounted(directory: string): Promise<boolean> {
+  if (!(await isMounted(join(directory, 'shm'), TMPFS_MAGIC))) return false
+  const [inner, outer] = await Promise.all([stat(join(directory, 'shm')), stat(directory)])
+  return inner.dev !== outer.dev
+}
+
+export async function ensureSandbox(sandboxes: string, request: SandboxRequest): Promise<Sandbox> {
+  const { podUid, hostNetwork, hostname } = request
+  const directory = join(sandboxes, podUid)
+  const sandbox = sandboxOf(directory, podUid, hostNetwork)
+  const record = sandboxRecord(sandboxes, podUid)
+  if (record !== undefined && record.hostNetwork === hostNetwork && (await isWhole(directory, hostNetwork))) {
+    if (record.hostname !== hostname) await writeRecord(join(directory, RECORD), { hostname, hostNetwork })
+    return sandbox
+  }
+  await removeSandboxFiles(sandboxes, podUid)
+  await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o700 })
+  const pins = pinsOf(hostNetwork)
+  await Promise.all(pins.map((pin) => writeFile(join(directory, pin), '')))
+  const unshareArgs = pins.map((pin) => `--${pin}=${join(directory, pin)}`)
+  const inside = hostNetwork ? ['true'] : ['ip', 'link', 'set', 'lo', 'up']
+  await Promise.all([
+    runOk('unshare', [...unshareArgs, ...inside]),
+    runOk('mount', ['-t', 'tmpfs', '-o', SHM_OPTIONS, 'shm', join(directory, 'shm')]),
+  ])
+  await writeRecord(join(directory, RECORD), { hostname, hostNetwork })
+  return sandbox
+}
+
+export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
+  const names = (await readdir(sandboxes)).filter(isId)
+  return names.map((podUid) =>
+    sandboxOf(join(sandboxes, podUid), podUid, sandboxRecord(sandboxes, podUid)?.hostNetwork ?? false),
+  )
+}
+
+/** Files are removed by name, never as a tree: what is still mounted stays and is told. */
+export async function removeSandboxFiles(sandboxes: string, podUid: string): Promise<void> {
+  const directory = join(sandboxes, podUid)
+  const entries = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (entries === undefined) return
+  const mounted: string[] = []
+  for (const pin of ['net', 'ipc', 'uts']) {
+    const path = join(directory, pin)
+    if (entries.includes(pin) && (await isMounted(path, NSFS_MAGIC))) mounted.push(path)
+  }
+  if (entries.includes('shm') && (await isShmMounted(directory))) mounted.push(join(directory, 'shm'))
+  // Lazily: a process that still looks at a file there must not keep the pod from going.
+  if (mounted.length > 0) await run('umount', ['-l', ...mounted])
+  for (const name of entries) {
+    const path = join(directory, name)
+    await (name === 'shm' ? rmdir(path) : unlink(path)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return
+      throw new DroverError('unavailable', `cannot remove ${path} of pod ${podUid}: ${error.message}`, { cause: error })
+    })
+  }
+  await rmdir(directory)
+}

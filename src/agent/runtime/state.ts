@@ -1,0 +1,88 @@
+/**
+ * What a container is and how it fares, from its records on disk and the kernel. The records are written once each and
+ * never changed: meta.json (what was asked), started.json (which processes), exit.json (how it ended).
+ *
+ *   started.json   init alive   exit file   exec FIFO   → phase
+ *   no             any          any         any           created: half made, only good for removal
+ *   yes            any          yes         any           exited, with conmon's code
+ *   yes            yes          no          yes           created: the agent died between create and start
+ *   yes            yes          no          no            running
+ *   yes            no           no          any           running while conmon lives (the file is on its way), else exited: lost
+ */
+
+import type { ProcessIdentity } from './procfs.ts'
+import type { ContainerPhase, ContainerState } from './runtime.ts'
+
+export interface MetaRecord {
+  id: string
+  podUid: string
+  name: string
+  attempt: number
+  annotations: Readonly<Record<string, string>>
+  tty: boolean
+  stdin: boolean
+}
+
+export interface StartedRecord {
+  bootId: string
+  init: ProcessIdentity
+  conmon: ProcessIdentity | undefined
+  startedAtMs: number
+}
+
+export type ExitRecord = NonNullable<ContainerState['exit']>
+
+/** What can be seen of a container at one moment. */
+export interface Sighting {
+  started: boolean
+  initAlive: boolean
+  conmonAlive: boolean
+  exitFile: boolean
+  waitsForStart: boolean
+}
+
+export type Judgement = ContainerPhase | 'lost'
+
+export function judge(seen: Sighting): Judgement {
+  if (!seen.started) return 'created'
+  if (seen.exitFile) return 'exited'
+  if (seen.initAlive) return seen.waitsForStart ? 'created' : 'running'
+  return seen.conmonAlive ? 'running' : 'lost'
+}
+
+/** A container whose end nobody saw (a reboot, conmon killed) counts as killed. */
+export const LOST_EXIT_CODE = 137
+
+/**
+ * conmon writes 128 + N when signal N ended the process; a shell that exits so of its own will cannot be told apart.
+ * An OOM kill of some process counts only if the container failed by it.
+ */
+export function exitRecord(code: number, oomKills: number | undefined, finishedAtMs: number): ExitRecord {
+  const signal = code > 128 && code <= 128 + 64 ? code - 128 : undefined
+  return {
+    code,
+    ...(signal === undefined ? {} : { signal }),
+    oomKilled: code !== 0 && (oomKills ?? 0) > 0,
+    finishedAtMs,
+  }
+}
+
+export function containerState(
+  meta: MetaRecord,
+  phase: ContainerPhase,
+  started: StartedRecord | undefined,
+  exit: ExitRecord | undefined,
+): ContainerState {
+  const { id, podUid, name, attempt, annotations } = meta
+  return {
+    id,
+    podUid,
+    name,
+    attempt,
+    phase,
+    annotations,
+    ...(phase === 'running' && started !== undefined ? { pid: started.init.pid } : {}),
+    ...(phase !== 'created' && started !== undefined ? { startedAtMs: started.startedAtMs } : {}),
+    ...(phase === 'exited' && exit !== undefined ? { exit } : {}),
+  }
+}
