@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import { type MediaRange, parseAccept } from './codec.ts'
-import type { Exchange } from './exchange.ts'
+import type { Exchange, Headers } from './exchange.ts'
 import { subresourcesOf } from './router.ts'
 import { HttpError } from './status_error.ts'
 
@@ -142,7 +142,7 @@ function apiGroup({ group, versions }: GroupVersions): object {
   return { name: group, versions: all, preferredVersion: all[0] }
 }
 
-interface Document {
+export interface Document {
   body: Buffer
   etag: string
 }
@@ -213,7 +213,12 @@ export function createDiscovery(): Discovery {
   }
 }
 
-export function sendCached(exchange: Exchange, { body, etag }: Document, contentType: string, headers = {}): void {
+export function sendCached(
+  exchange: Exchange,
+  { body, etag }: Document,
+  contentType: string,
+  headers: Headers = {},
+): void {
   const cached = { etag, vary: 'Accept', ...headers }
   const known = exchange.headers['if-none-match']?.split(',').map((tag) => tag.trim())
   if (known?.includes(etag) === true) {

@@ -12,6 +12,7 @@ import { sendHealth, sendVersion } from './health.ts'
 import { handleGet, handleList } from './list.ts'
 import type { ApiMetrics, RequestLabels } from './metrics.ts'
 import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, handleUpdate } from './mutate.ts'
+import type { OpenApiServer } from './openapi.ts'
 import { handlePatch } from './patch.ts'
 import { handleBinding, handleEviction } from './pods.ts'
 import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
@@ -27,6 +28,7 @@ export interface HandlerParts {
   context: ApiContext
   authenticate: Authenticate
   discovery: Discovery
+  openApi: OpenApiServer
   metrics: ApiMetrics
   registry: Registry
 }
@@ -164,8 +166,8 @@ async function routeResource(context: ApiContext, exchange: Exchange, verb: stri
 }
 
 /** Paths that are no resources; false when nothing is served there. */
-async function routePath({ discovery, registry }: HandlerParts, exchange: Exchange): Promise<boolean> {
-  if (discovery.handle(exchange)) return true
+async function routePath({ discovery, openApi, registry }: HandlerParts, exchange: Exchange): Promise<boolean> {
+  if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {
     exchange.send(200, await registry.metrics(), registry.contentType)
     return true

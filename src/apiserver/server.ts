@@ -21,6 +21,7 @@ import { createDiscovery } from './discovery.ts'
 import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
 import { createApiMetrics } from './metrics.ts'
+import { createOpenApi } from './openapi.ts'
 
 export interface TlsMaterial {
   /** PEM: the server's certificate, its key, and the CA that signs clients. */
@@ -104,6 +105,7 @@ class HttpsServer implements ApiServer {
       context,
       authenticate: createAuthenticator(tokens),
       discovery: createDiscovery(),
+      openApi: createOpenApi(version),
       metrics: createApiMetrics(registry),
       registry,
     })
