@@ -3,13 +3,15 @@ import type { KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { podKind } from '../api/pod_kind.ts'
+import { parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
 import type { Registry } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { Store } from '../store/store.ts'
-import { createAdmission } from './allocations.ts'
+import { createAdmission } from './admission.ts'
+import { Allocator } from './allocations.ts'
 import { WatchCache } from './cache.ts'
 import { matcherOf } from './filter.ts'
 import { DEFAULT_RING_EVENTS, type Listener } from './hub.ts'
@@ -37,7 +39,13 @@ export interface ResourcesOptions {
 export function createResources(options: ResourcesOptions): Resources & Service {
   const { store, clock, random, log, kinds = KINDS, ringEvents = DEFAULT_RING_EVENTS } = options
   const cache = new WatchCache({ store, clock, log, kinds, ringEvents })
-  const writer = new ResourceWriter({ store, cache, clock, random, admission: createAdmission() })
+  const admission = createAdmission({
+    allocator: new Allocator({ store, clock, log }),
+    random,
+    serviceCidr: parseCidr(options.serviceCidr),
+    nodePortRange: options.nodePortRange,
+  })
+  const writer = new ResourceWriter({ store, cache, clock, random, admission })
   const encodings = new WeakMap<object, Buffer>()
 
   function select(kind: KindDefinition, filter: ListFilter, view: 'object' | 'ordered'): Stored<KubeObject>[] {

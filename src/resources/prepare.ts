@@ -11,6 +11,7 @@ import { isObject, jsonEqual } from '../base/json.ts'
 import { cleanCopy } from './codec.ts'
 import { invalidObject } from './errors.ts'
 import type { Part, WriteOptions } from './resources.ts'
+import { carryHoldings, isService } from './service_holdings.ts'
 import { checkSchema, validateMeta } from './validate.ts'
 
 const isNamespace = (kind: KindDefinition): boolean => kind.kind === 'Namespace' && kind.group === ''
@@ -100,6 +101,7 @@ function mainOf(kind: KindDefinition, base: Stored<KubeObject>, asked: KubeObjec
     if (base.status !== undefined) next.status = cleanCopy(base.status)
   }
   if (isNamespace(kind)) next.spec = namespaceSpec(base, asked)
+  if (isService(kind)) carryHoldings(next, base)
   return next
 }
 
