@@ -42,16 +42,23 @@ export async function ipJson(path: string | undefined, args: readonly string[]):
   return text.trim() === '' ? [] : JSON.parse(text)
 }
 
+function objects(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
+}
+
 export async function observeLinks(path: string | undefined): Promise<NetLink[]> {
-  const listing = await ipJson(path, ['addr', 'show'])
-  return (Array.isArray(listing) ? listing.filter(isObject) : []).map((item) => ({
+  // Two listings: `ip addr` leaves out aliases, `ip link` addresses.
+  const [listing, addressing] = await Promise.all([
+    ipJson(path, ['link', 'show']),
+    ipJson(path, ['-4', 'addr', 'show']),
+  ])
+  const held = new Map(objects(addressing).map((item) => [item.ifname, objects(item.addr_info)]))
+  return objects(listing).map((item) => ({
     name: String(item.ifname),
     alias: String(item.ifalias ?? ''),
     master: String(item.master ?? ''),
     up: Array.isArray(item.flags) && item.flags.includes('UP'),
-    addresses: (Array.isArray(item.addr_info) ? item.addr_info.filter(isObject) : [])
-      .filter(({ family }) => family === 'inet')
-      .map(({ local, prefixlen }) => `${String(local)}/${String(prefixlen)}`),
+    addresses: (held.get(item.ifname) ?? []).map(({ local, prefixlen }) => `${String(local)}/${String(prefixlen)}`),
   }))
 }
 

@@ -156,7 +156,11 @@ class Driver implements NetworkDriver {
   }
 
   async #links(): Promise<Link[]> {
-    return parseLinks(await this.#programs.json('ip', ['-j', '-d', 'addr', 'show']))
+    const [links, addresses] = await Promise.all([
+      this.#programs.json('ip', ['-j', '-d', 'link', 'show']),
+      this.#programs.json('ip', ['-j', '-4', 'addr', 'show']),
+    ])
+    return parseLinks(links, addresses)
   }
 
   async #mendNode(config: NodeNetworkConfig): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** What `ip -j -d addr show` says, as much of it as the driver looks at. */
+/** What `ip -j -d link show` and `ip -j -4 addr show` say: the one leaves out addresses, the other aliases. */
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { PodInterface } from './network.ts'
@@ -20,11 +20,15 @@ export interface Link {
 const object = (value: unknown): Record<string, unknown> => (isObject(value) ? value : {})
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 
-export function parseLinks(listing: unknown): Link[] {
-  if (!Array.isArray(listing)) throw new DroverError('internal', '`ip -j addr` did not print a list')
-  return listing.filter(isObject).map((item) => {
+function objects(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
+}
+
+export function parseLinks(links: unknown, addresses: unknown = []): Link[] {
+  if (!Array.isArray(links)) throw new DroverError('internal', '`ip -j link` did not print a list')
+  const held = new Map(objects(addresses).map((item) => [item.ifname, objects(item.addr_info)]))
+  return objects(links).map((item) => {
     const info = object(item.linkinfo)
-    const addresses = Array.isArray(item.addr_info) ? item.addr_info.filter(isObject) : []
     return {
       name: text(item.ifname),
       kind: text(info.info_kind),
@@ -34,9 +38,10 @@ export function parseLinks(listing: unknown): Link[] {
       master: text(item.master),
       alias: text(item.ifalias),
       hairpin: object(info.info_slave_data).hairpin === true,
-      addresses: addresses
-        .filter(({ family }) => family === 'inet')
-        .map(({ local, prefixlen }) => ({ address: text(local), prefixLength: Number(prefixlen) })),
+      addresses: (held.get(item.ifname) ?? []).map(({ local, prefixlen }) => ({
+        address: text(local),
+        prefixLength: Number(prefixlen),
+      })),
       data: object(info.info_data),
     }
   })

@@ -114,13 +114,15 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
 
   /** Whether the pod's end is what `create` makes, seen from inside. The default route is made last. */
   const isComplete = async (pod: PodInterface, netNamespacePath: string): Promise<boolean> => {
-    const [outside, inside, routes] = await Promise.all([
-      programs.json('ip', ['-j', '-d', 'addr', 'show', 'dev', podLink(pod.podUid)]).catch(() => []),
-      programs.jsonIn(netNamespacePath, 'ip', ['-j', '-d', 'addr', 'show', 'dev', 'eth0']).catch(() => []),
-      programs.jsonIn(netNamespacePath, 'ip', ['-j', 'route', 'show', 'default']).catch(() => []),
+    const inside = (args: readonly string[]) => programs.jsonIn(netNamespacePath, 'ip', ['-j', ...args]).catch(() => [])
+    const [outer, inner, addresses, routes] = await Promise.all([
+      programs.json('ip', ['-j', '-d', 'link', 'show', 'dev', podLink(pod.podUid)]).catch(() => []),
+      inside(['link', 'show', 'dev', 'eth0']),
+      inside(['-4', 'addr', 'show', 'dev', 'eth0']),
+      inside(['route', 'show', 'default']),
     ])
-    const [host] = parseLinks(outside)
-    const [eth0] = parseLinks(inside)
+    const [host] = parseLinks(outer)
+    const [eth0] = parseLinks(inner, addresses)
     return (
       host?.master === BRIDGE &&
       host.up &&
@@ -139,7 +141,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
   }
 
   const list = async (): Promise<PodInterface[]> => {
-    const links = parseLinks(await programs.json('ip', ['-j', '-d', 'addr', 'show', 'type', 'veth']))
+    const links = parseLinks(await programs.json('ip', ['-j', '-d', 'link', 'show', 'type', 'veth']))
     return links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
   }
 
