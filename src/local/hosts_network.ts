@@ -44,7 +44,7 @@ export interface HostInterface {
   address: string
 }
 
-export interface HostsNetworkState {
+export interface HostsState {
   /** The device in the root namespace that holds the gateway address. */
   bridge: string
   subnet: string
@@ -56,9 +56,9 @@ export interface HostsNetworkState {
 
 export interface HostsNetwork {
   /** Creates or completes the network and these hosts; others that exist are left alone. */
-  ensure(hosts: readonly string[]): Promise<HostsNetworkState>
+  ensure(hosts: readonly string[]): Promise<HostsState>
   /** What exists; without hosts and addresses when nothing does. */
-  observe(): Promise<HostsNetworkState>
+  observe(): Promise<HostsState>
   /** Removes hosts, bridge and namespaces. Idempotent. */
   remove(): Promise<void>
 }
@@ -85,7 +85,7 @@ class Hosts implements HostsNetwork {
     this.#switchName = this.#namespace(SWITCH)
   }
 
-  async ensure(hosts: readonly string[]): Promise<HostsNetworkState> {
+  async ensure(hosts: readonly string[]): Promise<HostsState> {
     for (const host of hosts) {
       checkName('host', host)
       if (host === SWITCH)
@@ -102,7 +102,7 @@ class Hosts implements HostsNetwork {
     return this.observe()
   }
 
-  async observe(): Promise<HostsNetworkState> {
+  async observe(): Promise<HostsState> {
     const root = await observeLinks(undefined)
     const subnet = this.#subnetOf(root)
     const switchNamespacePath = namespacePath(this.#switchName)
