@@ -9,7 +9,8 @@ import { isPodFinished, isPodReady, isTerminating } from '../../api/conditions.t
 import type { Stored } from '../../api/meta.ts'
 import { TAINT } from '../../api/names.ts'
 import { type Node, nodeCondition, type Taint } from '../../api/node.ts'
-import type { Pod, Toleration } from '../../api/pod.ts'
+import type { Pod } from '../../api/pod.ts'
+import { toleratesTaint } from '../../api/taints.ts'
 import { timestamp } from '../../base/clock.ts'
 
 export type Health = 'ready' | 'notReady' | 'unreachable'
@@ -59,23 +60,12 @@ export function isMassFailure({ nodes, unready }: Cluster): boolean {
   return unready === nodes || (unready > 2 && unready * 2 > nodes)
 }
 
-export function tolerates(tolerations: readonly Toleration[] | undefined, taint: Taint): boolean {
-  return (tolerations ?? []).some((toleration) => matchesTaint(toleration, taint))
-}
-
-function matchesTaint(toleration: Toleration, taint: Taint): boolean {
-  if (toleration.effect && toleration.effect !== taint.effect) return false
-  if (toleration.key && toleration.key !== taint.key) return false
-  if (toleration.operator === 'Exists') return true
-  return Boolean(toleration.key) && (toleration.value ?? '') === (taint.value ?? '')
-}
-
 /** When the pod must leave: 0 now, undefined never. Of several limits the shortest holds. */
 export function evictAtMs(pod: Pod, taints: readonly Taint[]): number | undefined {
   let atMs: number | undefined
   for (const taint of taints) {
     if (taint.effect !== 'NoExecute') continue
-    const matching = (pod.spec.tolerations ?? []).filter((toleration) => matchesTaint(toleration, taint))
+    const matching = (pod.spec.tolerations ?? []).filter((toleration) => toleratesTaint(toleration, taint))
     if (matching.length === 0) return 0
     const limits = matching.map(({ tolerationSeconds }) => tolerationSeconds).filter((limit) => limit !== undefined)
     if (limits.length === 0) continue

@@ -1,0 +1,247 @@
+/**
+ * The scheduler: keeps a snapshot from the cache's changes, places what waits, binds by group commit.
+ *
+ *     pod or node changes ─► snapshot, pending ─► wake ─► one cycle per batch of changes ─► bindings, side by side
+ *
+ * A placement counts in the snapshot from the moment it is made (assumed), so the next cycle may start while bindings are still
+ * being written. A binding that does not take is taken out again and the pod goes back to the queue. Nothing polls.
+ */
+import { isPodFinished, isTerminating } from '../api/conditions.ts'
+import type { Stored } from '../api/meta.ts'
+import { type Node, nodeKind } from '../api/node.ts'
+import type { Pod } from '../api/pod.ts'
+import { podKind } from '../api/pod_kind.ts'
+import type { Clock } from '../base/clock.ts'
+import { DroverError } from '../base/errors.ts'
+import { jsonEqual } from '../base/json.ts'
+import type { Logger } from '../base/log.ts'
+import type { Registry } from '../base/metrics.ts'
+import { type Random, randomInt } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import type { EventRecorder, ResourceEvent, Resources } from '../resources/resources.ts'
+import type { Fence } from '../store/store.ts'
+import { bind, isReported, report } from './bind.ts'
+import { type SchedulerMetrics, schedulerMetrics } from './metrics.ts'
+import { PendingPods } from './pending.ts'
+import { type Placement, place, type Refusal } from './place.ts'
+import { Snapshot } from './snapshot.ts'
+
+export interface SchedulerOptions {
+  resources: Resources
+  events: EventRecorder
+  clock: Clock
+  random: Random
+  log: Logger
+  /** The leader's proof, carried by every write. */
+  fence: Fence
+  registry?: Registry
+}
+
+export const SCHEDULER_NAME = 'default-scheduler'
+/** Bindings under way; more pods wait for the next cycle. */
+const MAX_BINDINGS = 2000
+/** A pod's refusal is rewritten at most this often, however often its numbers change. */
+const REPORT_INTERVAL_MS = 2_000
+
+export function createScheduler(options: SchedulerOptions): Service {
+  return {
+    id: 'scheduler',
+    async run(signal) {
+      await options.resources.ready()
+      if (signal.aborted) return
+      const loop = new SchedulerLoop(options, signal)
+      const stops = loop.watch()
+      await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+      for (const stop of stops) stop()
+      await loop.end()
+    },
+  }
+}
+
+class SchedulerLoop {
+  readonly #options: SchedulerOptions
+  readonly #signal: AbortSignal
+  readonly #metrics: SchedulerMetrics | undefined
+  readonly #snapshot = new Snapshot()
+  readonly #pending: PendingPods
+  /** Pods whose placement the cache has not shown yet: uid to node. */
+  readonly #assumed = new Map<string, string>()
+  readonly #writes = new Set<Promise<void>>()
+  #bindings = 0
+  #woken = false
+
+  constructor(options: SchedulerOptions, signal: AbortSignal) {
+    this.#options = options
+    this.#signal = signal
+    this.#metrics = options.registry && schedulerMetrics(options.registry)
+    const { clock, random } = options
+    this.#pending = new PendingPods({ clock, random, wake: () => this.#wake() })
+  }
+
+  watch(): (() => void)[] {
+    const { resources } = this.#options
+    const stops = [
+      resources.subscribe(nodeKind, (event) => this.#onNode(event)),
+      resources.subscribe(podKind, (event) => this.#onPod(event)),
+    ]
+    for (const node of resources.snapshot(nodeKind).items) this.#snapshot.putNode(node)
+    for (const pod of resources.snapshot(podKind).items) this.#see(pod, false)
+    return stops
+  }
+
+  async end(): Promise<void> {
+    this.#pending.stop()
+    await Promise.all(this.#writes)
+  }
+
+  #onNode(event: ResourceEvent<Node>): void {
+    const { type, object } = event
+    if (type === 'DELETED') {
+      this.#snapshot.removeNode(object.metadata.name)
+      return
+    }
+    this.#snapshot.putNode(object)
+    if (type === 'ADDED' || concernsPlacing(event.old, object)) this.#pending.retryRefused()
+  }
+
+  #onPod(event: ResourceEvent<Pod>): void {
+    const { object } = event
+    if (event.type === 'MODIFIED' && this.#isOldNews(event.old, object)) return
+    if (event.type !== 'DELETED') {
+      // Its own spec or labels changed; the scheduler's own note in the status is no reason to try again.
+      const changed = event.type === 'MODIFIED' && !isSameRequest(event.old, object)
+      this.#see(object, changed)
+      return
+    }
+    this.#forget(object.metadata.uid)
+  }
+
+  /** A bound pod whose containers come and go takes what it took. */
+  #isOldNews(old: Pod, pod: Stored<Pod>): boolean {
+    const { uid, deletionTimestamp } = pod.metadata
+    if (!old.spec.nodeName || !this.#snapshot.hasPod(uid) || this.#assumed.has(uid) || isPodFinished(pod)) return false
+    return old.metadata.deletionTimestamp === deletionTimestamp && isSameRequest(old, pod)
+  }
+
+  #see(pod: Stored<Pod>, retry: boolean): void {
+    const { uid } = pod.metadata
+    const { nodeName } = pod.spec
+    if (isPodFinished(pod)) {
+      this.#forget(uid)
+      return
+    }
+    if (nodeName) {
+      this.#assumed.delete(uid)
+      this.#pending.remove(uid)
+      this.#snapshot.putPod(pod, nodeName)
+      return
+    }
+    const wanted = (pod.spec.schedulerName ?? SCHEDULER_NAME) === SCHEDULER_NAME && !isTerminating(pod)
+    if (wanted) this.#pending.put(pod, retry)
+    else this.#forget(uid)
+  }
+
+  #forget(uid: string): void {
+    this.#assumed.delete(uid)
+    this.#pending.remove(uid)
+    if (!this.#snapshot.hasPod(uid)) return
+    this.#snapshot.removePod(uid)
+    this.#pending.retryRefused()
+  }
+
+  /** Many changes of one moment share a cycle: it runs when the code that delivers them has finished. */
+  #wake(): void {
+    if (this.#woken) return
+    this.#woken = true
+    queueMicrotask(() => {
+      this.#woken = false
+      if (!this.#signal.aborted) this.#cycle()
+    })
+  }
+
+  #cycle(): void {
+    const { clock, random } = this.#options
+    const pods = this.#pending.active(MAX_BINDINGS - this.#bindings)
+    if (pods.length === 0) return
+    const startedMs = clock.monotonicMs()
+    const { placements, refusals } = place(this.#snapshot, pods, randomInt(random, 2 ** 32))
+    this.#metrics?.duration.observe((clock.monotonicMs() - startedMs) / 1000)
+    this.#metrics?.attempts.inc({ result: 'scheduled' }, placements.length)
+    this.#metrics?.attempts.inc({ result: 'unschedulable' }, refusals.length)
+    for (const placement of placements) this.#assume(placement)
+    for (const refusal of refusals) this.#refuse(refusal)
+    this.#metrics?.pending.set(this.#pending.size)
+  }
+
+  #assume(placement: Placement): void {
+    const { pod, nodeName } = placement
+    const { uid } = pod.metadata
+    this.#snapshot.putPod(pod, nodeName)
+    this.#assumed.set(uid, nodeName)
+    this.#pending.markBinding(uid)
+    this.#bindings++
+    this.#track(this.#bind(placement))
+  }
+
+  async #bind(placement: Placement): Promise<void> {
+    const { uid } = placement.pod.metadata
+    try {
+      // A pod that was bound keeps its place here until the cache shows it: a change from before may still arrive.
+      if (!(await bind(this.#options, placement))) this.#putBack(uid)
+    } catch (thrown) {
+      this.#putBack(uid)
+      this.#complain(thrown, placement.pod, 'binding failed; will retry')
+    } finally {
+      // Pods may have been left out of a cycle because all bindings were taken.
+      if (this.#bindings-- >= MAX_BINDINGS) this.#wake()
+    }
+  }
+
+  /** The placement did not take. If the pod still waits, it is tried again; the cache tells if it does not. */
+  #putBack(uid: string): void {
+    if (this.#assumed.delete(uid)) {
+      this.#snapshot.removePod(uid)
+      this.#pending.retryRefused()
+    }
+    this.#pending.markFailed(uid)
+  }
+
+  #refuse(refusal: Refusal): void {
+    const { uid } = refusal.pod.metadata
+    if (!this.#pending.markRefused(uid, !isReported(refusal), REPORT_INTERVAL_MS)) return
+    this.#track(
+      report(this.#options, refusal).catch((thrown: unknown) => {
+        this.#pending.markFailed(uid)
+        this.#complain(thrown, refusal.pod, 'reporting a refusal failed; will retry')
+      }),
+    )
+  }
+
+  #complain(thrown: unknown, pod: Stored<Pod>, message: string): void {
+    if (this.#signal.aborted) return
+    const err = DroverError.from(thrown)
+    const level = err.temporary ? 'debug' : 'warn'
+    this.#options.log[level]({ pod: `${pod.metadata.namespace}/${pod.metadata.name}`, err }, message)
+  }
+
+  #track(work: Promise<void>): void {
+    this.#writes.add(work)
+    void work.finally(() => this.#writes.delete(work))
+  }
+}
+
+function isSameRequest(old: Pod, pod: Pod): boolean {
+  if (old.metadata.generation === pod.metadata.generation && old.metadata.labels === pod.metadata.labels) return true
+  return jsonEqual(old.spec, pod.spec) && jsonEqual(old.metadata.labels, pod.metadata.labels)
+}
+
+/** Heartbeats, images and addresses make no room. */
+function concernsPlacing(old: Node, node: Node): boolean {
+  const facts = ({ metadata, spec, status }: Node): unknown => [
+    metadata.labels,
+    spec,
+    status?.allocatable ?? status?.capacity,
+    status?.conditions?.map(({ type, status: is }) => [type, is]),
+  ]
+  return !jsonEqual(facts(old), facts(node))
+}

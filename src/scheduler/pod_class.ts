@@ -1,0 +1,57 @@
+/**
+ * Pods that every node judges alike: one template's replicas. Filters and scores are worked out once for the class.
+ */
+import type { LabelSelector, Stored } from '../api/meta.ts'
+import type { Pod, Toleration } from '../api/pod.ts'
+import { type Amounts, type HostPort, hostPorts, podRequests } from './requests.ts'
+
+export interface SpreadConstraint {
+  maxSkew: number
+  topologyKey: string
+  hard: boolean
+  selector: LabelSelector | undefined
+}
+
+export interface PodClass {
+  key: string
+  namespace: string
+  labels: Readonly<Record<string, string>>
+  /** Pods of the same group stay apart; undefined for pods that nothing joins. */
+  group: string | undefined
+  requests: Amounts
+  tolerations: readonly Toleration[]
+  nodeSelector: readonly (readonly [string, string])[]
+  ports: readonly HostPort[]
+  spread: readonly SpreadConstraint[]
+  hostNetwork: boolean
+}
+
+/** Replicas of one controller belong together; pods without one, when they have the same labels. */
+export function groupOf(pod: Stored<Pod>): string | undefined {
+  const { ownerReferences, namespace = '', labels } = pod.metadata
+  const controller = ownerReferences?.find((reference) => reference.controller === true)
+  if (controller !== undefined) return controller.uid
+  if (labels === undefined || Object.keys(labels).length === 0) return undefined
+  return `${namespace} ${JSON.stringify(Object.entries(labels).sort())}`
+}
+
+export function classOf(pod: Stored<Pod>): PodClass {
+  const { spec, metadata } = pod
+  const parts = {
+    namespace: metadata.namespace ?? '',
+    labels: metadata.labels ?? {},
+    group: groupOf(pod),
+    requests: podRequests(pod),
+    tolerations: spec.tolerations ?? [],
+    nodeSelector: Object.entries(spec.nodeSelector ?? {}),
+    ports: hostPorts(pod),
+    spread: (spec.topologySpreadConstraints ?? []).map((constraint) => ({
+      maxSkew: Math.max(1, constraint.maxSkew),
+      topologyKey: constraint.topologyKey,
+      hard: constraint.whenUnsatisfiable === 'DoNotSchedule',
+      selector: constraint.labelSelector,
+    })),
+    hostNetwork: spec.hostNetwork === true,
+  }
+  return { ...parts, key: JSON.stringify(parts) }
+}

@@ -1,0 +1,58 @@
+/** What a pod asks of a node, in numbers. Source: Kubernetes "Resource Management for Pods", init containers. */
+import type { Container, Pod } from '../api/pod.ts'
+import { parseBytes, parseCpuMillis } from '../base/quantity.ts'
+
+/** Name of a resource to its amount: CPU in thousandths, everything else in whole units. */
+export type Amounts = Readonly<Record<string, number>>
+
+/** Pods that ask for nothing weigh this much when nodes are compared, so that they spread. Kubernetes' own figures. */
+export const ASSUMED_CPU_MILLIS = 100
+export const ASSUMED_MEMORY_BYTES = 200 * 2 ** 20
+
+export const DEFAULT_PODS = 110
+
+export function amountOf(resource: string, quantity: string | number): number {
+  return resource === 'cpu' ? parseCpuMillis(quantity) : parseBytes(quantity)
+}
+
+/** All containers run together; init containers one after another, before them. */
+export function podRequests({ spec }: Pod): Amounts {
+  const total: Record<string, number> = {}
+  for (const container of spec.containers) {
+    for (const [name, amount] of requestsOf(container)) total[name] = (total[name] ?? 0) + amount
+  }
+  for (const container of spec.initContainers ?? []) {
+    for (const [name, amount] of requestsOf(container)) total[name] = Math.max(total[name] ?? 0, amount)
+  }
+  total.pods = 1
+  return total
+}
+
+function requestsOf(container: Container): [string, number][] {
+  const { requests, limits } = container.resources ?? {}
+  return Object.entries({ ...limits, ...requests }).map(([name, quantity]) => [name, amountOf(name, quantity)])
+}
+
+export interface HostPort {
+  /** `80/TCP` */
+  port: string
+  ip: string
+}
+
+const ANY_ADDRESS = '0.0.0.0'
+
+export function hostPorts({ spec }: Pod): HostPort[] {
+  const ports: HostPort[] = []
+  for (const container of spec.containers) {
+    for (const { hostPort, protocol = 'TCP', hostIP } of container.ports ?? []) {
+      if (hostPort) ports.push({ port: `${hostPort}/${protocol}`, ip: hostIP || ANY_ADDRESS })
+    }
+  }
+  return ports
+}
+
+/** The same port on the same address, or one of the two on all addresses. */
+export function portsCollide(a: HostPort, b: HostPort): boolean {
+  const wide = (ip: string): boolean => ip === ANY_ADDRESS || ip === '::'
+  return a.port === b.port && (a.ip === b.ip || wide(a.ip) || wide(b.ip))
+}
