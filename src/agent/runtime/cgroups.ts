@@ -7,8 +7,8 @@ import { readdirSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
-import { readText } from './files.ts'
-import { parseMountinfo } from './mountinfo.ts'
+import { parseMountinfo } from '../../base/mountinfo.ts'
+import { readText } from '../../base/records.ts'
 
 export interface Hierarchy {
   version: 1 | 2

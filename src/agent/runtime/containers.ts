@@ -14,17 +14,18 @@ import { dirname, join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
+import { identify, isAlive } from '../../base/process_table.ts'
+import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
 import { boundingSet } from './capabilities.ts'
 import { type Cgroups, cgroupProcesses, oomKills, removeCgroup } from './cgroups.ts'
 import { createContainer } from './conmon.ts'
 import { hostDevices } from './devices.ts'
 import type { ExitWatcher } from './exits.ts'
-import { readRecord, readText, removeTree, writeRecord } from './files.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { ociSpec } from './oci_spec.ts'
 import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
-import { bootId, isAlive, oomScoreAdjFloor, processIdentity, sendSignal } from './procfs.ts'
+import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
 import type { ContainerRequest, ContainerState } from './runtime.ts'
 import { sandboxRecord, shmPath } from './sandbox.ts'
 import {
@@ -167,9 +168,9 @@ export class Containers {
   }
 
   #identify(own: ContainerPaths, pid: number): StartedRecord {
-    const init = processIdentity(pid)
+    const init = identify(pid)
     if (init === undefined) throw new DroverError('internal', 'the container died before it was started')
-    const conmon = processIdentity(Number(readText(own.conmonPid)))
+    const conmon = identify(Number(readText(own.conmonPid)))
     return { bootId: this.#bootId, init, conmon, startedAtMs: this.#options.clock.now() }
   }
 
@@ -299,7 +300,7 @@ export class Containers {
   /** The pid of the container's monitor if it lives; its command line names the container. */
   #conmonOf(id: string, own: ContainerPaths): number | undefined {
     const pid = Number(readText(own.conmonPid) ?? '')
-    if (!(pid > 0) || processIdentity(pid) === undefined) return undefined
+    if (!(pid > 0) || identify(pid) === undefined) return undefined
     return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').includes(`--cid=${id}`) ? pid : undefined
   }
 

@@ -1,29 +1,6 @@
-/**
- * Processes by pid and start time: a pid alone may name a stranger after the first owner has died. Reads are
- * synchronous: a file of /proc costs 20 µs, a trip through the thread pool several times that.
- */
+/** Processes and what they may do, from /proc. Who a process is, base/process_table.ts knows. */
 import { readdirSync } from 'node:fs'
-import { readText } from './files.ts'
-
-export interface ProcessIdentity {
-  pid: number
-  /** Clock ticks after boot, field 22 of /proc/<pid>/stat. */
-  startTicks: number
-}
-
-/** Undefined when there is no such process, or when it is a zombie. */
-export function processIdentity(pid: number): ProcessIdentity | undefined {
-  const stat = readText(`/proc/${pid}/stat`)
-  if (stat === undefined) return undefined
-  // The command name, in parentheses, may hold spaces and parentheses of its own.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  const [state, startTicks] = [fields[0], Number(fields[19])]
-  return state === 'Z' || state === 'X' || !Number.isFinite(startTicks) ? undefined : { pid, startTicks }
-}
-
-export function isAlive(identity: ProcessIdentity): boolean {
-  return processIdentity(identity.pid)?.startTicks === identity.startTicks
-}
+import { readText } from '../../base/records.ts'
 
 /** Sends a signal; a process that is gone is no error. */
 export function sendSignal(pid: number, signal: NodeJS.Signals): void {

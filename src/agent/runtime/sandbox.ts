@@ -7,7 +7,7 @@ import { mkdir, readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 import { run, runOk } from '../../base/process.ts'
-import { readRecord, writeRecord } from './files.ts'
+import { readRecord, writeRecord } from '../../base/records.ts'
 import { isId } from './paths.ts'
 import type { Sandbox, SandboxRequest } from './runtime.ts'
 

@@ -10,7 +10,7 @@
  *   yes            no           no          any           running while conmon lives (the file is on its way), else exited: lost
  */
 
-import type { ProcessIdentity } from './procfs.ts'
+import type { ProcessIdentity } from '../../base/process_table.ts'
 import type { ContainerPhase, ContainerState } from './runtime.ts'
 
 export interface MetaRecord {

@@ -1,7 +1,7 @@
 /** Small records on disk, written so that a reader sees all or nothing, and directories removed with care. */
 import { readFileSync } from 'node:fs'
 import { rename, rm, writeFile } from 'node:fs/promises'
-import { runOk } from '../../base/process.ts'
+import { runOk } from './process.ts'
 
 /** The text of a small file, or undefined when it cannot be read. */
 export function readText(path: string): string | undefined {

@@ -22,3 +22,12 @@ export function parseMountinfo(text: string): MountEntry[] {
   }
   return entries
 }
+
+/** Mount points at or below a directory, deepest first: the order to unmount them in. */
+export function mountsBelow(text: string, directory: string): string[] {
+  const points = parseMountinfo(text)
+    .map((entry) => entry.mountPoint)
+    .filter((point) => point === directory || point.startsWith(`${directory}/`))
+  // What was mounted later lies on top, so among equals the last comes first.
+  return points.reverse().sort((a, b) => b.split('/').length - a.split('/').length)
+}

@@ -1,0 +1,107 @@
+/**
+ * Replaces all files of a volume at one moment, so that a reader sees the old set or the new, never a mix. The layout is the
+ * one that programs which watch Kubernetes volumes know:
+ *
+ *   volume/config.yaml → ..data/config.yaml        links of the user's names
+ *   volume/..data      → ..2026_11_21_02_08_47.x   the one link that is swapped, by rename
+ *   volume/..2026_11_21_02_08_47.x/config.yaml     the files themselves
+ *
+ * Killed half-way it leaves a directory that nothing points to; the next write removes it.
+ */
+import type { Dirent } from 'node:fs'
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type Clock, timestamp } from '../../base/clock.ts'
+import type { Payload } from './payload.ts'
+
+const DATA = '..data'
+const DATA_NEW = '..data_tmp'
+
+export interface WriteOptions {
+  clock: Clock
+  /** Group that owns the files; undefined: root's. */
+  fsGroup: number | undefined
+}
+
+/** Returns whether anything changed. */
+export async function writeAtomically(volume: string, files: Payload, options: WriteOptions): Promise<boolean> {
+  await mkdir(volume, { recursive: true })
+  await chmod(volume, 0o755)
+  const current = await readlink(join(volume, DATA)).catch(() => undefined)
+  if (current !== undefined && (await isSame(join(volume, current), files))) {
+    await linkNames(volume, files)
+    await removeOthers(volume, current)
+    return false
+  }
+  const stamp = timestamp(options.clock.now()).replace(/\D/g, '_').replace(/_+$/, '')
+  const fresh = await mkdtemp(join(volume, `..${stamp}.`))
+  await chmod(fresh, 0o755)
+  for (const [path, file] of files) await writeOne(fresh, path, file, options.fsGroup)
+  await rm(join(volume, DATA_NEW), { force: true })
+  const name = fresh.slice(volume.length + 1)
+  await symlink(name, join(volume, DATA_NEW))
+  await rename(join(volume, DATA_NEW), join(volume, DATA))
+  await linkNames(volume, files)
+  await removeOthers(volume, name)
+  return true
+}
+
+async function writeOne(
+  directory: string,
+  path: string,
+  file: { data: Buffer; mode: number },
+  fsGroup: number | undefined,
+): Promise<void> {
+  const target = join(directory, path)
+  await mkdir(dirname(target), { recursive: true, mode: 0o755 })
+  await writeFile(target, file.data, { mode: 0o600 })
+  if (fsGroup !== undefined) await chown(target, 0, fsGroup)
+  // Not through open's mode: the umask would take its share.
+  await chmod(target, file.mode)
+}
+
+/** Whether the directory holds exactly these files, byte for byte and mode for mode. */
+async function isSame(directory: string, files: Payload): Promise<boolean> {
+  const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch((): Dirent[] => [])
+  const paths = found
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
+  if (paths.length !== files.size) return false
+  for (const path of paths) {
+    const wanted = files.get(path)
+    if (wanted === undefined) return false
+    const [stats, data] = await Promise.all([stat(join(directory, path)), readFile(join(directory, path))])
+    if ((stats.mode & 0o7777) !== wanted.mode || !data.equals(wanted.data)) return false
+  }
+  return true
+}
+
+/** Links for the first component of each path; links of names that are no longer wanted go. */
+async function linkNames(volume: string, files: Payload): Promise<void> {
+  const wanted = new Set([...files.keys()].map((path) => path.split('/')[0] ?? ''))
+  for (const name of await readdir(volume)) {
+    if (name.startsWith('..')) continue
+    if (!wanted.delete(name)) await rm(join(volume, name), { recursive: true, force: true })
+  }
+  for (const name of wanted) await symlink(join(DATA, name), join(volume, name))
+}
+
+async function removeOthers(volume: string, current: string): Promise<void> {
+  for (const name of await readdir(volume)) {
+    const keep = !name.startsWith('..') || name === DATA || name === current
+    if (!keep) await rm(join(volume, name), { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * The volume driver. Idempotent throughout: it looks at what is there and completes it, so it can be killed anywhere and
+ * called again. What is mounted is unmounted before a tree is removed, and a tree in which something stays mounted is left.
+ */
+import { createHash } from 'node:crypto'
+import { chmod, chown, mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { Pod, Volume } from '../../api/pod.ts'
+import type { Clock } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import { mountsBelow } from '../../base/mountinfo.ts'
+import { run, runOk } from '../../base/process.ts'
+import { parseQuantity } from '../../base/quantity.ts'
+import { readText, removeTree } from '../../base/records.ts'
+import { writeAtomically } from './atomic_writer.ts'
+import { ensureHostPath } from './host_path.ts'
+import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from './layout.ts'
+import { configMapData, type Payload, payload, secretData } from './payload.ts'
+import { openInside } from './sub_path.ts'
+import type { VolumeDriver, VolumeSources } from './volumes.ts'
+
+export interface VolumeDriverOptions {
+  dataDir: string
+  clock: Clock
+  log: Logger
+}
+
+/** Far above what a pod's secrets can hold (1 MiB each); a bound on what they may take of the node's memory. */
+const SECRETS_SIZE = '64m'
+
+interface PodContext {
+  layout: PodLayout
+  namespace: string
+  fsGroup: number | undefined
+  sources: VolumeSources
+}
+
+export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
+  const { dataDir, clock, log } = options
+  const root = join(dataDir, 'v')
+
+  async function ensureVolume(volume: Volume, pod: PodContext): Promise<string> {
+    checkName(volume.name, 'volume name')
+    const { layout, fsGroup } = pod
+    if (volume.hostPath !== undefined) return ensureHostPath(volume.name, volume.hostPath)
+    if (volume.configMap !== undefined || volume.secret !== undefined) {
+      const directory = join(volume.secret === undefined ? layout.volumes : layout.secrets, volume.name)
+      const files = filesOf(volume, pod)
+      if (volume.secret !== undefined) await ensureTmpfs(layout.secrets, `size=${SECRETS_SIZE},mode=0711,nosuid,nodev`)
+      if (await writeAtomically(directory, files, { clock, fsGroup })) {
+        log.debug({ volume: volume.name, files: files.size }, 'volume files written')
+      }
+      return directory
+    }
+    return ensureEmptyDir(volume, join(layout.volumes, volume.name), fsGroup)
+  }
+
+  async function removePod(podUid: string): Promise<void> {
+    const { root: directory } = podLayout(dataDir, podUid)
+    for (const flags of [[], ['-l']]) {
+      const mounts = mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
+      if (mounts.length > 0) await run('umount', [...flags, '--', ...mounts])
+    }
+    const left = mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
+    if (left.length > 0) {
+      throw new DroverError('unavailable', `volumes of pod ${podUid} cannot be unmounted: ${left.join(', ')}`)
+    }
+    await removeTree(directory)
+  }
+
+  /** Pins what the path leads to by a bind mount, so that no link can be slipped in before the runtime mounts it. */
+  async function pinSubPath(podUid: string, volumePath: string, subPath: string): Promise<string> {
+    const { subPaths } = podLayout(dataDir, podUid)
+    const name = createHash('sha256').update(`${volumePath}\0${subPath}`).digest('hex').slice(0, 16)
+    const target = join(subPaths, name)
+    const { handle, isDirectory } = await openInside(volumePath, subPath)
+    try {
+      if (mountsBelow(readText('/proc/self/mountinfo') ?? '', target).length > 0)
+        await runOk('umount', ['-l', '--', target])
+      await removeTree(target)
+      await mkdir(isDirectory ? target : subPaths, { recursive: true, mode: 0o711 })
+      if (!isDirectory) await writeFile(target, '')
+      await runOk('mount', ['--no-canonicalize', '--bind', `/proc/${process.pid}/fd/${handle.fd}`, target])
+      return target
+    } finally {
+      await handle.close()
+    }
+  }
+
+  return {
+    async initialize() {
+      await mkdir(root, { recursive: true, mode: 0o711 })
+    },
+    async ensureVolumes(pod, sources) {
+      const context = contextOf(pod, dataDir, sources)
+      await mkdir(context.layout.volumes, { recursive: true, mode: 0o711 })
+      const paths = new Map<string, string>()
+      for (const volume of pod.spec.volumes ?? []) paths.set(volume.name, await ensureVolume(volume, context))
+      return paths
+    },
+    async resolveSubPath(volumePath, subPath) {
+      const podUid = podOfPath(dataDir, volumePath)
+      if (podUid !== undefined) return pinSubPath(podUid, volumePath, subPath)
+      // A hostPath is not ours to mount into; the walk still refuses what leads out of it.
+      const { handle } = await openInside(volumePath, subPath)
+      try {
+        return await pathOf(handle.fd)
+      } finally {
+        await handle.close()
+      }
+    },
+    async ensureEtcFiles(podUid, files) {
+      const { etc } = podLayout(dataDir, podUid)
+      await mkdir(etc, { recursive: true, mode: 0o711 })
+      const paths = new Map<string, string>()
+      for (const [name, content] of Object.entries(files)) {
+        checkName(basename(name), 'file')
+        const path = join(etc, basename(name))
+        await writeInPlace(path, content)
+        paths.set(name, path)
+      }
+      return paths
+    },
+    async listPods() {
+      return readdir(root)
+    },
+    removePod,
+  }
+}
+
+function contextOf(pod: Pod, dataDir: string, sources: VolumeSources): PodContext {
+  const { uid, namespace = 'default' } = pod.metadata
+  if (uid === undefined) throw new DroverError('internal', `pod ${pod.metadata.name} has no uid`)
+  return { layout: podLayout(dataDir, uid), namespace, fsGroup: pod.spec.securityContext?.fsGroup, sources }
+}
+
+function filesOf(volume: Volume, { namespace, fsGroup, sources }: PodContext): Payload {
+  const options = { fsGroup: fsGroup !== undefined }
+  if (volume.secret !== undefined) {
+    const name = volume.secret.secretName ?? ''
+    const secret = sources.secret(name)
+    const data = secret === undefined ? undefined : secretData(secret)
+    return payload(volume.secret, data, `Secret ${namespace}/${name} of volume ${volume.name}`, options)
+  }
+  const source = volume.configMap ?? {}
+  const map = sources.configMap(source.name ?? '')
+  const data = map === undefined ? undefined : configMapData(map)
+  return payload(source, data, `ConfigMap ${namespace}/${source.name ?? ''} of volume ${volume.name}`, options)
+}
+
+async function ensureEmptyDir(volume: Volume, directory: string, fsGroup: number | undefined): Promise<string> {
+  const { medium = '', sizeLimit } = volume.emptyDir ?? {}
+  if (medium === 'Memory') {
+    const size = sizeLimit === undefined ? '' : `,size=${Math.max(4096, Math.ceil(parseQuantity(sizeLimit)))}`
+    await ensureTmpfs(directory, `mode=0777,nosuid,nodev${size}`)
+  } else await mkdir(directory, { recursive: true })
+  if (fsGroup !== undefined) await chown(directory, 0, fsGroup)
+  const SET_GROUP_ID = 0o2000
+  await chmod(directory, fsGroup === undefined ? 0o777 : 0o777 | SET_GROUP_ID)
+  return directory
+}
+
+async function ensureTmpfs(directory: string, mountOptions: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o711 })
+  if (await isMountPoint(directory)) return
+  await runOk('mount', ['-t', 'tmpfs', '-o', mountOptions, 'tmpfs', directory])
+}
+
+/** A file that containers have mounted is rewritten, not replaced: they hold on to the file, not to its name. */
+async function writeInPlace(path: string, content: string): Promise<void> {
+  const current = await readFile(path, 'utf8').catch(() => undefined)
+  if (current === content) return
+  if (current !== undefined) {
+    await writeFile(path, content)
+    return
+  }
+  await writeFile(`${path}.new`, content)
+  await chmod(`${path}.new`, 0o644)
+  await rename(`${path}.new`, path)
+}
+
+function pathOf(fd: number): Promise<string> {
+  return readlink(`/proc/self/fd/${fd}`)
+}
