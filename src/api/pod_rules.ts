@@ -58,6 +58,7 @@ export function defaultPodSpec(spec: PodSpec): void {
   spec.securityContext ??= {}
   spec.enableServiceLinks ??= true
   for (const volume of spec.volumes ?? []) {
+    if (Object.keys(volume).length === 1) volume.emptyDir = {}
     if (volume.configMap !== undefined) volume.configMap.defaultMode ??= 0o644
     if (volume.secret !== undefined) volume.secret.defaultMode ??= 0o644
     if (volume.hostPath !== undefined) volume.hostPath.type ??= ''
@@ -184,8 +185,7 @@ function validateVolume(volume: Volume, path: string): FieldError[] {
   const { name: _name, ...sources } = volume
   const given = Object.keys(sources)
   const honoured = VOLUME_SOURCES.filter((source) => volume[source] !== undefined)
-  if (given.length === 0) volume.emptyDir = {}
-  else if (given.length > 1) {
+  if (given.length > 1) {
     errors.push({ path, reason: 'Forbidden', message: `give one source, not ${given.join(' and ')}` })
   } else if (honoured.length === 0) {
     errors.push({

@@ -3,7 +3,7 @@
  * validation, its OpenAPI document, its patch keys and the list of fields that are accepted but not honoured.
  */
 import Type, { type TSchema } from 'typebox'
-import { QUANTITY_PATTERN } from '../base/quantity.ts'
+import { MAX_QUANTITY_LENGTH, QUANTITY_PATTERN } from '../base/quantity.ts'
 
 /** JSON Schema annotations of our own and of Kubernetes' OpenAPI extensions. */
 export const ANNOTATION = {
@@ -57,7 +57,7 @@ export const stringMap = Type.Record(text, text)
 /** RFC 3339; `metav1.Time` and `MicroTime`. */
 export const time = Type.String({ format: 'date-time' })
 export const quantity = Type.Unsafe<string | number>({
-  anyOf: [{ type: 'string', pattern: QUANTITY_PATTERN }, { type: 'number' }],
+  anyOf: [{ type: 'string', pattern: QUANTITY_PATTERN, maxLength: MAX_QUANTITY_LENGTH }, { type: 'number' }],
 })
 export const quantityMap = Type.Unsafe<Record<string, string | number>>({
   type: 'object',

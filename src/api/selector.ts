@@ -5,8 +5,13 @@ import { isLabelKey } from './names.ts'
 
 type Labels = Readonly<Record<string, string>> | undefined
 
+/** Own members only: a key such as `constructor` is a label like any other. */
+function labelOf(labels: Labels, key: string): string | undefined {
+  return labels !== undefined && Object.hasOwn(labels, key) ? labels[key] : undefined
+}
+
 function matchesRequirement({ key, operator, values = [] }: LabelSelectorRequirement, labels: Labels): boolean {
-  const value = labels?.[key]
+  const value = labelOf(labels, key)
   switch (operator) {
     case 'In':
       return value !== undefined && values.includes(value)
@@ -22,14 +27,15 @@ function matchesRequirement({ key, operator, values = [] }: LabelSelectorRequire
 /** An empty selector matches everything; an absent one nothing. */
 export function matchesSelector(selector: LabelSelector | undefined, labels: Labels): boolean {
   if (selector === undefined) return false
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) if (labels?.[key] !== value) return false
+  for (const [key, value] of Object.entries(selector.matchLabels ?? {}))
+    if (labelOf(labels, key) !== value) return false
   return (selector.matchExpressions ?? []).every((requirement) => matchesRequirement(requirement, labels))
 }
 
 /** A service's plain map of labels; an empty or absent one matches nothing. */
 export function matchesLabels(wanted: Labels, labels: Labels): boolean {
   const entries = Object.entries(wanted ?? {})
-  return entries.length > 0 && entries.every(([key, value]) => labels?.[key] === value)
+  return entries.length > 0 && entries.every(([key, value]) => labelOf(labels, key) === value)
 }
 
 export function selectorErrors(selector: LabelSelector, path: string): FieldError[] {

@@ -23,30 +23,65 @@ const FACTORS: Readonly<Record<string, number>> = {
   Ei: 2 ** 60,
 }
 
-export const QUANTITY_PATTERN = '^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$'
+export const QUANTITY_PATTERN = '^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$'
 
-const PARTS = /^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|([eE][+-]?\d+))?$/
+const PARTS = /^([+-]?(?:\d+(?:\.\d*)?|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|([eE][+-]?\d{1,3}))?$/
 
 /** The value in base units (bytes, cores, counts). Throws `invalid` for what is no quantity. */
 export function parseQuantity(text: string | number): number {
   if (typeof text === 'number') return text
-  const match = PARTS.exec(text)
-  if (match === null) {
-    throw new DroverError('invalid', `"${text}" is not a quantity; write for example 500m, 2, 64Mi or 1Gi`)
-  }
-  const [, digits, suffix, exponent] = match
-  if (exponent !== undefined) return Number(`${digits}${exponent}`)
-  return Number(digits) * (FACTORS[suffix ?? ''] as number)
+  const { digits, suffix, exponent } = split(text)
+  const value = exponent === 0 ? Number(digits) * (FACTORS[suffix] as number) : Number(`${digits}e${exponent}`)
+  if (!Number.isFinite(value)) throw new DroverError('invalid', `"${text}" is too large for a quantity`)
+  return value
 }
 
 /** Whole thousandths of a core, rounded up, as schedulers and cgroups count CPU. */
 export function parseCpuMillis(text: string | number): number {
-  return Math.ceil(Number((parseQuantity(text) * 1000).toFixed(6)))
+  return ceilScaled(text, 1000n)
 }
 
 /** Whole bytes (or counts), rounded up. */
 export function parseBytes(text: string | number): number {
-  return Math.ceil(parseQuantity(text))
+  return ceilScaled(text, 1n)
+}
+
+interface Parts {
+  digits: string
+  suffix: string
+  exponent: number
+}
+
+/** Bounds the work of exact arithmetic; nobody needs more. */
+export const MAX_QUANTITY_LENGTH = 60
+
+function split(text: string): Parts {
+  const match = PARTS.exec(text)
+  const exponent = Number(match?.[3]?.slice(1) ?? 0)
+  if (match === null || text.length > MAX_QUANTITY_LENGTH) {
+    throw new DroverError('invalid', `"${text}" is not a quantity; write for example 500m, 2, 64Mi or 1Gi`)
+  }
+  return { digits: match[1] ?? '', suffix: match[2] ?? '', exponent }
+}
+
+const DECIMAL_POWER: Readonly<Record<string, number>> = { n: -9, u: -6, m: -3, k: 3, M: 6, G: 9, T: 12, P: 15, E: 18 }
+
+/** ⌈value × scale⌉, exactly: in floating point 1.1M is a little more than 1100000, and its ceiling one byte more. */
+function ceilScaled(text: string | number, scale: bigint): number {
+  const { digits, suffix, exponent } = split(typeof text === 'number' ? decimalText(text) : text)
+  const [whole = '', fraction = ''] = digits.replace(/^[+-]/, '').split('.')
+  const power = exponent + (DECIMAL_POWER[suffix] ?? 0) - fraction.length
+  const binary = suffix.endsWith('i') ? BigInt(FACTORS[suffix] as number) : 1n
+  const numerator = BigInt(`${whole}${fraction}`) * scale * binary * 10n ** BigInt(Math.max(0, power))
+  const denominator = 10n ** BigInt(Math.max(0, -power))
+  if (digits.startsWith('-')) return 0 - Number(numerator / denominator)
+  return Number((numerator + denominator - 1n) / denominator)
+}
+
+/** JavaScript's shortest text of a number is a quantity already, but for numbers that are none. */
+function decimalText(value: number): string {
+  if (!Number.isFinite(value)) throw new DroverError('invalid', `${value} is not a quantity`)
+  return String(value)
 }
 
 /** Writes a CPU amount the way people write it: `250m`, `2`. */

@@ -44,6 +44,7 @@ export class WorkQueue {
   }
 
   add(key: string): void {
+    if (this.#signal?.aborted) return
     this.#cancelTimer(key)
     if (this.#running.has(key)) this.#again.add(key)
     else this.#ready.add(key)
@@ -52,6 +53,8 @@ export class WorkQueue {
 
   /** Adds the key after a delay; an earlier pending time wins. */
   addAfter(key: string, delayMs: number): void {
+    // Nothing may be armed once the queue has been stopped: the timer would outlive it.
+    if (this.#signal?.aborted) return
     const dueMs = this.#options.clock.monotonicMs() + delayMs
     const pending = this.#timers.get(key)
     if (pending !== undefined && pending.dueMs <= dueMs) return

@@ -223,8 +223,8 @@ export class WatchCache implements Service {
 
   *#vanished(shelf: Shelf, present: ReadonlySet<string>, revision: number): Generator<Delivery> {
     const table = tableId(shelf.table.kind)
-    for (const { namespace, name, ordered } of [...shelf.table.entries()]) {
-      if (ordered === undefined || present.has(`${OBJECT_PREFIX}${table}/${namespace || '_'}/${name}`)) continue
+    for (const { namespace, name } of [...shelf.table.entries()]) {
+      if (present.has(`${OBJECT_PREFIX}${table}/${namespace || '_'}/${name}`)) continue
       const delivery = this.#gone(shelf, { table, namespace, name }, { modRevision: revision })
       if (delivery !== undefined) yield delivery
     }

@@ -6,6 +6,7 @@
 import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { HEADLESS, type Service, type ServicePort } from '../api/service.ts'
+import { isObject } from '../base/json.ts'
 
 export type Holding = { type: 'clusterip'; value: string } | { type: 'nodeport'; value: string }
 
@@ -41,7 +42,7 @@ export function carryHoldings(next: KubeObject, base: KubeObject): void {
   if (typeof service.spec !== 'object' || service.spec === null) return
   if (service.spec.type === 'ExternalName') dropAddress(service, before)
   else if (!service.spec.clusterIP) carryAddress(service, before)
-  if (!Array.isArray(service.spec.ports)) return
+  if (!Array.isArray(service.spec.ports) || !service.spec.ports.every(isObject)) return
   if (usesNodePorts(service)) carryNodePorts(service.spec.ports, before)
   else dropNodePorts(service, before)
 }
