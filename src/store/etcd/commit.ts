@@ -63,6 +63,7 @@ export class Committer {
   readonly #markerKey: Buffer
   readonly #incarnation: string
   readonly #closing = new AbortController()
+  #accepting = true
   #waiting: Waiting[] = []
   #number = 0
   /** The marker's value as we know it; `unknown` makes the next batch take the marker over first. */
@@ -80,7 +81,7 @@ export class Committer {
     const bytes = writeBytes(write)
     const { clock, queueTimeoutMs = 10_000 } = this.#options
     return new Promise((resolve, reject) => {
-      if (this.#closing.signal.aborted) reject(closedError())
+      if (!this.#accepting) reject(closedError())
       else if (write.key === '') reject(new DroverError('invalid', 'a key must not be empty'))
       else if (bytes > MAX_WRITE_BYTES) {
         reject(new DroverError('tooLarge', `${write.key} is too large to store: ${bytes} of ${MAX_WRITE_BYTES} bytes`))
@@ -113,6 +114,7 @@ export class Committer {
 
   /** Refuses what waits, and gives a batch under way a short time to end. */
   async close(graceMs: number): Promise<void> {
+    this.#accepting = false
     for (const { reject } of this.#waiting.splice(0)) reject(closedError())
     const running = this.#running
     if (running !== undefined) {
@@ -319,10 +321,12 @@ function answer(batch: readonly Waiting[], outcomes: readonly WriteOutcome[]): v
 }
 
 /** The longest batch that may leave now: one fence, no key twice, bounded. Writes of one key keep their order. */
-function takeBatch(waiting: readonly Waiting[]): { batch: Waiting[]; rest: Waiting[] } {
+export function takeBatch<T extends Pick<Waiting, 'write' | 'fence' | 'bytes'>>(
+  waiting: readonly T[],
+): { batch: T[]; rest: T[] } {
   const fence = waiting[0]?.fence
-  const batch: Waiting[] = []
-  const skipped: Waiting[] = []
+  const batch: T[] = []
+  const skipped: T[] = []
   const keys = new Set<string>()
   let bytes = 0
   let i = 0

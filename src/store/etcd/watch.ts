@@ -166,11 +166,12 @@ export class RevisionAssembler {
   /** Everything up to here has been delivered. */
   #delivered: number
   /** The greatest revision seen on this stream. */
-  #seen = 0
+  #seen: number
   #pending: WatchBatch | undefined
 
   constructor(afterRevision: number) {
     this.#delivered = afterRevision
+    this.#seen = afterRevision
   }
 
   /** Takes one response's events; with `more`, its last revision goes on in the next response. */
