@@ -17,7 +17,7 @@ import {
 import { DroverError, type FieldError } from '../base/errors.ts'
 import { type Random, randomInt } from '../base/random.ts'
 import type { Fence } from '../store/store.ts'
-import type { Allocator, Owner } from './allocations.ts'
+import type { Allocator, Owner } from './allocator.ts'
 import { invalidObject } from './errors.ts'
 import type { WriteOptions } from './resources.ts'
 import { type Holding, holdingsOf, isService, usesClusterIp, usesNodePorts } from './service_holdings.ts'

@@ -1,123 +1,121 @@
 /**
- * Reservations: one key per address or port in use, made with "must not be there yet", so that two servers can never
- * give one thing to two services. A reservation is made before its service is written and given back after it is gone;
- * a server that dies in between leaves one behind, which may be taken over or swept once it is older than any write.
+ * Keeps reservations and services in step: sweeps reservations whose service is gone, and makes those that are missing
+ * (after a restore, or a sweep that was wrong). Runs on the leader; safe beside everything else, because every change
+ * is a compare-and-swap and young reservations are left alone.
  */
-
+import type { KindDefinition } from '../api/kind.ts'
+import type { KubeObject, Stored } from '../api/meta.ts'
 import { serviceKind } from '../api/service.ts'
-import type { Clock } from '../base/clock.ts'
-import { DroverError } from '../base/errors.ts'
-import { isObject } from '../base/json.ts'
+import { type Clock, sleep } from '../base/clock.ts'
+import { isCode } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
+import type { Service } from '../base/service.ts'
 import type { Fence, Store, StoredItem } from '../store/store.ts'
-import { decodeStored } from './codec.ts'
-import { META_PREFIX, storeKey } from './keys.ts'
-import { type Holding, holdingsOf } from './service_holdings.ts'
+import {
+  ALLOCATION_PREFIX,
+  Allocator,
+  allocationKey,
+  parseAllocationKey,
+  parseReservation,
+  RESERVATION_GRACE_MS,
+} from './allocator.ts'
+import type { Resources } from './resources.ts'
+import { holdingsOf } from './service_holdings.ts'
 
-export const ALLOCATION_PREFIX = `${META_PREFIX}allocations/`
-
-/** A reservation younger than this may belong to a write that is still under way. */
-export const RESERVATION_GRACE_MS = 60_000
-
-export interface Owner {
-  namespace: string
-  name: string
-  uid: string
-}
-
-export interface Reservation extends Owner {
-  /** Wall time of the reservation. */
-  atMs: number
-}
-
-export function allocationKey({ type, value }: Holding): string {
-  return `${ALLOCATION_PREFIX}${type}/${value}`
-}
-
-export function parseAllocationKey(key: string): Holding | undefined {
-  const [type, value = '', ...rest] = key.slice(ALLOCATION_PREFIX.length).split('/')
-  if (!key.startsWith(ALLOCATION_PREFIX) || rest.length > 0 || value === '') return undefined
-  return type === 'clusterip' || type === 'nodeport' ? { type, value } : undefined
-}
-
-export function parseReservation(item: StoredItem): Reservation {
-  const value: unknown = JSON.parse(item.value)
-  if (!isObject(value) || typeof value.uid !== 'string' || typeof value.atMs !== 'number') {
-    throw new DroverError('internal', `${item.key} holds no reservation`)
-  }
-  return { namespace: String(value.namespace), name: String(value.name), uid: value.uid, atMs: value.atMs }
-}
-
-export interface AllocatorOptions {
+export interface AllocationRepairOptions {
   store: Store
+  resources: Resources
   clock: Clock
   log: Logger
+  fence?: Fence
 }
 
-export class Allocator {
-  readonly #options: AllocatorOptions
+export interface RepairPlan {
+  /** Reservations that nobody stands behind. */
+  stale: StoredItem[]
+  missing: { key: string; service: Stored<KubeObject> }[]
+  /** One thing that two services hold; the reservation is the second's. */
+  disputed: { key: string; service: Stored<KubeObject> }[]
+}
 
-  constructor(options: AllocatorOptions) {
-    this.#options = options
-  }
-
-  /** False when another service has it. */
-  async reserve(holding: Holding, owner: Owner, fence?: Fence): Promise<boolean> {
-    const { store, clock } = this.#options
-    const key = allocationKey(holding)
-    const { namespace, name, uid } = owner
-    const value = JSON.stringify({ namespace, name, uid, atMs: clock.now() } satisfies Reservation)
-    const outcome = await store.write({ type: 'put', key, value, expect: { modRevision: 0 } }, fence)
-    if (outcome.ok) return true
-    const { current } = outcome
-    // It was given back just now: the caller may ask again.
-    if (current === undefined) return false
-    if (parseReservation(current).uid !== uid && !(await this.#isStale(holding, current))) return false
-    const expect = { modRevision: current.modRevision }
-    return (await store.write({ type: 'put', key, value, expect }, fence)).ok
-  }
-
-  async isTaken(holding: Holding): Promise<boolean> {
-    const item = await this.#options.store.get(allocationKey(holding))
-    return item !== undefined && !(await this.#isStale(holding, item))
-  }
-
-  /** All values of one type that are reserved. */
-  async taken(type: Holding['type']): Promise<Set<string>> {
-    const prefix = `${ALLOCATION_PREFIX}${type}/`
-    const values = new Set<string>()
-    let after: string | undefined
-    for (;;) {
-      const page = await this.#options.store.list(prefix, after === undefined ? { limit: 500 } : { limit: 500, after })
-      for (const { key } of page.items) values.add(key.slice(prefix.length))
-      after = page.items.at(-1)?.key
-      if (!page.more || after === undefined) return values
-    }
-  }
-
-  /** Gives back what `uid` holds. A failure is logged: the sweep finds what stays behind. */
-  async giveBack(holdings: readonly Holding[], uid: string, fence?: Fence): Promise<void> {
-    const { store, log } = this.#options
-    for (const holding of holdings) {
+/** Pure. `services` must be no older than `reservations`. */
+export function planRepair(
+  reservations: readonly StoredItem[],
+  services: readonly Stored<KubeObject>[],
+  nowMs: number,
+): RepairPlan {
+  const plan: RepairPlan = { stale: [], missing: [], disputed: [] }
+  const holders = new Map<string, Set<string>>()
+  const owners = new Map(reservations.map((item) => [item.key, parseReservation(item)]))
+  for (const service of services) {
+    for (const holding of holdingsOf(service)) {
       const key = allocationKey(holding)
-      try {
-        const item = await store.get(key)
-        if (item === undefined || parseReservation(item).uid !== uid) continue
-        await store.write({ type: 'delete', key, expect: { modRevision: item.modRevision } }, fence)
-      } catch (err) {
-        log.warn({ key, err }, 'a reservation could not be given back; the sweep will')
-      }
+      const uids = holders.get(key) ?? new Set()
+      holders.set(key, uids.add(service.metadata.uid))
     }
   }
+  for (const item of reservations) {
+    const owner = owners.get(item.key)
+    if (owner === undefined || parseAllocationKey(item.key) === undefined) continue
+    const isHeld = holders.get(item.key)?.has(owner.uid) === true
+    if (!isHeld && nowMs - owner.atMs >= RESERVATION_GRACE_MS) plan.stale.push(item)
+  }
+  const stale = new Set(plan.stale.map(({ key }) => key))
+  for (const service of services) {
+    for (const holding of holdingsOf(service)) {
+      const key = allocationKey(holding)
+      const owner = owners.get(key)
+      if (owner === undefined || stale.has(key)) plan.missing.push({ key, service })
+      else if (owner.uid !== service.metadata.uid) plan.disputed.push({ key, service })
+    }
+  }
+  return plan
+}
 
-  async #isStale(holding: Holding, item: StoredItem): Promise<boolean> {
-    const { store, clock } = this.#options
-    const { namespace, name, uid, atMs } = parseReservation(item)
-    if (clock.now() - atMs < RESERVATION_GRACE_MS) return false
-    const owner = await store.get(storeKey(serviceKind, namespace, name))
-    if (owner === undefined) return true
-    const service = decodeStored(owner.value, owner.modRevision)
-    if (service.metadata.uid !== uid) return true
-    return !holdingsOf(service).some(({ type, value }) => type === holding.type && value === holding.value)
+const FRESH_TIMEOUT_MS = 15_000
+const INTERVAL_MS = 10 * 60_000
+const PAGE = 500
+
+export async function repairAllocations(options: AllocationRepairOptions): Promise<RepairPlan> {
+  const { store, resources, clock, log, fence } = options
+  const reservations: StoredItem[] = []
+  let page = await store.list(ALLOCATION_PREFIX, { limit: PAGE })
+  reservations.push(...page.items)
+  for (let last = page.items.at(-1); page.more && last !== undefined; last = page.items.at(-1)) {
+    page = await store.list(ALLOCATION_PREFIX, { limit: PAGE, after: last.key })
+    reservations.push(...page.items)
+  }
+  await resources.waitForRevision(await resources.currentRevision(), FRESH_TIMEOUT_MS)
+  const plan = planRepair(reservations, resources.list(serviceKind as KindDefinition), clock.now())
+  for (const { key, modRevision } of plan.stale) {
+    await store.write({ type: 'delete', key, expect: { modRevision } }, fence)
+    log.info({ key }, 'swept a reservation whose service is gone')
+  }
+  const allocator = new Allocator({ store, clock, log })
+  for (const { key, service } of plan.missing) {
+    const holding = parseAllocationKey(key)
+    const { namespace = '', name, uid } = service.metadata
+    if (holding !== undefined) await allocator.reserve(holding, { namespace, name, uid }, fence)
+  }
+  for (const { key, service } of plan.disputed) {
+    log.error({ key, service: service.metadata.name }, 'two services hold the same address or port: replace one')
+  }
+  return plan
+}
+
+export function createAllocationRepair(options: AllocationRepairOptions): Service {
+  return {
+    id: 'allocation-repair',
+    async run(signal) {
+      while (!signal.aborted) {
+        try {
+          await repairAllocations(options)
+          await sleep(options.clock, INTERVAL_MS, signal)
+        } catch (error) {
+          if (signal.aborted && isCode(error, 'cancelled')) return
+          throw error
+        }
+      }
+    },
   }
 }

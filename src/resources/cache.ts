@@ -52,6 +52,7 @@ export class WatchCache implements Service {
   readonly #filled: Promise<void>
   #markFilled: () => void = () => undefined
   #isFilled = false
+  #relists = 0
   #revision = 0
   #waiters = new Set<Waiter>()
 
@@ -66,6 +67,11 @@ export class WatchCache implements Service {
       })
       this.#shelves.set(tableId(kind), { table: new Table(kind), hub })
     }
+  }
+
+  /** How often it had to list again after its first time. */
+  get relists(): number {
+    return this.#relists
   }
 
   get revision(): number {
@@ -190,6 +196,7 @@ export class WatchCache implements Service {
 
   async #relist(): Promise<void> {
     const { items, revision } = await this.#listAll()
+    if (this.#isFilled) this.#relists++
     const from = this.#revision
     const changes: { shelf: Shelf; delivery: Delivery }[] = []
     const present = new Set<string>()

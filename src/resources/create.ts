@@ -11,11 +11,12 @@ import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { Store } from '../store/store.ts'
 import { createAdmission } from './admission.ts'
-import { Allocator } from './allocations.ts'
+import { Allocator } from './allocator.ts'
 import { WatchCache } from './cache.ts'
 import { matcherOf } from './filter.ts'
 import { DEFAULT_RING_EVENTS, type Listener } from './hub.ts'
 import { META_PREFIX } from './keys.ts'
+import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
 import type { ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { ResourceWriter } from './writer.ts'
@@ -46,6 +47,7 @@ export function createResources(options: ResourcesOptions): Resources & Service 
     nodePortRange: options.nodePortRange,
   })
   const writer = new ResourceWriter({ store, cache, clock, random, admission })
+  if (options.registry !== undefined) registerCacheMetrics(options.registry, cache)
   const encodings = new WeakMap<object, Buffer>()
 
   function select(kind: KindDefinition, filter: ListFilter, view: 'object' | 'ordered'): Stored<KubeObject>[] {
