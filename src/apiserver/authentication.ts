@@ -40,7 +40,7 @@ export const AUTHENTICATED = 'system:authenticated'
 
 const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/livez', '/readyz', '/version'])
 /** What every user may read, or no client could find its way. */
-const DISCOVERY = /^\/(api|apis|openapi)(\/|$)/
+const DISCOVERY = /^\/(api|apis)(\/[^/]+){0,2}\/?$|^\/openapi\//
 
 export type Authenticate = (socket: PeerSocket | undefined, authorization: string | undefined) => User
 

@@ -5,16 +5,20 @@
 import { DroverError } from '../base/errors.ts'
 import type { Registry } from '../base/metrics.ts'
 import { type Attributes, type Authenticate, authorize, isOpenPath, type PeerSocket } from './authentication.ts'
+import { CLUSTER_PATH, sendCluster } from './cluster.ts'
 import type { ApiContext } from './context.ts'
 import type { Discovery } from './discovery.ts'
 import { Exchange, type RawRequest, type RawResponse } from './exchange.ts'
 import { sendHealth, sendVersion } from './health.ts'
+import { handleImages, IMAGES_PATH } from './images.ts'
 import { handleGet, handleList } from './list.ts'
+import { handleLog } from './logs.ts'
 import type { ApiMetrics, RequestLabels } from './metrics.ts'
 import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, handleUpdate } from './mutate.ts'
 import type { OpenApiServer } from './openapi.ts'
 import { handlePatch } from './patch.ts'
 import { handleBinding, handleEviction } from './pods.ts'
+import { handleReview, REVIEW_PATHS } from './reviews.ts'
 import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
@@ -51,6 +55,16 @@ const SUBRESOURCES: Readonly<Record<string, Handler>> = {
   binding: handleBinding,
   eviction: handleEviction,
   finalize: handleFinalize,
+  log: handleLog,
+  exec: requireUpgrade,
+  attach: requireUpgrade,
+  portforward: requireUpgrade,
+}
+
+/** These arrive as upgrades (see upgrade.ts); a plain request is a client that does not know. */
+function requireUpgrade(_context: ApiContext, _exchange: Exchange, { subresource }: Target): Promise<void> {
+  const message = `pods/${subresource} needs a WebSocket (protocol v5.channel.k8s.io), not a plain request`
+  return Promise.reject(new DroverError('invalid', message))
 }
 
 interface Understood {
@@ -67,7 +81,8 @@ function understand(exchange: Exchange): Understood {
   const { group = '', version = '', plural = '' } = target?.kind ?? {}
   const { subresource = '', name = '', namespace = '' } = target ?? {}
   if (target !== undefined) exchange.subject = { group, plural, kind: target.kind.kind, name }
-  const longRunning = verb === 'watch' || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
+  const longRunning =
+    verb === 'watch' || path === IMAGES_PATH || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
   const scope = target === undefined ? '' : name !== '' ? 'resource' : namespace !== '' ? 'namespace' : 'cluster'
   return { target, verb, longRunning, labels: { verb, group, version, resource: plural, subresource, scope } }
 }
@@ -136,6 +151,10 @@ async function route(parts: HandlerParts, exchange: Exchange, understood: Unders
     return
   }
   exchange.user = parts.authenticate(socket, exchange.headers.authorization)
+  if (REVIEW_PATHS.has(path)) {
+    await handleReview(exchange)
+    return
+  }
   authorize(exchange.user, attributesOf(exchange, understood))
   if (metrics.inFlight > MAX_IN_FLIGHT || metrics.longRunning > MAX_LONG_RUNNING) {
     throw new DroverError('tooManyRequests', 'the server has too many requests under way; try again', {
@@ -166,7 +185,16 @@ async function routeResource(context: ApiContext, exchange: Exchange, verb: stri
 }
 
 /** Paths that are no resources; false when nothing is served there. */
-async function routePath({ discovery, openApi, registry }: HandlerParts, exchange: Exchange): Promise<boolean> {
+async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boolean> {
+  const { context, discovery, openApi, registry } = parts
+  if (exchange.path === IMAGES_PATH) {
+    await handleImages(context, exchange)
+    return true
+  }
+  if (exchange.path === CLUSTER_PATH && exchange.method === 'GET') {
+    await sendCluster(context, exchange)
+    return true
+  }
   if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {
     exchange.send(200, await registry.metrics(), registry.contentType)

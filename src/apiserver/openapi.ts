@@ -11,7 +11,12 @@ import type { Exchange } from './exchange.ts'
 import { type Dialect, type OpenApi, SchemaWriter } from './openapi_schema.ts'
 import { encodeOpenApiV2 } from './openapi_v2_protobuf.ts'
 
-const PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
+/** What clients ask for; the `@` is no valid media type, so the answer's own name has a dot there, as in Kubernetes. */
+const PROTOBUF_ASKED = new Set([
+  'application/com.github.proto-openapi.spec.v2@v1.0+protobuf',
+  'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
+])
+const PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'
 const GVK = 'x-kubernetes-group-version-kind'
 const PATCHES = [
   'application/json-patch+json',
@@ -197,7 +202,7 @@ export function createOpenApi(version: string): OpenApiServer {
       const { path } = exchange
       if (path === '/openapi/v2') {
         v2 ??= old()
-        const wantsProtobuf = parseAccept(exchange.headers.accept)[0]?.type === PROTOBUF
+        const wantsProtobuf = PROTOBUF_ASKED.has(parseAccept(exchange.headers.accept)[0]?.type ?? '')
         if (wantsProtobuf) sendCached(exchange, v2.protobuf, PROTOBUF)
         else sendCached(exchange, v2.json, 'application/json')
         return true

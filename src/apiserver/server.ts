@@ -22,6 +22,7 @@ import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
 import { createApiMetrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
+import { createUpgradeHandler, type HandleUpgrade } from './upgrade.ts'
 
 export interface TlsMaterial {
   /** PEM: the server's certificate, its key, and the CA that signs clients. */
@@ -65,6 +66,7 @@ const DRAIN_MS = 2_000
 const SESSION_WINDOW_BYTES = 4 << 20
 const SETTINGS = { initialWindowSize: 1 << 20, maxConcurrentStreams: 1_000, enablePush: false } as const
 const HEADERS_TIMEOUT_MS = 20_000
+const TCP_KEEP_ALIVE_MS = 30_000
 const KEEP_ALIVE_MS = 120_000
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
@@ -77,6 +79,7 @@ class HttpsServer implements ApiServer {
   readonly #options: ApiServerOptions
   readonly #stopping = new AbortController()
   readonly #handle: HandleRequest
+  readonly #upgrade: HandleUpgrade
   readonly #servers: Http2SecureServer[] = []
   readonly #sessions = new Set<ServerHttp2Session>()
   readonly #sockets = new Set<TLSSocket>()
@@ -101,12 +104,15 @@ class HttpsServer implements ApiServer {
       readiness,
       stopping: this.#stopping.signal,
     }
+    const authenticate = createAuthenticator(tokens)
+    const metrics = createApiMetrics(registry)
+    this.#upgrade = createUpgradeHandler({ context, authenticate, metrics })
     this.#handle = createHandler({
       context,
-      authenticate: createAuthenticator(tokens),
+      authenticate,
       discovery: createDiscovery(),
       openApi: createOpenApi(version),
-      metrics: createApiMetrics(registry),
+      metrics,
       registry,
     })
     this.#ready = new Promise((resolve, reject) => {
@@ -164,6 +170,7 @@ class HttpsServer implements ApiServer {
       const socket = request instanceof Http2ServerRequest ? request.stream.session?.socket : request.socket
       this.#handle(request, response, socket instanceof TLSSocket ? socket : undefined)
     })
+    server.on('upgrade', this.#upgrade)
     server.on('session', (session) => {
       session.setLocalWindowSize(SESSION_WINDOW_BYTES)
       this.#sessions.add(session)
@@ -172,6 +179,8 @@ class HttpsServer implements ApiServer {
     })
     server.on('secureConnection', (socket) => {
       this.#sockets.add(socket)
+      // A peer that vanished without a word is noticed.
+      socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS)
       socket.on('close', () => this.#sockets.delete(socket))
     })
     return new Promise((resolve, reject) => {
