@@ -6,6 +6,11 @@ import { DroverError } from '../base/errors.ts'
 import type { LogLevel } from '../base/log.ts'
 import type { Io } from '../cli/context.ts'
 
+export interface RoleContext {
+  version: string
+  signal: AbortSignal
+}
+
 export interface HostPort {
   host: string
   port: number

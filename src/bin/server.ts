@@ -27,14 +27,9 @@ import { createEtcdStore } from '../store/etcd/store.ts'
 import type { Fence, Store } from '../store/store.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
-import { parseCidrOption, parseHostPort, parsePortRange, type ServerFlags } from './roles.ts'
+import { parseCidrOption, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './roles.ts'
 import { ensureServerPki, type ServerPki } from './server_pki.ts'
 import { readTokens } from './tokens.ts'
-
-export interface RoleContext {
-  version: string
-  signal: AbortSignal
-}
 
 const environment = { clock: systemClock, random: systemRandom }
 
@@ -81,8 +76,13 @@ function openEtcd(
     ...environment,
     log: log.child({ part: 'etcd' }),
     dataDir: join(flags.dataDir, 'etcd'),
-    runDir: flags.runDir,
-    pki: { ca: files.certPath('ca'), cert: files.certPath('etcd'), key: files.keyPath('etcd') },
+    pki: {
+      caFile: files.certPath('ca'),
+      serverCertFile: files.certPath('etcd'),
+      serverKeyFile: files.keyPath('etcd'),
+      clientCertFile: files.certPath('etcd-client'),
+      clientKeyFile: files.keyPath('etcd-client'),
+    },
   })
   return {
     services: [server],
@@ -237,7 +237,7 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
-    const rest = runServices([...Object.values(events), dispatch.service, leader, api], runner, stopping)
+    const rest = runServices([dispatch.service, leader, api], runner, stopping)
     try {
       // A port in use is for the user to mend: no use in trying again and again.
       await api.listening()

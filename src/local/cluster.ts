@@ -16,8 +16,8 @@ export interface ClusterRecord {
   name: string
   /** Five hex digits; names links in the root namespace, which are bound to 15 characters. */
   id: string
-  /** The hosts' underlay, e.g. `10.89.3.0/24`. */
-  subnet: string
+  /** The hosts' underlay, e.g. `10.89.3.0/24`; chosen when the network is first made. */
+  subnet?: string
   hosts: HostRecord[]
   /** REST API, on loopback and on the underlay's gateway address. */
   apiPort: number

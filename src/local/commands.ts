@@ -190,7 +190,7 @@ async function supervise(record: ClusterRecord, { io, self }: LocalEnvironment):
   const log = createLogger('supervisor')
   const options = { clock: io.clock, random: systemRandom, log, paths }
   await ensureHostFiles(record, io.clock)
-  const network = await hostsNetwork(record, { io }).ensure(record.hosts.map((host) => host.name))
+  const network = await hostsNetwork(record, log).ensure(record.hosts.map((host) => host.name))
   const gateway = network.gatewayAddress
   const specs = [
     serverProcess(self, record, gateway),

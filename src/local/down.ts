@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DroverError } from '../base/errors.ts'
+import { silentLogger } from '../base/log.ts'
 import { run } from '../base/process.ts'
 import { identify } from '../base/process_table.ts'
 import { type ClusterRecord, clusterPaths } from './cluster.ts'
@@ -18,7 +19,7 @@ const RESET_TIMEOUT_MS = 120_000
 export async function down(record: ClusterRecord, purge: boolean, tools: LocalTools): Promise<void> {
   const { progress, io } = tools
   const paths = clusterPaths(record.name)
-  const network = hostsNetwork(record, tools)
+  const network = hostsNetwork(record, silentLogger)
   await progress.step('agents', async () => {
     // The supervisor first, or it would start again what is stopped.
     await stopNamed(record, tools, (name) => name === 'supervisor')
@@ -27,8 +28,8 @@ export async function down(record: ClusterRecord, purge: boolean, tools: LocalTo
   await progress.step('pods', async () => {
     const seen = await network.observe()
     const failures = await Promise.all(
-      seen.hosts.map(async (host) => {
-        const reset = agentReset(tools.self, { record, host, gateway: seen.gatewayAddress })
+      (seen?.hosts ?? []).map(async (host) => {
+        const reset = agentReset(tools.self, { record, host, gateway: seen?.gatewayAddress ?? '' })
         const result = await run(reset.program, reset.args, { timeoutMs: RESET_TIMEOUT_MS })
         return result.exitCode === 0 ? [] : [`${host.name}: ${result.stderr.trim().slice(-500)}`]
       }),

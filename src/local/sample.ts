@@ -12,7 +12,7 @@ import { jsonLines, resourcePath } from '../cli/rest_client.ts'
 import { rolloutState } from '../cli/rollout_status.ts'
 import { waitFor } from '../cli/wait.ts'
 import type { ClusterRecord } from './cluster.ts'
-import type { HostsNetworkState } from './hosts_network.ts'
+import type { HostsState } from './hosts_network.ts'
 import { SAMPLE_IMAGE, sampleRootfs } from './sample_image.ts'
 import type { LocalTools } from './up.ts'
 
@@ -23,7 +23,7 @@ const TRY_MS = 50
 /** Returns the URL that answers. */
 export async function startSample(
   record: ClusterRecord,
-  network: HostsNetworkState,
+  network: HostsState,
   tools: LocalTools,
   manifestPath: string,
 ): Promise<string> {

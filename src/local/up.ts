@@ -9,6 +9,7 @@ import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
+import { type Logger, silentLogger } from '../base/log.ts'
 import { openPki } from '../base/pki_files.ts'
 import { type Random, randomInt } from '../base/random.ts'
 import { CliContext, type Io } from '../cli/context.ts'
@@ -22,7 +23,7 @@ import {
   loadCluster,
   saveCluster,
 } from './cluster.ts'
-import { createHostsNetwork, type HostsNetworkState, pickSubnet } from './hosts_network.ts'
+import { createHostsNetwork, type HostsNetwork, type HostsState } from './hosts_network.ts'
 import { observeMachine } from './observe_machine.ts'
 import { runningProcess, type Self, startRecorded, stopProcess } from './processes.ts'
 import type { Progress } from './progress.ts'
@@ -103,7 +104,6 @@ async function createRecord(options: UpOptions, random: Random): Promise<Cluster
   return {
     name: options.name,
     id,
-    subnet: await pickSubnet(others.map((other) => other.subnet)),
     hosts: hostRecords(options.name, options),
     apiPort,
     nodePort: await take(apiPort + 1000),
@@ -168,21 +168,31 @@ export async function ensureHostFiles(record: ClusterRecord, clock: Clock): Prom
   }
 }
 
-export function hostsNetwork(record: ClusterRecord, tools: Pick<LocalTools, 'io'>) {
-  return createHostsNetwork({ clusterName: record.name, id: record.id, subnet: record.subnet, clock: tools.io.clock })
+export function hostsNetwork(record: ClusterRecord, log: Logger): HostsNetwork {
+  const { name, id, subnet, clusterCidr, serviceCidr } = record
+  const avoid = [clusterCidr, serviceCidr]
+  return createHostsNetwork({ clusterName: name, id, avoid, log, ...(subnet === undefined ? {} : { subnet }) })
+}
+
+async function ensureNetwork(record: ClusterRecord): Promise<HostsState> {
+  const state = await hostsNetwork(record, silentLogger).ensure(record.hosts.map((host) => host.name))
+  if (record.subnet === undefined) saveCluster({ ...record, subnet: state.subnet })
+  return state
 }
 
 /** Brings the cluster up and returns where its hosts are. */
 export async function up(
   options: UpOptions,
   tools: LocalTools,
-): Promise<{ record: ClusterRecord; network: HostsNetworkState }> {
+): Promise<{ record: ClusterRecord; network: HostsState }> {
   const { io, random, progress, self } = tools
   await refuseUnfit()
   const { record, grown } = await ensureRecord(options, random)
-  const network = await progress.step(`${record.hosts.length} hosts on ${record.subnet}`, () =>
-    hostsNetwork(record, tools).ensure(record.hosts.map((host) => host.name)),
-  )
+  const network = await progress.step(`${record.hosts.length} hosts`, async (update) => {
+    const state = await ensureNetwork(record)
+    update(`on ${state.subnet}`)
+    return state
+  })
   await ensureHostFiles(record, io.clock)
   await progress.step('etcd and server', async (update) => {
     await ensureSupervisor(record, { self, replace: grown, clock: io.clock })

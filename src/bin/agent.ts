@@ -1,0 +1,117 @@
+/** `drover agent`: joins a node's drivers with its agent; with `--reset`, removes what they made and ends. */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createAgent } from '../agent/agent.ts'
+import type { Drivers } from '../agent/context.ts'
+import { createImageDriver } from '../agent/images/driver.ts'
+import { createNetworkDriver } from '../agent/network/driver.ts'
+import { createRuntimeDriver } from '../agent/runtime/driver.ts'
+import { createVolumeDriver } from '../agent/volumes/driver.ts'
+import { systemClock } from '../base/clock.ts'
+import { DroverError } from '../base/errors.ts'
+import { createLogger, type Logger } from '../base/log.ts'
+import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
+import { systemRandom } from '../base/random.ts'
+import { runServices } from '../base/service.ts'
+import { type AgentFlags, parseHostPort, type RoleContext } from './roles.ts'
+
+const environment = { clock: systemClock, random: systemRandom }
+
+function read(path: string, option: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new DroverError('invalid', `${option}: cannot read ${path}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+function parseLabels(flags: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    flags.map((flag) => {
+      const equals = flag.indexOf('=')
+      if (equals < 1) throw new DroverError('invalid', `--label takes KEY=VALUE, not "${flag}"`)
+      return [flag.slice(0, equals), flag.slice(equals + 1)]
+    }),
+  )
+}
+
+function registryProxy(flags: AgentFlags): { url: string; authorization?: string } | undefined {
+  if (flags.registryProxy === undefined) return undefined
+  const secretFile = flags.registryProxySecretFile
+  if (secretFile === undefined) return { url: flags.registryProxy }
+  const secret = read(secretFile, '--registry-proxy-secret-file').trim()
+  return { url: flags.registryProxy, authorization: `Bearer ${secret}` }
+}
+
+function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Drivers {
+  const { dataDir, runDir } = flags
+  const proxy = registryProxy(flags)
+  return {
+    runtime: createRuntimeDriver({
+      ...environment,
+      runtime: flags.runtime,
+      conmon: 'conmon',
+      dataDir,
+      runDir,
+      cgroupParent: flags.cgroupParent,
+      log: log.child({ part: 'runtime' }),
+    }),
+    images: createImageDriver({
+      ...environment,
+      dataDir: join(dataDir, 'images'),
+      registry,
+      insecureRegistries: flags.insecureRegistry ?? [],
+      log: log.child({ part: 'images' }),
+      ...(proxy === undefined ? {} : { proxy }),
+    }),
+    network: createNetworkDriver({
+      ...environment,
+      dataDir: join(dataDir, 'network'),
+      log: log.child({ part: 'network' }),
+      manageSysctls: flags.manageSysctls === true,
+    }),
+    volumes: createVolumeDriver({ clock: systemClock, dataDir, log: log.child({ part: 'volumes' }) }),
+  }
+}
+
+export async function runAgent(flags: AgentFlags, { version, signal }: RoleContext): Promise<void> {
+  if (process.getuid?.() !== 0)
+    throw new DroverError('forbidden', 'an agent needs root: it makes namespaces and mounts')
+  const log = createLogger('agent', flags.logLevel).child({ node: flags.nodeName })
+  const registry = new Registry()
+  mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
+  mkdirSync(flags.runDir, { recursive: true, mode: 0o700 })
+  const drivers = createDrivers(flags, log, registry)
+  if (flags.reset === true) {
+    await reset(drivers)
+    return
+  }
+  collectDefaultMetrics({ register: registry })
+  const agent = createAgent({
+    ...environment,
+    nodeName: flags.nodeName,
+    server: { address: flags.server },
+    tls: { ca: read(flags.ca, '--ca'), cert: read(flags.cert, '--cert'), key: read(flags.key, '--key') },
+    drivers,
+    dataDir: flags.dataDir,
+    nodeAddress: flags.nodeAddress,
+    labels: parseLabels(flags.label ?? []),
+    log,
+    registry,
+    version,
+    ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
+  })
+  await runServices([agent.service], { ...environment, log }, signal)
+}
+
+/** Containers first, then what they stood on. Each step is idempotent: a reset that was cut off is run again. */
+async function reset({ runtime, network, volumes }: Drivers): Promise<void> {
+  await runtime.initialize()
+  for (const { id } of await runtime.listContainers()) await runtime.removeContainer(id)
+  await network.initialize()
+  for (const { podUid } of await network.listPods()) await network.removePod(podUid)
+  for (const { podUid } of await runtime.listSandboxes()) await runtime.removeSandbox(podUid)
+  await volumes.initialize()
+  for (const podUid of await volumes.listPods()) await volumes.removePod(podUid)
+  await network.teardown()
+}
