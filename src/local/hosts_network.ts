@@ -149,10 +149,10 @@ class Hosts implements HostsNetwork {
     if (pinned.has(this.#switchName)) {
       const links = await observeLinks(namespacePath(this.#switchName))
       const outer = links.filter(({ name }) => name.startsWith(`dvh-${this.#options.id}-`))
-      await ipBatch(
-        namespacePath(this.#switchName),
-        outer.map(({ name }) => `link del ${name}`),
-      )
+      // One by one: those whose hosts are gone vanish by themselves meanwhile.
+      for (const { name } of outer) {
+        await ipBatch(namespacePath(this.#switchName), [`link del ${name}`]).catch(ignoreMissing)
+      }
     }
     await removeNamespace(this.#switchName)
   }

@@ -4,8 +4,6 @@
  * call after a start and whenever `mendDrift` is called. Changes of rules, peers and devices run one at a time; pods
  * run side by side.
  */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -23,6 +21,7 @@ import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
 import { createPrograms, createSerial, failure } from './programs.ts'
 import { goneDatagramEndpoints } from './stale_flows.ts'
+import { createSysctls } from './sysctls.ts'
 import { parseTable, planTable, type TableState } from './table.ts'
 
 export interface NetworkDriverOptions {
@@ -39,14 +38,12 @@ export interface NetworkDriverOptions {
   vni?: number
   /** Put before every program: `['nsenter', '--net=/run/netns/x']`. Default: the process' own namespace. */
   enter?: readonly string[]
-  /** May switch IPv4 forwarding on in this namespace (and back off at teardown). Default false: only looks. */
+  /** May set what it needs of this namespace's sysctls (teardown puts them back). Default false: only looks. */
   manageSysctls?: boolean
 }
 
 const DEFAULT_VXLAN_PORT = 4789
 const DEFAULT_VNI = 4097
-const FORWARDING = 'net.ipv4.ip_forward'
-const SYSCTL_FILE = 'sysctls.json'
 
 function list(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isObject) : []
@@ -56,6 +53,7 @@ class Driver implements NetworkDriver {
   readonly #options: NetworkDriverOptions
   readonly #programs
   readonly #pods
+  readonly #sysctls
   readonly #serial = createSerial()
   #config: NodeNetworkConfig | undefined
   #peers: readonly PeerRow[] | undefined
@@ -69,7 +67,9 @@ class Driver implements NetworkDriver {
   constructor(options: NetworkDriverOptions) {
     this.#options = options
     this.#programs = createPrograms(options.enter ?? [])
-    this.#pods = createPodPorts({ programs: this.#programs, dataDir: options.dataDir, log: options.log })
+    const { dataDir, log, manageSysctls = false } = options
+    this.#pods = createPodPorts({ programs: this.#programs, dataDir, log })
+    this.#sysctls = createSysctls({ programs: this.#programs, dataDir, manage: manageSysctls })
   }
 
   async initialize(): Promise<void> {
@@ -88,7 +88,7 @@ class Driver implements NetworkDriver {
         if (parseCidr(range).family !== 4) throw new DroverError('invalid', `${range}: the overlay is IPv4 only`)
       }
       this.#config = config
-      await this.#ensureForwarding()
+      await this.#sysctls.ensure()
       await this.#mendNode(config)
       await this.#mendTable(config, true)
     })
@@ -141,7 +141,7 @@ class Driver implements NetworkDriver {
       await this.#pods.clear(links.filter((name) => POD_LINK.test(name)))
       await this.#programs.ip([VXLAN, BRIDGE].filter((name) => links.includes(name)).map((name) => `link del ${name}`))
       await this.#programs.nft(`add table ${TABLE}\ndelete table ${TABLE}\n`)
-      await this.#restoreForwarding()
+      await this.#sysctls.restore()
       this.#config = undefined
       this.#peers = undefined
       this.#services = undefined
@@ -177,6 +177,7 @@ class Driver implements NetworkDriver {
     }))
     const plan = planNode(links, serviceRoutes, facts)
     await this.#programs.ip(plan.commands)
+    if (plan.commands.length > 0) await this.#sysctls.ensureBridge()
     const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
     await this.#pods.start(podCidr, plan.mtu, pods)
     if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
@@ -255,32 +256,6 @@ class Driver implements NetworkDriver {
         this.#options.log.warn({ err: failure('conntrack -D', result) }, 'stale UDP flows remain')
       }
     }
-  }
-
-  async #ensureForwarding(): Promise<void> {
-    const { manageSysctls = false, dataDir } = this.#options
-    const current = await this.#programs.run('sysctl', ['-n', FORWARDING])
-    if (current.exitCode !== 0) throw failure(`sysctl ${FORWARDING}`, current)
-    if (current.stdout.trim() === '1') return
-    if (!manageSysctls) {
-      throw new DroverError('unsupported', `${FORWARDING} is 0 on this host: pods would reach nothing; set it to 1`)
-    }
-    await mkdir(dataDir, { recursive: true })
-    await writeFile(join(dataDir, SYSCTL_FILE), JSON.stringify({ [FORWARDING]: current.stdout.trim() }))
-    const result = await this.#programs.run('sysctl', ['-q', '-w', `${FORWARDING}=1`])
-    if (result.exitCode !== 0) throw failure(`sysctl ${FORWARDING}=1`, result)
-  }
-
-  async #restoreForwarding(): Promise<void> {
-    const path = join(this.#options.dataDir, SYSCTL_FILE)
-    const text = await readFile(path, 'utf8').catch(() => undefined)
-    if (text === undefined) return
-    const saved: unknown = JSON.parse(text)
-    for (const [name, value] of Object.entries(isObject(saved) ? saved : {})) {
-      const result = await this.#programs.run('sysctl', ['-q', '-w', `${name}=${String(value)}`])
-      if (result.exitCode !== 0) throw failure(`sysctl ${name}`, result)
-    }
-    await rm(path, { force: true })
   }
 }
 
