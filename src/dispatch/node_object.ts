@@ -33,7 +33,7 @@ function readyCondition(liveness: Liveness): Condition {
     : { type: READY, status: 'Unknown', reason: 'NodeStatusUnknown', message: 'the agent has stopped reporting' }
 }
 
-/** Conditions that the agent gives are its own; those of others stay. A lost node's are all unknown. */
+/** Conditions that the agent gives are its own; those of others stay. */
 function conditionsOf(old: readonly Condition[], { liveness, reported, now }: NodeChange): Condition[] {
   const given = (reported?.status.conditions ?? []).filter(({ type }) => type !== READY)
   const fresh = [...given, readyCondition(liveness)]

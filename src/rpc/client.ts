@@ -1,7 +1,6 @@
 /** The agent's end: one channel to one server, with mutual TLS. */
 import { ChannelCredentials, Client, Metadata } from '@grpc/grpc-js'
-import type { FrameStream } from '../base/stream.ts'
-import { createFrameStream } from './frames.ts'
+import { type CancellableFrameStream, createFrameStream } from './frames.ts'
 import { fromClientCall, type MessageStream } from './message_stream.ts'
 import type { AgentMessage, ServerMessage } from './messages.ts'
 import { CHANNEL_OPTIONS, NODE_SERVICE, STREAM_ID_KEY } from './node_service.ts'
@@ -9,7 +8,7 @@ import type { TlsFiles } from './server.ts'
 
 export interface NodeClient {
   connect(): MessageStream<ServerMessage, AgentMessage>
-  stream(streamId: string): FrameStream
+  stream(streamId: string): CancellableFrameStream
   close(): void
 }
 

@@ -1,0 +1,226 @@
+/**
+ * One node's agent: keeps a session with a server, and brings the node to what the server wants. It can be killed and
+ * started again at any time: containers run on, and everything it knows of them it reads from the drivers.
+ */
+import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import { DroverError } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import { Counter, Gauge, type Registry } from '../base/metrics.ts'
+import { parseBytes, parseCpuMillis } from '../base/quantity.ts'
+import type { Random } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import { jsonBytes } from '../rpc/messages.ts'
+import type { TlsFiles } from '../rpc/server.ts'
+import type { ClusterConfig } from '../rpc/tables.ts'
+import type { AgentContext, Drivers } from './context.ts'
+import { Desired } from './desired.ts'
+import { createHealthServer } from './http.ts'
+import { PodManager } from './manager.ts'
+import { NetworkSync } from './network_sync.ts'
+import { observeNode, readBootId } from './node_facts.ts'
+import { EventSender } from './pod_events.ts'
+import { Session } from './session.ts'
+import { SharedList } from './shared_list.ts'
+import { StatusReporter } from './status_reporter.ts'
+import { StreamServer } from './streams.ts'
+
+export interface AgentOptions {
+  nodeName: string
+  /** `host:port` of one server or more. */
+  server: { address: string | readonly string[] }
+  /** PEM texts; the certificate's name is `system:node:NAME`, its organization `system:nodes`. */
+  tls: TlsFiles
+  drivers: Drivers
+  dataDir: string
+  /** This node's address on the underlay. */
+  nodeAddress: string
+  labels?: Readonly<Record<string, string>>
+  /** Quantities that replace what was measured: cpu, memory, pods, ephemeral-storage. */
+  capacity?: Readonly<Record<string, string>>
+  clock: Clock
+  random: Random
+  log: Logger
+  registry: Registry
+  version: string
+  /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
+  http?: { host: string; port: number }
+}
+
+export interface AgentState {
+  connected: boolean
+  /** The server has said what this node is to run. */
+  synced: boolean
+  networkReady: boolean
+  pods: number
+  sessions: number
+}
+
+export interface Agent {
+  service: Service
+  state(): AgentState
+  /** Where health and metrics are served. Throws `unavailable` while they are not. */
+  httpAddress(): { host: string; port: number }
+}
+
+const DEFAULT_DOMAIN = 'cluster.local'
+
+export function createAgent(options: AgentOptions): Agent {
+  const parts = assemble(options)
+  const { session, manager, network, health } = parts
+  return {
+    service: {
+      id: 'agent',
+      run: (signal) => runAgent(options, parts, signal),
+    },
+    state: () => ({
+      connected: session.connected,
+      synced: manager.synced,
+      networkReady: network.ready,
+      pods: manager.podCount,
+      sessions: session.sessions,
+    }),
+    httpAddress() {
+      if (health === undefined) throw new DroverError('unavailable', 'this agent serves no HTTP')
+      return health.address()
+    },
+  }
+}
+
+type Parts = ReturnType<typeof assemble>
+
+function assemble(options: AgentOptions) {
+  const { nodeName, nodeAddress, drivers, clock, random, log, dataDir, capacity = {}, tls, registry } = options
+  const desired = new Desired()
+  let cluster: ClusterConfig | undefined
+  const reporter = new StatusReporter(clock, (message) => session.send(message))
+  const events = new EventSender(clock, (message) => session.send(message))
+  const context: AgentContext = {
+    nodeName,
+    nodeAddress,
+    logsDir: join(dataDir, 'logs'),
+    clusterDomain: () => cluster?.clusterDomain ?? DEFAULT_DOMAIN,
+    nodeCpuMillis: capacity.cpu === undefined ? availableParallelism() * 1000 : parseCpuMillis(capacity.cpu),
+    nodeMemoryBytes: capacity.memory === undefined ? totalmem() : parseBytes(capacity.memory),
+    clock,
+    random,
+    log,
+    drivers,
+    containers: new SharedList(() => drivers.runtime.listContainers()),
+    desired,
+    reporter,
+    events,
+    networkReady: () => network.ready,
+  }
+  const manager = new PodManager(context)
+  const network = new NetworkSync({
+    nodeName,
+    nodeAddress,
+    desired,
+    network: drivers.network,
+    clock,
+    random,
+    log,
+    onReady: () => manager.wakeAll(),
+    onProgrammed: () => session.beat(),
+  })
+  const streams = new StreamServer(context)
+  const servers = [options.server.address].flat()
+  const session = new Session({
+    servers,
+    tls,
+    clock,
+    random,
+    log,
+    handlers: {
+      async hello() {
+        const runtimeVersion = await drivers.runtime.version()
+        const facts = { ...options, labels: options.labels ?? {}, capacity, runtimeVersion }
+        const [node, bootId] = await Promise.all([observeNode(facts), readBootId()])
+        return { type: 'hello', nodeName, nodeJson: jsonBytes(node), bootId, agentVersion: options.version }
+      },
+      heartbeat: () => network.programmed,
+      onWelcome(config) {
+        cluster = config
+        desired.beginSession()
+        network.beginSession(config)
+        reporter.resendAll()
+        events.flush()
+      },
+      onChanges(changes) {
+        const applied = desired.apply(changes)
+        if (applied === 'outOfSequence') session.send({ type: 'resync', table: changes.table })
+        if (applied !== 'applied') return
+        if (changes.table === 'assignments') manager.sync()
+        else network.wake()
+      },
+      onOpenStream: (request, client) => streams.open(request, client),
+    },
+  })
+  const health =
+    options.http === undefined
+      ? undefined
+      : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
+  registerMetrics(registry, session, manager)
+  return { session, manager, network, streams, health }
+}
+
+/** What keeps the agent from being ready, in words. */
+function missing(session: Session, manager: PodManager, network: NetworkSync): string[] {
+  return [
+    ...(session.connected ? [] : ['no session with a server']),
+    ...(manager.synced ? [] : ['no assignments yet']),
+    ...(network.ready ? [] : ['the overlay network is not set up']),
+  ]
+}
+
+function registerMetrics(registry: Registry, session: Session, manager: PodManager): void {
+  new Gauge({
+    name: 'kubelet_running_pods',
+    help: 'Pods that this node looks after',
+    registers: [registry],
+    collect() {
+      this.set(manager.podCount)
+    },
+  })
+  new Gauge({
+    name: 'drover_agent_connected',
+    help: 'Whether there is a session with a server',
+    registers: [registry],
+    collect() {
+      this.set(session.connected ? 1 : 0)
+    },
+  })
+  new Counter({
+    name: 'drover_agent_sessions_total',
+    help: 'Sessions with servers that have begun',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(session.sessions)
+    },
+  })
+}
+
+async function runAgent({ drivers }: AgentOptions, parts: Parts, signal: AbortSignal): Promise<void> {
+  const { runtime, images, network, volumes } = drivers
+  await Promise.all([runtime.initialize(), images.initialize(), network.initialize(), volumes.initialize()])
+  const inner = new AbortController()
+  const both = AbortSignal.any([signal, inner.signal])
+  const running = [
+    parts.manager.run(both),
+    parts.network.run(both),
+    parts.session.run(both),
+    ...(parts.health === undefined ? [] : [parts.health.run(both)]),
+  ]
+  // One that fails takes the others with it; the runner starts all of them anew.
+  for (const part of running) part.catch(() => inner.abort())
+  try {
+    await Promise.all(running)
+  } finally {
+    inner.abort()
+    parts.streams.close()
+    await Promise.allSettled(running)
+  }
+}

@@ -1,0 +1,44 @@
+/** What the agent's parts share. Made once, in agent.ts. */
+import type { Pod } from '../api/pod.ts'
+import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Desired } from './desired.ts'
+import type { ImageDriver } from './images/images.ts'
+import type { NetworkDriver } from './network/network.ts'
+import type { ContainerState, RuntimeDriver } from './runtime/runtime.ts'
+import type { SharedList } from './shared_list.ts'
+import type { StatusReporter } from './status_reporter.ts'
+import type { VolumeDriver } from './volumes/volumes.ts'
+
+export interface Drivers {
+  runtime: RuntimeDriver
+  images: ImageDriver
+  network: NetworkDriver
+  volumes: VolumeDriver
+}
+
+/** Events about pods, for people; losing one must not stop work. */
+export interface PodEvents {
+  record(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void
+}
+
+export interface AgentContext {
+  nodeName: string
+  nodeAddress: string
+  /** Logs of containers lie below it. */
+  logsDir: string
+  clusterDomain(): string
+  nodeCpuMillis: number
+  nodeMemoryBytes: number
+  clock: Clock
+  random: Random
+  log: Logger
+  drivers: Drivers
+  containers: SharedList<ContainerState[]>
+  desired: Desired
+  reporter: StatusReporter
+  events: PodEvents
+  /** Whether pods can have interfaces. */
+  networkReady(): boolean
+}

@@ -1,0 +1,107 @@
+/**
+ * What the server wants of this node: the three tables as they were last given. Nothing is persisted: an agent that
+ * starts without a server leaves everything running and changes nothing until a COMPLETE has come.
+ */
+import type { ConfigMap } from '../api/configmap.ts'
+import type { Pod } from '../api/pod.ts'
+import type { Secret } from '../api/secret.ts'
+import { parseJson, type TableChanges, type TableName } from '../rpc/messages.ts'
+import type { PeerRow, ServiceRow } from '../rpc/tables.ts'
+
+interface Table {
+  /** Undefined until this session has given a COMPLETE. */
+  sequence: number | undefined
+  rows: Map<string, unknown>
+  /** Parts of a COMPLETE whose last has not come. */
+  staged: Map<string, unknown> | undefined
+  /** Whether any session has ever given a COMPLETE. */
+  known: boolean
+}
+
+/** `staged`: more parts follow; `outOfSequence`: ask for a COMPLETE. */
+export type Applied = 'applied' | 'staged' | 'outOfSequence'
+
+function newTable(): Table {
+  return { sequence: undefined, rows: new Map(), staged: undefined, known: false }
+}
+
+export class Desired {
+  readonly #tables: Record<TableName, Table> = { assignments: newTable(), services: newTable(), peers: newTable() }
+  /** Counts up whenever a ConfigMap or Secret comes, changes or goes. */
+  #configRevision = 0
+
+  get configRevision(): number {
+    return this.#configRevision
+  }
+
+  /** A new session counts from its own COMPLETE; rows stay in force until it comes. */
+  beginSession(): void {
+    for (const table of Object.values(this.#tables)) {
+      table.sequence = undefined
+      table.staged = undefined
+    }
+  }
+
+  known(table: TableName): boolean {
+    return this.#tables[table].known
+  }
+
+  sequence(table: TableName): number {
+    return this.#tables[table].sequence ?? 0
+  }
+
+  apply(message: TableChanges): Applied {
+    const table = this.#tables[message.table]
+    if (message.complete) return this.#applyComplete(table, message)
+    if (table.sequence === undefined || table.sequence !== message.baseSequence) return 'outOfSequence'
+    for (const { key, json } of message.changes) {
+      if (isConfig(key)) this.#configRevision++
+      if (json.length === 0) table.rows.delete(key)
+      else table.rows.set(key, parseJson(json, key))
+    }
+    table.sequence = message.sequence
+    return 'applied'
+  }
+
+  #applyComplete(table: Table, message: TableChanges): Applied {
+    table.staged ??= new Map()
+    for (const { key, json } of message.changes) table.staged.set(key, parseJson(json, key))
+    if (!message.last) return 'staged'
+    table.rows = table.staged
+    table.staged = undefined
+    table.sequence = message.sequence
+    table.known = true
+    if (message.table === 'assignments') this.#configRevision++
+    return 'applied'
+  }
+
+  pods(): Pod[] {
+    const pods: Pod[] = []
+    for (const [key, row] of this.#tables.assignments.rows) if (key.startsWith('pod/')) pods.push(row as Pod)
+    return pods
+  }
+
+  pod(namespace: string, name: string): Pod | undefined {
+    return this.#tables.assignments.rows.get(`pod/${namespace}/${name}`) as Pod | undefined
+  }
+
+  configMap(namespace: string, name: string): ConfigMap | undefined {
+    return this.#tables.assignments.rows.get(`configmap/${namespace}/${name}`) as ConfigMap | undefined
+  }
+
+  secret(namespace: string, name: string): Secret | undefined {
+    return this.#tables.assignments.rows.get(`secret/${namespace}/${name}`) as Secret | undefined
+  }
+
+  services(): ServiceRow[] {
+    return [...this.#tables.services.rows.values()] as ServiceRow[]
+  }
+
+  peers(): PeerRow[] {
+    return [...this.#tables.peers.rows.values()] as PeerRow[]
+  }
+}
+
+function isConfig(key: string): boolean {
+  return key.startsWith('configmap/') || key.startsWith('secret/')
+}

@@ -1,0 +1,102 @@
+/**
+ * Brings the node's network to the tables: the overlay once this node's own range is known, then peers and services
+ * whenever they change. One run at a time; changes that come meanwhile make one more run with the newest tables.
+ */
+import { sleep } from '../base/clock.ts'
+import { jsonEqual } from '../base/json.ts'
+import { type ReconcileResult, WorkQueue, type WorkQueueOptions } from '../base/queue.ts'
+import type { ClusterConfig } from '../rpc/tables.ts'
+import type { Desired } from './desired.ts'
+import type { NetworkDriver, NodeNetworkConfig } from './network/network.ts'
+
+export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'concurrency' | 'backoff'> {
+  nodeName: string
+  nodeAddress: string
+  desired: Desired
+  network: NetworkDriver
+  /** The overlay stands: pods can have interfaces. Called again when its configuration has changed. */
+  onReady(): void
+  /** More is programmed than before. */
+  onProgrammed(): void
+}
+
+const KEY = 'network'
+const DRIFT_PERIOD_MS = 10_000
+
+export class NetworkSync {
+  readonly #options: NetworkSyncOptions
+  readonly #queue: WorkQueue
+  #cluster: ClusterConfig | undefined
+  #config: NodeNetworkConfig | undefined
+  #programmed = { programmedRevision: 0, peersRevision: 0 }
+
+  constructor(options: NetworkSyncOptions) {
+    this.#options = options
+    this.#queue = new WorkQueue(
+      { ...options, name: KEY, backoff: { initialMs: 50, maxMs: 5_000, factor: 2, jitter: 0.2 } },
+      () => this.#reconcile(),
+    )
+  }
+
+  get ready(): boolean {
+    return this.#config !== undefined
+  }
+
+  get programmed(): { programmedRevision: number; peersRevision: number } {
+    return this.#programmed
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#queue.run(signal), this.#mendDrift(signal)])
+  }
+
+  /** Looks now and then whether someone has changed by hand what we made. */
+  async #mendDrift(signal: AbortSignal): Promise<void> {
+    const { clock, network, log } = this.#options
+    while (!signal.aborted) {
+      await sleep(clock, DRIFT_PERIOD_MS, signal).catch(() => undefined)
+      if (signal.aborted || this.#config === undefined) continue
+      try {
+        if (await network.mendDrift?.()) log.warn('the network had been changed by others and was mended')
+      } catch (error) {
+        log.warn({ err: error }, 'cannot check the network; will try again')
+      }
+    }
+  }
+
+  /** A new session: what the kernel holds is not yet known to be what this server's tables say. */
+  beginSession(cluster: ClusterConfig): void {
+    this.#cluster = cluster
+    this.#programmed = { programmedRevision: 0, peersRevision: 0 }
+  }
+
+  wake(): void {
+    this.#queue.add(KEY)
+  }
+
+  async #reconcile(): Promise<ReconcileResult> {
+    const { desired, network, nodeName, nodeAddress } = this.#options
+    const cluster = this.#cluster
+    const own = desired.peers().find((peer) => peer.nodeName === nodeName)
+    if (cluster === undefined || own === undefined) return undefined
+    const config: NodeNetworkConfig = { cluster, nodeName, nodeAddress, podCidr: own.podCidr }
+    if (!jsonEqual(config, this.#config)) {
+      await network.ensureNode(config)
+      this.#config = config
+      this.#options.onReady()
+    }
+    const peersRevision = desired.sequence('peers')
+    if (peersRevision !== this.#programmed.peersRevision) {
+      await network.applyPeers(desired.peers())
+      this.#programmed = { ...this.#programmed, peersRevision }
+      this.#options.onProgrammed()
+    }
+    const programmedRevision = desired.sequence('services')
+    if (programmedRevision !== this.#programmed.programmedRevision) {
+      await network.applyServices(desired.services())
+      this.#programmed = { ...this.#programmed, programmedRevision }
+      this.#options.onProgrammed()
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,99 @@
+/** The node as its agent sees it: capacity, addresses, node info. */
+import { readFile, statfs } from 'node:fs/promises'
+import { arch, availableParallelism, hostname, release, totalmem } from 'node:os'
+import { LABEL } from '../api/names.ts'
+import type { Node } from '../api/node.ts'
+import { type Clock, timestamp } from '../base/clock.ts'
+
+export interface NodeFactsOptions {
+  nodeName: string
+  nodeAddress: string
+  labels: Readonly<Record<string, string>>
+  /** Quantities that replace what was measured: cpu, memory, pods, ephemeral-storage. */
+  capacity: Readonly<Record<string, string>>
+  dataDir: string
+  version: string
+  runtimeVersion: string
+  clock: Clock
+}
+
+const MAX_PODS = 110
+const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', ia32: '386' }
+
+async function readLine(path: string): Promise<string> {
+  return readFile(path, 'utf8').then(
+    (text) => text.trim(),
+    () => '',
+  )
+}
+
+/** The host's boot id, or an empty text where the kernel gives none. */
+export function readBootId(): Promise<string> {
+  return readLine('/proc/sys/kernel/random/boot_id')
+}
+
+async function diskBytes(directory: string): Promise<number> {
+  return statfs(directory).then(
+    ({ blocks, bsize }) => blocks * bsize,
+    () => 0,
+  )
+}
+
+export async function observeNode(options: NodeFactsOptions): Promise<Node> {
+  const { nodeName, nodeAddress, labels, clock, version, runtimeVersion } = options
+  const [bootID, machineID, osRelease, storageBytes] = await Promise.all([
+    readBootId(),
+    readLine('/etc/machine-id'),
+    readLine('/etc/os-release'),
+    diskBytes(options.dataDir),
+  ])
+  const architecture = ARCHITECTURES[arch()] ?? arch()
+  const capacity: Record<string, string> = {
+    cpu: String(availableParallelism()),
+    memory: `${Math.floor(totalmem() / 1024)}Ki`,
+    pods: String(MAX_PODS),
+    'ephemeral-storage': `${Math.floor(storageBytes / 1024)}Ki`,
+    ...options.capacity,
+  }
+  const now = timestamp(clock.now())
+  const calm = (type: string, reason: string) => ({
+    type,
+    status: 'False' as const,
+    reason,
+    message: 'the agent sees none',
+    lastTransitionTime: now,
+  })
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: {
+      name: nodeName,
+      labels: { [LABEL.hostname]: nodeName, [LABEL.os]: 'linux', [LABEL.arch]: architecture, ...labels },
+    },
+    status: {
+      capacity,
+      allocatable: capacity,
+      addresses: [
+        { type: 'InternalIP', address: nodeAddress },
+        { type: 'Hostname', address: nodeName },
+      ],
+      conditions: [
+        calm('MemoryPressure', 'AgentHasSufficientMemory'),
+        calm('DiskPressure', 'AgentHasNoDiskPressure'),
+        calm('PIDPressure', 'AgentHasSufficientPID'),
+      ],
+      nodeInfo: {
+        machineID,
+        systemUUID: machineID,
+        bootID,
+        kernelVersion: release(),
+        osImage: /^PRETTY_NAME="?([^"\n]*)/m.exec(osRelease)?.[1] ?? hostname(),
+        containerRuntimeVersion: runtimeVersion,
+        kubeletVersion: version,
+        kubeProxyVersion: version,
+        operatingSystem: 'linux',
+        architecture,
+      },
+    },
+  }
+}

@@ -1,0 +1,148 @@
+/** From a pod's container and its image to what the runtime starts. Pure: look-ups have been made by the caller. */
+import { createHash } from 'node:crypto'
+import type { Container, Pod } from '../../api/pod.ts'
+import { DroverError } from '../../base/errors.ts'
+import { parseBytes, parseCpuMillis } from '../../base/quantity.ts'
+import type { Image, ResolvedUser } from '../images/images.ts'
+import type { ContainerRequest, ContainerResources, Mount, Sandbox } from '../runtime/runtime.ts'
+import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
+import { NOTE } from './facts.ts'
+
+export interface ContainerContext {
+  environment: EnvironmentContext
+  sandbox: Sandbox
+  image: Image
+  user: ResolvedUser
+  /** By mount path in the container: volumes and their sub-paths, resolved. */
+  volumePaths: ReadonlyMap<string, string>
+  /** Files made for the pod, by path in the container. */
+  etcFiles: ReadonlyMap<string, string>
+  hostname: string
+  attempt: number
+  crashes: number
+  logPath: string
+}
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+const MAX_ID_NAME = 24
+
+/** Short, and the same for the same attempt: a retry after a crash meets what the first try left. */
+export function containerId(podUid: string, name: string, attempt: number): string {
+  const hash = createHash('sha256').update(`${podUid}/${name}`).digest('hex').slice(0, 16)
+  return `${name.slice(0, MAX_ID_NAME)}-${hash}-${attempt}`
+}
+
+/** The user to look up in the image: the container's, the pod's, the image's. */
+export function wantedUser(pod: Pod, container: Container, imageUser: string): string {
+  const own = container.securityContext ?? {}
+  const shared = pod.spec.securityContext ?? {}
+  const user = own.runAsUser ?? shared.runAsUser
+  const group = own.runAsGroup ?? shared.runAsGroup
+  const [imageName = '', imageGroup] = imageUser.split(':')
+  const name = user === undefined ? imageName || '0' : String(user)
+  const groupName = group === undefined ? (user === undefined ? imageGroup : undefined) : String(group)
+  return groupName === undefined || groupName === '' ? name : `${name}:${groupName}`
+}
+
+export function containerRequest(pod: Pod, container: Container, context: ContainerContext): ContainerRequest {
+  const { environment, sandbox, image, attempt } = context
+  const podUid = pod.metadata.uid ?? ''
+  const security = container.securityContext ?? {}
+  checkNonRoot(pod, container, context.user)
+  const env = resolveEnvironment(container, image.config.env, environment)
+  if (!env.has('PATH')) env.set('PATH', DEFAULT_PATH)
+  if (!env.has('HOSTNAME')) env.set('HOSTNAME', context.hostname)
+  const privileged = security.privileged === true
+  return {
+    id: containerId(podUid, container.name, attempt),
+    podUid,
+    name: container.name,
+    attempt,
+    sandbox,
+    layerDirectories: image.layerDirectories,
+    args: commandLine(container, image, env),
+    env: [...env].map(([name, value]) => `${name}=${value}`),
+    workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
+    user: { ...context.user, additionalGids: groups(pod, context.user) },
+    mounts: mounts(container, context),
+    resources: resources(container),
+    readOnlyRootFilesystem: security.readOnlyRootFilesystem === true,
+    privileged,
+    addCapabilities: security.capabilities?.add ?? [],
+    dropCapabilities: security.capabilities?.drop ?? [],
+    noNewPrivileges: !privileged && security.allowPrivilegeEscalation !== true,
+    tty: container.tty === true,
+    stdin: container.stdin === true,
+    ...(container.stdinOnce === true ? { stdinOnce: true } : {}),
+    logPath: context.logPath,
+    terminationMessagePath: container.terminationMessagePath ?? '/dev/termination-log',
+    annotations: {
+      [NOTE.podNamespace]: pod.metadata.namespace ?? '',
+      [NOTE.podName]: pod.metadata.name ?? '',
+      [NOTE.image]: container.image ?? '',
+      [NOTE.imageId]: imageIdText(image),
+      [NOTE.crashes]: String(context.crashes),
+      [NOTE.stopSignal]: image.config.stopSignal || 'SIGTERM',
+      [NOTE.logPath]: context.logPath,
+    },
+  }
+}
+
+function imageIdText(image: Image): string {
+  const repository = image.names[0]?.replace(/@.*$/, '').replace(/:[^/:]*$/, '')
+  return image.digest !== '' && repository !== undefined ? `${repository}@${image.digest}` : image.id
+}
+
+function commandLine(container: Container, image: Image, env: ReadonlyMap<string, string>): string[] {
+  const { entrypoint, cmd } = image.config
+  const given = (list: readonly string[] | undefined): boolean => list !== undefined && list.length > 0
+  const command = given(container.command) ? (container.command ?? []).map((part) => expand(part, env)) : undefined
+  const own = (container.args ?? []).map((part) => expand(part, env))
+  // A command of the pod's own leaves the image's arguments aside; arguments alone replace them.
+  const args = command !== undefined || given(container.args) ? own : cmd
+  const line = [...(command ?? entrypoint), ...args]
+  if (line.length === 0) {
+    throw new DroverError('invalid', `neither container "${container.name}" nor its image says what to run`)
+  }
+  return line
+}
+
+function checkNonRoot(pod: Pod, container: Container, user: ResolvedUser): void {
+  const nonRoot = container.securityContext?.runAsNonRoot ?? pod.spec.securityContext?.runAsNonRoot
+  if (nonRoot === true && user.uid === 0) {
+    throw new DroverError('invalid', `container "${container.name}" has runAsNonRoot and would run as root`)
+  }
+}
+
+function groups(pod: Pod, user: ResolvedUser): number[] {
+  const { supplementalGroups = [], fsGroup } = pod.spec.securityContext ?? {}
+  return [...new Set([...user.additionalGids, ...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])])]
+}
+
+const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`)
+
+function mounts(container: Container, { volumePaths, etcFiles }: ContainerContext): Mount[] {
+  const own = (container.volumeMounts ?? []).map((mount): Mount => {
+    const hostPath = volumePaths.get(mount.mountPath)
+    if (hostPath === undefined) throw new DroverError('notFound', `volume "${mount.name}" is not there`)
+    return { hostPath, containerPath: absolute(mount.mountPath), readOnly: mount.readOnly === true }
+  })
+  const taken = new Set(own.map((mount) => mount.containerPath))
+  const files = [...etcFiles]
+    .filter(([containerPath]) => !taken.has(containerPath))
+    .map(([containerPath, hostPath]): Mount => ({ hostPath, containerPath, readOnly: false }))
+  // Outer paths first, so that none hides another.
+  return [...files, ...own].sort((a, b) => a.containerPath.split('/').length - b.containerPath.split('/').length)
+}
+
+function resources({ resources: wanted }: Container): ContainerResources {
+  const limits = wanted?.limits ?? {}
+  const requests = wanted?.requests ?? {}
+  return {
+    cpuLimitMillis: parseCpuMillis(limits.cpu ?? 0),
+    cpuRequestMillis: parseCpuMillis(requests.cpu ?? limits.cpu ?? 0),
+    memoryLimitBytes: parseBytes(limits.memory ?? 0),
+    memoryRequestBytes: parseBytes(requests.memory ?? limits.memory ?? 0),
+    pidsLimit: 0,
+  }
+}

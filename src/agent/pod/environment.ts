@@ -1,0 +1,151 @@
+/**
+ * A container's environment and its `$(VAR)` references. Pure. Source: Kubernetes "Define Environment Variables for a
+ * Container", "Dependent Environment Variables", "Downward API".
+ */
+import type { ConfigMap } from '../../api/configmap.ts'
+import type { Container, EnvVar, Pod } from '../../api/pod.ts'
+import type { Secret } from '../../api/secret.ts'
+import { DroverError } from '../../base/errors.ts'
+import { parseCpuMillis, parseQuantity } from '../../base/quantity.ts'
+
+export interface ConfigSources {
+  configMap(name: string): ConfigMap | undefined
+  secret(name: string): Secret | undefined
+}
+
+export interface EnvironmentContext {
+  pod: Pod
+  sources: ConfigSources
+  podIP: string
+  hostIP: string
+  nodeName: string
+  /** What stands in for limits that are not set. */
+  nodeCpuMillis: number
+  nodeMemoryBytes: number
+}
+
+type Values = Readonly<Record<string, string>>
+
+/** Plain text of a ConfigMap's or Secret's keys. */
+function configMapValues(map: ConfigMap): Values {
+  return map.data ?? {}
+}
+
+function secretValues(secret: Secret): Values {
+  const entries = Object.entries(secret.data ?? {})
+  return Object.fromEntries(entries.map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]))
+}
+
+function configValues(
+  { sources }: EnvironmentContext,
+  kind: 'configmap' | 'secret',
+  name: string,
+  optional: boolean,
+): Values | undefined {
+  const object = kind === 'configmap' ? sources.configMap(name) : sources.secret(name)
+  if (object !== undefined) return kind === 'configmap' ? configMapValues(object as ConfigMap) : secretValues(object)
+  if (optional) return undefined
+  throw new DroverError('notFound', `${kind} "${name}" not found`)
+}
+
+/** `name` and `value` of every variable, later ones winning. Throws `notFound` for what is missing, by name. */
+export function resolveEnvironment(
+  container: Container,
+  imageEnv: readonly string[],
+  context: EnvironmentContext,
+): Map<string, string> {
+  const env = new Map<string, string>()
+  for (const entry of imageEnv) {
+    const equals = entry.indexOf('=')
+    if (equals > 0) env.set(entry.slice(0, equals), entry.slice(equals + 1))
+  }
+  for (const { prefix = '', configMapRef, secretRef } of container.envFrom ?? []) {
+    const kind = configMapRef === undefined ? 'secret' : 'configmap'
+    const reference = configMapRef ?? secretRef
+    const values = configValues(context, kind, reference?.name ?? '', reference?.optional ?? false)
+    for (const [key, value] of Object.entries(values ?? {})) env.set(`${prefix}${key}`, value)
+  }
+  for (const variable of container.env ?? []) {
+    const value = variableValue(variable, container, env, context)
+    if (value !== undefined) env.set(variable.name, value)
+  }
+  return env
+}
+
+function variableValue(
+  { value, valueFrom }: EnvVar,
+  container: Container,
+  env: ReadonlyMap<string, string>,
+  context: EnvironmentContext,
+): string | undefined {
+  if (valueFrom === undefined) return expand(value ?? '', env)
+  const { configMapKeyRef, secretKeyRef, fieldRef, resourceFieldRef } = valueFrom
+  if (fieldRef !== undefined) return fieldValue(fieldRef.fieldPath, context)
+  if (resourceFieldRef !== undefined) {
+    const { containerName = container.name, resource, divisor } = resourceFieldRef
+    return resourceValue(context, containerName, resource, divisor)
+  }
+  const kind = configMapKeyRef === undefined ? 'secret' : 'configmap'
+  const reference = configMapKeyRef ?? secretKeyRef
+  if (reference === undefined) return ''
+  const { name = '', key, optional = false } = reference
+  const found = configValues(context, kind, name, optional)?.[key]
+  if (found === undefined && !optional) throw new DroverError('notFound', `${kind} "${name}" has no key "${key}"`)
+  return found
+}
+
+/** Values of `fieldRef`. Throws `invalid` for a path that is not offered. */
+export function fieldValue(path: string, { pod, nodeName, podIP, hostIP }: EnvironmentContext): string {
+  const { metadata, spec } = pod
+  const keyed = /^metadata\.(labels|annotations)\['([^']+)'\]$/.exec(path)
+  if (keyed !== null) {
+    const [, map, key = ''] = keyed
+    return (map === 'labels' ? metadata.labels : metadata.annotations)?.[key] ?? ''
+  }
+  const values: Values = {
+    'metadata.name': metadata.name ?? '',
+    'metadata.namespace': metadata.namespace ?? '',
+    'metadata.uid': metadata.uid ?? '',
+    'spec.nodeName': nodeName,
+    'spec.serviceAccountName': spec.serviceAccountName ?? 'default',
+    'status.podIP': podIP,
+    'status.podIPs': podIP,
+    'status.hostIP': hostIP,
+    'status.hostIPs': hostIP,
+  }
+  const value = values[path]
+  if (value === undefined) {
+    throw new DroverError('invalid', `fieldRef "${path}" is not offered; use one of ${Object.keys(values).join(', ')}`)
+  }
+  return value
+}
+
+function resourceValue(
+  { pod, nodeCpuMillis, nodeMemoryBytes }: EnvironmentContext,
+  containerName: string,
+  resource: string,
+  divisor: string | number | undefined,
+): string {
+  const containers = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])]
+  const container = containers.find(({ name }) => name === containerName)
+  const [list, name = ''] = resource.split('.')
+  if (container === undefined || (list !== 'limits' && list !== 'requests')) {
+    throw new DroverError('invalid', `resourceFieldRef "${containerName}: ${resource}" is not offered`)
+  }
+  const isCpu = name === 'cpu'
+  const unset = list === 'requests' ? 0 : isCpu ? nodeCpuMillis / 1000 : name === 'memory' ? nodeMemoryBytes : 0
+  const quantity = container.resources?.[list]?.[name]
+  const value = quantity === undefined ? unset : parseQuantity(quantity)
+  const unit = divisor === undefined || parseQuantity(divisor) === 0 ? 1 : parseQuantity(divisor)
+  return isCpu
+    ? String(Math.ceil(parseCpuMillis(value) / parseCpuMillis(unit)))
+    : String(Math.ceil(Number((value / unit).toFixed(6))))
+}
+
+/** Replaces `$(NAME)` by its value; `$$(NAME)` stands for itself; a name that is not set is left as it is. */
+export function expand(text: string, env: ReadonlyMap<string, string>): string {
+  return text.replace(/\$(\$|\(([^()$]+)\))/g, (whole: string, rest: string, name: string | undefined) => {
+    if (rest === '$') return '$'
+    return env.get(name ?? '') ?? whole
+  })
+}

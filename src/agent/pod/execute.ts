@@ -1,0 +1,256 @@
+/** How each step is done. Every executor may be cut off at any point and done again. */
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Container, Pod } from '../../api/pod.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
+import type { AgentContext } from '../context.ts'
+import type { Image } from '../images/images.ts'
+import type { Sandbox } from '../runtime/runtime.ts'
+import { containerRequest, wantedUser } from './container_spec.ts'
+import { etcFiles, podHostname } from './etc_files.ts'
+import { attemptKey, NOTE, type PodFacts } from './facts.ts'
+import type { PodNotes, Prepared } from './notes.ts'
+import type { StepArguments } from './plan_pod.ts'
+import { pullImage } from './pull.ts'
+
+export interface StepContext {
+  agent: AgentContext
+  facts: PodFacts
+  notes: PodNotes
+  /** Raised when the agent stops or the pod is no longer to run. */
+  signal: AbortSignal
+  /** Has the worker look again. */
+  wake(): void
+}
+
+type Executors = { [K in keyof StepArguments]: (step: StepArguments[K], context: StepContext) => Promise<void> }
+
+/** Retries of what failed for reasons outside the pod: from one second, doubling. */
+const FIRST_RETRY_MS = 1_000
+const MAX_RETRY_MS = 60_000
+
+export function retryDelayMs(failures: number): number {
+  return Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(10, failures - 1))
+}
+
+export const EXECUTORS: Executors = {
+  async prepare(_step, context) {
+    const { agent, notes } = context
+    const pod = podOf(context)
+    try {
+      notes.prepared = await prepare(agent, pod)
+      notes.preparing = undefined
+    } catch (thrown) {
+      const error = DroverError.from(thrown)
+      const failures = (notes.preparing?.failures ?? 0) + 1
+      const retryAtMs = agent.clock.now() + retryDelayMs(failures)
+      const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
+      if (notes.preparing?.message !== error.message) agent.events.record(pod, 'Warning', reason, error.message)
+      notes.preparing = { reason, message: error.message, retryAtMs, failures }
+    }
+  },
+
+  async refreshVolumes(_step, { agent, notes, facts }) {
+    const { prepared } = notes
+    if (prepared === undefined || facts.pod === undefined) return
+    const configRevision = agent.desired.configRevision
+    const volumes = await ensureVolumes(agent, facts.pod).catch((error: unknown) => {
+      // What is mounted stays as it was when its source goes away, as in Kubernetes.
+      if (isCode(error, 'notFound')) return prepared.volumes
+      throw error
+    })
+    notes.prepared = { ...prepared, volumes, configRevision }
+  },
+
+  async image({ container, attempt }, context) {
+    const pod = podOf(context)
+    const { notes, signal, wake, agent } = context
+    await pullImage({ agent, pod, container: containerOf(pod, container), attempt, images: notes.images, signal, wake })
+  },
+
+  async start({ container: name, attempt, crashes, isInit }, context) {
+    const { agent, notes, facts } = context
+    const pod = podOf(context)
+    const container = containerOf(pod, name)
+    const key = attemptKey(name, attempt)
+    try {
+      const request = await resolveRequest(context, container, { attempt, crashes })
+      await mkdir(dirname(request.logPath), { recursive: true })
+      await agent.drivers.runtime.startContainer(request, context.signal)
+      notes.blocked.delete(key)
+      notes.images.delete(key)
+      agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)
+    } catch (thrown) {
+      const error = DroverError.from(thrown)
+      if (error.code === 'cancelled') throw error
+      const failures = (notes.blocked.get(key)?.failures ?? 0) + 1
+      const config = error.code === 'notFound' || error.code === 'invalid'
+      const reason = config ? 'CreateContainerConfigError' : 'RunContainerError'
+      if (notes.blocked.get(key)?.message !== error.message) {
+        agent.events.record(pod, 'Warning', 'Failed', `Error: ${error.message}`)
+      }
+      notes.blocked.set(key, {
+        reason,
+        message: error.message,
+        retryAtMs: facts.nowMs + retryDelayMs(failures),
+        failures,
+      })
+      // What the container lacked may be the sandbox itself: make sure of it before the next try.
+      if (!config) notes.prepared = undefined
+    }
+  },
+
+  async signal({ id, signal, deadlineMs, reason }, { agent, notes, facts }) {
+    if (facts.pod !== undefined) {
+      const name = facts.containers.find((container) => container.id === id)?.name ?? id
+      agent.events.record(facts.pod, 'Normal', 'Killing', `Stopping container ${name}: ${reason}`)
+    }
+    await agent.drivers.runtime.signalContainer(id, signalName(signal))
+    notes.stops.set(id, { deadlineMs })
+  },
+
+  async kill({ id }, { agent, notes, facts }) {
+    await agent.drivers.runtime.signalContainer(id, 'SIGKILL', true)
+    notes.stops.set(id, { deadlineMs: facts.nowMs, killedAtMs: facts.nowMs })
+  },
+
+  async remove({ id }, { agent, notes, facts }) {
+    const container = facts.containers.find((candidate) => candidate.id === id)
+    await agent.drivers.runtime.removeContainer(id)
+    notes.stops.delete(id)
+    notes.messages.delete(id)
+    const logPath = container?.annotations[NOTE.logPath]
+    if (logPath?.startsWith(agent.logsDir)) await rm(logPath, { force: true })
+  },
+
+  async cleanUp(_step, { agent, notes, facts }) {
+    const { network, runtime, volumes } = agent.drivers
+    await network.removePod(facts.uid)
+    await Promise.all([runtime.removeSandbox(facts.uid), volumes.removePod(facts.uid), removeLogs(agent, facts.uid)])
+    notes.prepared = undefined
+    notes.cleaned = true
+  },
+
+  async reportRemoved(_step, { agent, notes, facts }) {
+    notes.removed = true
+    const { namespace = '', name = '' } = facts.pod?.metadata ?? {}
+    if (facts.pod !== undefined) agent.reporter.removed({ namespace, name, uid: facts.uid })
+  },
+}
+
+function podOf({ facts }: StepContext): Pod {
+  if (facts.pod === undefined) throw new DroverError('internal', 'a pod that nobody wants is not started')
+  return facts.pod
+}
+
+export function containerOf(pod: Pod, name: string): Container {
+  const container = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].find((each) => each.name === name)
+  if (container === undefined) throw new DroverError('internal', `pod ${pod.metadata.name} has no container ${name}`)
+  return container
+}
+
+function signalName(text: string): NodeJS.Signals {
+  const name = text.toUpperCase()
+  return (/^SIG[A-Z0-9+]+$/.test(name) ? name : /^[A-Z]/.test(name) ? `SIG${name}` : 'SIGTERM') as NodeJS.Signals
+}
+
+async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
+  const { runtime, network, volumes } = agent.drivers
+  const podUid = pod.metadata.uid ?? ''
+  const configRevision = agent.desired.configRevision
+  const hostNetwork = pod.spec.hostNetwork === true
+  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string }> => {
+    const sandbox = await runtime.ensureSandbox({
+      podUid,
+      namespace: pod.metadata.namespace ?? '',
+      podName: pod.metadata.name ?? '',
+      hostname: podHostname(pod),
+      hostNetwork,
+    })
+    if (sandbox.netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress }
+    return { sandbox, podIP: (await network.ensurePod(podUid, sandbox.netNamespacePath)).address }
+  }
+  const [{ sandbox, podIP }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
+    withInterface(),
+    ensureVolumes(agent, pod),
+    readOr('/etc/resolv.conf'),
+    readOr('/etc/hosts'),
+  ])
+  const files = etcFiles(pod, { podIP, clusterDomain: agent.clusterDomain(), hostResolvConf, hostHosts })
+  return {
+    sandbox,
+    podIP,
+    volumes: volumePaths,
+    etcFiles: await volumes.ensureEtcFiles(podUid, files),
+    configRevision,
+  }
+}
+
+function ensureVolumes(agent: AgentContext, pod: Pod): Promise<ReadonlyMap<string, string>> {
+  return agent.drivers.volumes.ensureVolumes(pod, sourcesOf(agent, pod))
+}
+
+export function sourcesOf(agent: AgentContext, pod: Pod) {
+  const namespace = pod.metadata.namespace ?? ''
+  return {
+    configMap: (name: string) => agent.desired.configMap(namespace, name),
+    secret: (name: string) => agent.desired.secret(namespace, name),
+  }
+}
+
+function readOr(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => '')
+}
+
+async function resolveRequest(context: StepContext, container: Container, next: { attempt: number; crashes: number }) {
+  const { agent, notes } = context
+  const pod = podOf(context)
+  const { prepared } = notes
+  if (prepared === undefined) throw new DroverError('internal', 'a container is started only in a prepared sandbox')
+  const image = await imageOf(agent, container)
+  const volumePaths = new Map<string, string>()
+  for (const { name, mountPath, subPath } of container.volumeMounts ?? []) {
+    const path = prepared.volumes.get(name)
+    if (path === undefined) continue
+    volumePaths.set(mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
+  }
+  return containerRequest(pod, container, {
+    ...next,
+    environment: {
+      pod,
+      sources: sourcesOf(agent, pod),
+      podIP: prepared.podIP,
+      hostIP: agent.nodeAddress,
+      nodeName: agent.nodeName,
+      nodeCpuMillis: agent.nodeCpuMillis,
+      nodeMemoryBytes: agent.nodeMemoryBytes,
+    },
+    sandbox: prepared.sandbox,
+    image,
+    user: await agent.drivers.images.resolveUser(image, wantedUser(pod, container, image.config.user)),
+    volumePaths,
+    etcFiles: prepared.etcFiles,
+    hostname: podHostname(pod),
+    logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
+  })
+}
+
+async function imageOf(agent: AgentContext, container: Container): Promise<Image> {
+  const image = await agent.drivers.images.find(container.image ?? '')
+  // Removed between pull and start: temporary, the next round pulls again.
+  if (image === undefined) throw new DroverError('unavailable', `image ${container.image} is not here any more`)
+  return image
+}
+
+export function podLogsDir(agent: Pick<AgentContext, 'logsDir'>, pod: Pod): string {
+  const { namespace, name, uid } = pod.metadata
+  return join(agent.logsDir, `${namespace}_${name}_${uid}`)
+}
+
+/** By uid alone: of an orphan nothing else may be known. */
+async function removeLogs(agent: AgentContext, uid: string): Promise<void> {
+  const names = await readdir(agent.logsDir).catch(() => [])
+  for (const name of names) {
+    if (name.endsWith(`_${uid}`)) await rm(join(agent.logsDir, name), { recursive: true, force: true })
+  }
+}

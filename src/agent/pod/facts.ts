@@ -1,0 +1,145 @@
+/**
+ * What the planner and the status see of one pod: its wanted object, what the drivers' lists show, and notes that the
+ * worker can lose at any time without harm (an agent that was killed makes them anew).
+ */
+import type { Container, Pod } from '../../api/pod.ts'
+import type { ContainerState } from '../runtime/runtime.ts'
+
+/** Annotations on containers: what must be known of one after the agent was killed. */
+export const NOTE = {
+  podNamespace: 'drover.dev/pod-namespace',
+  podName: 'drover.dev/pod-name',
+  image: 'drover.dev/image',
+  imageId: 'drover.dev/image-id',
+  /** How many restarts in a row came before this one without a long run between them. */
+  crashes: 'drover.dev/crashes',
+  stopSignal: 'drover.dev/stop-signal',
+  logPath: 'drover.dev/log-path',
+} as const
+
+export interface Waiting {
+  reason: string
+  message?: string
+  /** When to try again, on the worker's clock. Absent: only when something else changes. */
+  retryAtMs?: number
+}
+
+/** An image as the next attempt of a container needs it. */
+export type ImageFact =
+  | { state: 'pulling' }
+  | { state: 'present' }
+  | ({ state: 'failed'; failedAtMs: number; failures: number } & Waiting)
+
+/** How long a failed pull shows its own reason before it shows that we wait. */
+export const SHOW_PULL_ERROR_MS = 2_000
+
+export interface ProbeFact {
+  /** The startup probe has passed, or there is none. */
+  started: boolean
+  /** Undefined: adopted from an earlier agent and not probed since. */
+  ready: boolean | undefined
+  /** Why the container must be restarted. */
+  unhealthy?: string
+}
+
+export interface StopFact {
+  deadlineMs: number
+  killedAtMs?: number
+}
+
+export interface PodFacts {
+  /** Undefined: nobody wants it any more, or no server has said what it is. */
+  pod: Pod | undefined
+  uid: string
+  /** Set while the pod is to go: when its containers are killed. */
+  terminateByMs: number | undefined
+  networkReady: boolean
+  /** Sandbox, interface, volumes and files stand, as this agent has seen itself. */
+  prepared: boolean
+  /** ConfigMaps or Secrets have changed since the volumes were written. */
+  volumesStale: boolean
+  preparing: Waiting | undefined
+  /** Everything but containers is gone. */
+  cleaned: boolean
+  containers: readonly ContainerState[]
+  /** By container name and attempt, see `attemptKey`. */
+  images: ReadonlyMap<string, ImageFact>
+  /** Why a container could not be made or started; by container name and attempt. */
+  blocked: ReadonlyMap<string, Waiting>
+  /** By container id. */
+  probes: ReadonlyMap<string, ProbeFact>
+  stops: ReadonlyMap<string, StopFact>
+  nowMs: number
+}
+
+export function attemptKey(name: string, attempt: number): string {
+  return `${name}/${attempt}`
+}
+
+/** Containers of this name, newest attempt first. */
+export function attemptsOf(facts: Pick<PodFacts, 'containers'>, name: string): ContainerState[] {
+  return facts.containers.filter((container) => container.name === name).sort((a, b) => b.attempt - a.attempt)
+}
+
+export const isRunning = (container: ContainerState | undefined): boolean => container?.phase === 'running'
+
+/** A container that ran this long has recovered: its next exit is its first. */
+export const STABLE_RUN_MS = 600_000
+const FIRST_BACKOFF_MS = 10_000
+const MAX_BACKOFF_MS = 300_000
+
+/** How many crashes in a row this exit makes: 1 for the first. */
+export function crashesAfter(exited: ContainerState): number {
+  const ranMs = (exited.exit?.finishedAtMs ?? 0) - (exited.startedAtMs ?? exited.exit?.finishedAtMs ?? 0)
+  return ranMs >= STABLE_RUN_MS ? 1 : Number(exited.annotations[NOTE.crashes] ?? 0) + 1
+}
+
+/** The delay before the restart after this many crashes: at once the first time, then 10 s, doubling. */
+export function restartDelayMs(crashes: number): number {
+  return crashes <= 1 ? 0 : Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(20, crashes - 2))
+}
+
+export function restartAtMs(exited: ContainerState): number {
+  return (exited.exit?.finishedAtMs ?? 0) + restartDelayMs(crashesAfter(exited))
+}
+
+/** Whether a container that ended like this is started again. */
+export function restartsAfter(pod: Pod, exited: ContainerState, isInit: boolean): boolean {
+  const policy = pod.spec.restartPolicy ?? 'Always'
+  const failed = (exited.exit?.code ?? 1) !== 0
+  if (policy === 'Never') return false
+  return policy === 'Always' && !isInit ? true : failed
+}
+
+/** The first init container that has not ended well; undefined when all have, or when the pod is past them. */
+export function currentInit(facts: PodFacts): Container | undefined {
+  const { pod } = facts
+  if (pod === undefined) return undefined
+  const started = pod.spec.containers.some((container) => attemptsOf(facts, container.name).length > 0)
+  if (started) return undefined
+  return (pod.spec.initContainers ?? []).find((init) => {
+    const [newest] = attemptsOf(facts, init.name)
+    return !(newest?.phase === 'exited' && newest.exit?.code === 0)
+  })
+}
+
+/** How the pod ended, once it has: no container runs and none is to be started again. */
+export function outcome(facts: PodFacts): 'Succeeded' | 'Failed' | undefined {
+  const { pod } = facts
+  if (pod === undefined) return undefined
+  const assigned = pod.status?.phase
+  if (assigned === 'Succeeded' || assigned === 'Failed') return assigned
+  if (facts.containers.some((container) => container.phase !== 'exited')) return undefined
+  const init = currentInit(facts)
+  if (init !== undefined) {
+    const [newest] = attemptsOf(facts, init.name)
+    return newest?.phase === 'exited' && !restartsAfter(pod, newest, true) ? 'Failed' : undefined
+  }
+  let failed = false
+  for (const { name } of pod.spec.containers) {
+    const [newest] = attemptsOf(facts, name)
+    if (newest === undefined || restartsAfter(pod, newest, false)) return undefined
+    failed ||= newest.exit?.code !== 0
+  }
+  return failed ? 'Failed' : 'Succeeded'
+}

@@ -1,0 +1,47 @@
+/**
+ * What a pod's worker remembers between looks. All of it may be lost: an agent that starts anew makes it again by the
+ * same idempotent calls. Whether a container runs, and which attempt it is, is never kept here.
+ */
+
+import type { Sandbox } from '../runtime/runtime.ts'
+import type { ImageFact, StopFact, Waiting } from './facts.ts'
+import type { Prober } from './prober.ts'
+
+export interface Prepared {
+  sandbox: Sandbox
+  podIP: string
+  /** Host path by volume name. */
+  volumes: ReadonlyMap<string, string>
+  /** Host path by path in the container. */
+  etcFiles: ReadonlyMap<string, string>
+  configRevision: number
+}
+
+export interface PodNotes {
+  firstSeenMs: number
+  prepared: Prepared | undefined
+  preparing: (Waiting & { failures: number }) | undefined
+  images: Map<string, ImageFact>
+  blocked: Map<string, Waiting & { failures: number }>
+  stops: Map<string, StopFact>
+  probers: Map<string, Prober>
+  /** Termination messages by container id. */
+  messages: Map<string, string>
+  cleaned: boolean
+  removed: boolean
+}
+
+export function newNotes(nowMs: number): PodNotes {
+  return {
+    firstSeenMs: nowMs,
+    prepared: undefined,
+    preparing: undefined,
+    images: new Map(),
+    blocked: new Map(),
+    stops: new Map(),
+    probers: new Map(),
+    messages: new Map(),
+    cleaned: false,
+    removed: false,
+  }
+}

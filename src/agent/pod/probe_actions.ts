@@ -1,0 +1,97 @@
+/** One look at a container: an HTTP request, a connection or a program. Never throws; bounded in time and bytes. */
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { connect } from 'node:net'
+import type { Container, Probe } from '../../api/pod.ts'
+import type { Clock } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { RuntimeDriver } from '../runtime/runtime.ts'
+import type { ProbeResult } from './probes.ts'
+
+export interface ProbeTarget {
+  container: Container
+  containerId: string
+  podIP: string
+  runtime: Pick<RuntimeDriver, 'execSync'>
+  clock: Clock
+}
+
+/** Of an answer's body, for the message. */
+const MAX_BODY_BYTES = 1_024
+
+export async function runProbe(probe: Probe, target: ProbeTarget): Promise<ProbeResult> {
+  const timeoutMs = (probe.timeoutSeconds ?? 1) * 1000
+  try {
+    if (probe.exec !== undefined) return await execProbe(probe.exec.command ?? [], target, timeoutMs)
+    if (probe.httpGet !== undefined) return await httpProbe(probe.httpGet, target, timeoutMs)
+    if (probe.tcpSocket !== undefined) return await tcpProbe(probe.tcpSocket, target, timeoutMs)
+    return { ok: true, message: 'no action that Drover knows' }
+  } catch (error) {
+    return { ok: false, message: DroverError.from(error).message }
+  }
+}
+
+/** A number, or the name of one of the container's ports. */
+export function portNumberOf(container: Container, port: number | string): number {
+  if (typeof port === 'number') return port
+  const named = container.ports?.find(({ name }) => name === port)?.containerPort
+  const number = named ?? Number(port)
+  if (!Number.isInteger(number)) {
+    throw new DroverError('invalid', `container "${container.name}" has no port named "${port}"`)
+  }
+  return number
+}
+
+async function execProbe(command: readonly string[], target: ProbeTarget, timeoutMs: number): Promise<ProbeResult> {
+  const { exitCode, output } = await target.runtime.execSync(target.containerId, command, timeoutMs)
+  return { ok: exitCode === 0, message: output.trim().slice(0, MAX_BODY_BYTES) || `exit code ${exitCode}` }
+}
+
+function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, timeoutMs: number): Promise<ProbeResult> {
+  const port = portNumberOf(target.container, get.port)
+  const headers: Record<string, string> = { 'user-agent': 'drover-probe', accept: '*/*', connection: 'close' }
+  for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value
+  const host = get.host || target.podIP
+  const options = { host, port, path: get.path || '/', headers, agent: false as const }
+  return new Promise((resolve) => {
+    const fail = (message: string): void => resolve({ ok: false, message })
+    const onTimeout = (): void => {
+      fail(`no answer from http://${host}:${port}${options.path} within ${timeoutMs} ms`)
+      request.destroy()
+    }
+    const request =
+      get.scheme === 'HTTPS' ? httpsRequest({ ...options, rejectUnauthorized: false }) : httpRequest(options)
+    // The socket's own timeout counts silence only; a server that dribbles must not hold the probe.
+    const bound = target.clock.schedule(timeoutMs, onTimeout, true)
+    request.on('response', (response) => {
+      const status = response.statusCode ?? 0
+      bound.cancel()
+      resolve({ ok: status >= 200 && status < 400, message: `HTTP probe got status code ${status}` })
+      response.destroy()
+    })
+    request.on('error', (error) => {
+      bound.cancel()
+      fail(error.message)
+    })
+    request.end()
+  })
+}
+
+function tcpProbe(
+  socketProbe: NonNullable<Probe['tcpSocket']>,
+  target: ProbeTarget,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  const port = portNumberOf(target.container, socketProbe.port)
+  const host = socketProbe.host || target.podIP
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: timeoutMs })
+    const done = (result: ProbeResult): void => {
+      socket.destroy()
+      resolve(result)
+    }
+    socket.on('connect', () => done({ ok: true, message: 'connected' }))
+    socket.on('timeout', () => done({ ok: false, message: `no connection to ${host}:${port} within ${timeoutMs} ms` }))
+    socket.on('error', (error) => done({ ok: false, message: error.message }))
+  })
+}

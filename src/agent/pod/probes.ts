@@ -1,0 +1,80 @@
+/** What a probe's results mean. Pure. Source: Kubernetes "Configure Liveness, Readiness and Startup Probes". */
+import type { Container, Probe } from '../../api/pod.ts'
+import type { ProbeFact } from './facts.ts'
+
+export interface ProbeResult {
+  ok: boolean
+  message: string
+}
+
+/** Counts of results in a row, and the word that stands. */
+export interface ProbeState {
+  successes: number
+  failures: number
+  passing: boolean | undefined
+  message: string
+}
+
+export const UNPROBED: ProbeState = { successes: 0, failures: 0, passing: undefined, message: '' }
+
+/** `counts` is false for tries between a probe's periods: their success is welcome, their failure is no failure yet. */
+export function afterResult(state: ProbeState, probe: Probe, result: ProbeResult, counts: boolean): ProbeState {
+  if (result.ok) {
+    const successes = state.successes + 1
+    const passing = successes >= (probe.successThreshold ?? 1) ? true : state.passing
+    return { successes, failures: 0, passing, message: result.message }
+  }
+  if (!counts) return { ...state, successes: 0, message: result.message }
+  const failures = state.failures + 1
+  const passing = failures >= (probe.failureThreshold ?? 3) ? false : state.passing
+  return { successes: 0, failures, passing, message: result.message }
+}
+
+/** Tries before the first period has passed, so that a container that is up at once is seen at once. */
+const FIRST_RETRY_MS = 100
+
+/** When to probe again: at the period; sooner, doubling, until it first passes. */
+export function probeDelayMs(probe: Probe, state: ProbeState, tries: number): { delayMs: number; counts: boolean } {
+  const periodMs = (probe.periodSeconds ?? 10) * 1000
+  if (state.passing !== undefined) return { delayMs: periodMs, counts: true }
+  let elapsedMs = 0
+  for (let index = 0; index < Math.min(tries, 20); index++) elapsedMs += Math.min(periodMs, FIRST_RETRY_MS * 2 ** index)
+  const nextMs = Math.min(periodMs, FIRST_RETRY_MS * 2 ** Math.min(20, tries))
+  // Failures count at each whole period, as if there were no tries between.
+  return { delayMs: nextMs, counts: Math.floor((elapsedMs + nextMs) / periodMs) > Math.floor(elapsedMs / periodMs) }
+}
+
+export interface ProbeStates {
+  startup: ProbeState
+  readiness: ProbeState
+  liveness: ProbeState
+}
+
+/** What the planner and the status need to know. */
+export function probeFact(container: Container, states: ProbeStates, adopted: boolean): ProbeFact {
+  const started = container.startupProbe === undefined || states.startup.passing === true
+  const unhealthy = unhealthyReason(container, states)
+  return {
+    started: started || (adopted && states.startup.passing === undefined),
+    ready: readiness(container, states, started, adopted),
+    ...(unhealthy === undefined ? {} : { unhealthy }),
+  }
+}
+
+function readiness(
+  container: Container,
+  { startup, readiness: state }: ProbeStates,
+  started: boolean,
+  adopted: boolean,
+): boolean | undefined {
+  if (!started) return adopted && startup.passing === undefined && startup.failures === 0 ? undefined : false
+  if (container.readinessProbe === undefined) return true
+  if (state.passing === undefined && state.failures === 0 && adopted) return undefined
+  return state.passing === true
+}
+
+function unhealthyReason(container: Container, { startup, liveness }: ProbeStates): string | undefined {
+  if (startup.passing === false) return `Container ${container.name} failed startup probe, will be restarted`
+  if (liveness.passing === false) return `Container ${container.name} failed liveness probe, will be restarted`
+  return undefined
+}

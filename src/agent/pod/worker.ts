@@ -1,0 +1,249 @@
+/**
+ * One pod's worker: look, plan, do one step, look again, until there is nothing to do. It is called through a queue
+ * that never runs it twice at once, and may be called at any time.
+ */
+import type { Pod } from '../../api/pod.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
+import type { ReconcileResult } from '../../base/queue.ts'
+import type { AgentContext } from '../context.ts'
+import type { ContainerState } from '../runtime/runtime.ts'
+import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
+import { isRunning, type PodFacts } from './facts.ts'
+import { newNotes, type PodNotes } from './notes.ts'
+import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
+import { Prober } from './prober.ts'
+import { isReadinessKnown, podStatus } from './status.ts'
+
+/** More steps in one call than any pod needs: a plan that goes in circles is our defect. */
+const MAX_STEPS = 1_000
+/** What a pod is given to end when it has vanished without a word of how long it may take. */
+const ORPHAN_GRACE_MS = 2_000
+
+export interface WorkerOptions {
+  agent: AgentContext
+  uid: string
+  /** Has the queue call `reconcile`. */
+  wake(): void
+  /** The containers were here before this agent was. */
+  adopted: boolean
+}
+
+export class PodWorker {
+  readonly uid: string
+  readonly #agent: AgentContext
+  readonly #wake: () => void
+  readonly #notes: PodNotes
+  readonly #adopted: boolean
+  #pod: Pod | undefined
+  #abandoned = false
+  #terminateByMs: number | undefined
+  /** Raised when what is under way no longer serves: the pod is to go, or the agent stops. */
+  #starting = new AbortController()
+
+  constructor({ agent, uid, wake, adopted }: WorkerOptions) {
+    this.#agent = agent
+    this.uid = uid
+    this.#wake = wake
+    this.#adopted = adopted
+    this.#notes = newNotes(agent.clock.now())
+  }
+
+  get pod(): Pod | undefined {
+    return this.#pod
+  }
+
+  /** Whether nothing of it is left and nobody wants it: the worker may be forgotten. */
+  get finished(): boolean {
+    return this.#abandoned && this.#notes.removed
+  }
+
+  get podIP(): string | undefined {
+    return this.#notes.prepared?.podIP
+  }
+
+  /** The pod as the server wants it; a change of the same uid. */
+  setPod(pod: Pod): void {
+    this.#pod = pod
+    this.#abandoned = false
+    const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata
+    if (deletionTimestamp === undefined) return
+    const nowMs = this.#agent.clock.now()
+    const graceMs = (deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30) * 1000
+    // Counted on this node's clock from when it heard, so that clocks that differ cost no grace; but never longer than
+    // before, and an agent that comes back late does not start the count anew.
+    const heardMs = Math.min(nowMs + graceMs, this.#terminateByMs ?? Number.POSITIVE_INFINITY)
+    this.#terminateBy(this.#adopted ? Math.min(heardMs, Math.max(nowMs, Date.parse(deletionTimestamp))) : heardMs)
+  }
+
+  /** Nobody wants the pod any more. */
+  abandon(): void {
+    if (this.#abandoned) return
+    this.#abandoned = true
+    this.#terminateBy(
+      Math.min(this.#terminateByMs ?? Number.POSITIVE_INFINITY, this.#agent.clock.now() + ORPHAN_GRACE_MS),
+    )
+  }
+
+  /** ConfigMaps or Secrets have changed: what failed for want of them is tried again now. */
+  configChanged(): void {
+    const notes = this.#notes
+    if (notes.preparing !== undefined) notes.preparing = { ...notes.preparing, retryAtMs: 0 }
+    for (const [key, waiting] of notes.blocked) {
+      if (waiting.reason === 'CreateContainerConfigError') notes.blocked.set(key, { ...waiting, retryAtMs: 0 })
+    }
+  }
+
+  /** Stops timers and background work; containers run on. */
+  dispose(): void {
+    this.#starting.abort()
+    for (const prober of this.#notes.probers.values()) prober.stop()
+    this.#notes.probers.clear()
+  }
+
+  async reconcile(signal: AbortSignal): Promise<ReconcileResult> {
+    for (let steps = 0; steps < MAX_STEPS; steps++) {
+      if (signal.aborted) return undefined
+      const facts = await this.#observe()
+      this.#syncProbers(facts)
+      const observed = { ...facts, probes: this.#probeFacts() }
+      await this.#readMessages(observed)
+      this.#report(observed)
+      const plan = planPod(observed)
+      if (plan.step === undefined || this.#isOver(plan.step)) return this.#waitFor(plan)
+      await this.#execute(plan.step, { agent: this.#agent, facts: observed, notes: this.#notes })
+    }
+    throw new DroverError('internal', `pod ${this.#name()} took ${MAX_STEPS} steps without coming to rest`)
+  }
+
+  #terminateBy(atMs: number): void {
+    this.#terminateByMs = atMs
+    this.#starting.abort()
+    this.#wake()
+  }
+
+  #isOver(step: Step): boolean {
+    return step.type === 'reportRemoved' && this.#notes.removed
+  }
+
+  #waitFor({ againAtMs }: Plan): ReconcileResult {
+    if (againAtMs === undefined) return undefined
+    return { againAfterMs: Math.max(1, againAtMs - this.#agent.clock.now()) }
+  }
+
+  async #execute(step: Step, context: Omit<StepContext, 'signal' | 'wake'>): Promise<void> {
+    const { type, ...args } = step
+    this.#agent.log.debug({ pod: this.#name(), step }, 'pod step')
+    const execute = EXECUTORS[type] as (args: StepArguments[typeof type], context: StepContext) => Promise<void>
+    try {
+      await execute(args as StepArguments[typeof type], {
+        ...context,
+        signal: this.#starting.signal,
+        wake: this.#wake,
+      })
+    } catch (error) {
+      // The pod is to go: what was under way has been cut off on purpose.
+      if (!isCode(error, 'cancelled') || !this.#starting.signal.aborted) throw error
+    }
+  }
+
+  async #observe(): Promise<PodFacts> {
+    const { containers, clock, desired } = this.#agent
+    const all = await containers.read()
+    const notes = this.#notes
+    return {
+      pod: this.#pod,
+      uid: this.uid,
+      terminateByMs: this.#terminateByMs,
+      networkReady: this.#agent.networkReady(),
+      prepared: notes.prepared !== undefined,
+      volumesStale: this.#usesConfig() && notes.prepared?.configRevision !== desired.configRevision,
+      preparing: notes.preparing,
+      cleaned: notes.cleaned,
+      containers: all.filter((container) => container.podUid === this.uid),
+      images: notes.images,
+      blocked: notes.blocked,
+      probes: new Map(),
+      stops: notes.stops,
+      nowMs: clock.now(),
+    }
+  }
+
+  #usesConfig(): boolean {
+    return (this.#pod?.spec.volumes ?? []).some(({ configMap, secret }) => configMap ?? secret)
+  }
+
+  #probeFacts(): PodFacts['probes'] {
+    return new Map([...this.#notes.probers].map(([id, prober]) => [id, prober.fact]))
+  }
+
+  /** One prober for each running container of a wanted pod: one that ends is still ready until it says otherwise. */
+  #syncProbers({ pod, containers }: PodFacts): void {
+    const { probers, prepared } = this.#notes
+    const wanted = this.#abandoned ? [] : containers.filter(isRunning)
+    for (const [id, prober] of probers) {
+      if (wanted.some((container) => container.id === id)) continue
+      prober.stop()
+      probers.delete(id)
+    }
+    if (pod === undefined || prepared === undefined) return
+    for (const running of wanted) {
+      if (probers.has(running.id) || !pod.spec.containers.some(({ name }) => name === running.name)) continue
+      probers.set(running.id, this.#newProber(pod, running, prepared.podIP))
+    }
+  }
+
+  #newProber(pod: Pod, running: ContainerState, podIP: string): Prober {
+    const { clock, drivers, events } = this.#agent
+    const startedAtMs = running.startedAtMs ?? clock.now()
+    return new Prober({
+      clock,
+      target: {
+        container: containerOf(pod, running.name),
+        containerId: running.id,
+        podIP,
+        runtime: drivers.runtime,
+        clock,
+      },
+      adopted: startedAtMs < this.#notes.firstSeenMs,
+      startedAtMs,
+      onChange: this.#wake,
+      onFailure: (kind, message) => {
+        const title = `${kind.slice(0, 1).toUpperCase()}${kind.slice(1)}`
+        events.record(pod, 'Warning', 'Unhealthy', `${title} probe failed: ${message}`)
+      },
+    })
+  }
+
+  async #readMessages({ containers }: PodFacts): Promise<void> {
+    const { messages } = this.#notes
+    for (const { id, phase } of containers) {
+      if (phase !== 'exited' || messages.has(id)) continue
+      messages.set(id, await this.#agent.drivers.runtime.terminationMessage(id).catch(() => ''))
+    }
+  }
+
+  #report(facts: PodFacts): void {
+    const { pod } = facts
+    if (pod === undefined || this.#notes.removed || this.#abandoned) return
+    // Containers that an earlier agent started: their readiness is looked at before anything is said of it.
+    if (facts.terminateByMs === undefined && !this.#isSettled(facts)) return
+    const { name = '', namespace = '' } = pod.metadata
+    const status = podStatus(facts, pod, {
+      podIP: this.#notes.prepared?.podIP,
+      hostIP: this.#agent.nodeAddress,
+      startedAtMs: this.#notes.firstSeenMs,
+      messages: this.#notes.messages,
+    })
+    this.#agent.reporter.report({ namespace, name, uid: this.uid }, status)
+  }
+
+  #isSettled(facts: PodFacts): boolean {
+    const adopting = this.#adopted && facts.containers.some(isRunning) && this.#notes.prepared === undefined
+    return !adopting && isReadinessKnown(facts)
+  }
+
+  #name(): string {
+    const { namespace, name } = this.#pod?.metadata ?? {}
+    return name === undefined ? this.uid : `${namespace}/${name}`
+  }
+}

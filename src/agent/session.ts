@@ -1,0 +1,184 @@
+/**
+ * The agent's end of the session: dials one of the servers, says Hello, beats, and hands on what comes. A session
+ * that breaks or falls silent is replaced, by the next server in turn, with jitter so that a server's death does not
+ * bring all agents to the others in one instant.
+ */
+import { backoffDelayMs, reconnectPolicy } from '../base/backoff.ts'
+import { type Clock, sleep, type Timer } from '../base/clock.ts'
+import { DroverError } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import { type Random, randomInt } from '../base/random.ts'
+import type { Service } from '../base/service.ts'
+import { createNodeClient, type NodeClient } from '../rpc/client.ts'
+import type { MessageStream } from '../rpc/message_stream.ts'
+import { type AgentMessage, parseJson, type ServerMessage, type TableChanges } from '../rpc/messages.ts'
+import type { TlsFiles } from '../rpc/server.ts'
+import type { ClusterConfig } from '../rpc/tables.ts'
+
+export type Hello = Extract<AgentMessage, { type: 'hello' }>
+export type OpenStream = Extract<ServerMessage, { type: 'openStream' }>
+
+export interface SessionHandlers {
+  hello(): Promise<Hello>
+  heartbeat(): { programmedRevision: number; peersRevision: number }
+  /** The server has taken us: tables follow. */
+  onWelcome(cluster: ClusterConfig): void
+  onChanges(changes: TableChanges): void
+  onOpenStream(request: OpenStream, client: NodeClient): void
+}
+
+export interface SessionOptions {
+  /** `host:port` each. */
+  servers: readonly string[]
+  tls: TlsFiles
+  clock: Clock
+  random: Random
+  log: Logger
+  handlers: SessionHandlers
+}
+
+/** From dialling to Welcome. */
+const WELCOME_TIMEOUT_MS = 10_000
+/** Beats without any answer after which the session is given up. */
+const SILENT_BEATS = 5
+
+type ServerStream = MessageStream<ServerMessage, AgentMessage>
+
+export class Session implements Service {
+  readonly id = 'session'
+  readonly #options: SessionOptions
+  #live: ServerStream | undefined
+  #lastHeardMs = 0
+  #sessions = 0
+
+  constructor(options: SessionOptions) {
+    if (options.servers.length === 0) throw new DroverError('invalid', 'name at least one server, as HOST:PORT')
+    this.#options = options
+  }
+
+  get connected(): boolean {
+    return this.#live !== undefined
+  }
+
+  /** How many sessions there have been. */
+  get sessions(): number {
+    return this.#sessions
+  }
+
+  /** Sends if there is a session; says whether there was. What is lost with a session is sent anew in the next. */
+  send(message: AgentMessage): boolean {
+    this.#live?.write(message)
+    return this.#live !== undefined
+  }
+
+  beat(): void {
+    this.send({ type: 'heartbeat', ...this.#options.handlers.heartbeat() })
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { servers, clock, random, log } = this.#options
+    let failures = 0
+    let turn = randomInt(random, servers.length)
+    while (!signal.aborted) {
+      const address = servers[turn % servers.length] as string
+      turn++
+      const before = this.#sessions
+      const error = await this.#runOne(address, signal)
+      if (signal.aborted) return
+      failures = this.#sessions > before ? 1 : failures + 1
+      const delayMs = backoffDelayMs(reconnectPolicy, failures, random)
+      log.warn({ server: address, err: error, delayMs: Math.round(delayMs) }, 'no session; dialling again')
+      await sleep(clock, delayMs, signal).catch(() => undefined)
+    }
+  }
+
+  /** One session from dialling to its end; resolves with what ended it. */
+  async #runOne(address: string, signal: AbortSignal): Promise<DroverError> {
+    const { tls, clock, handlers } = this.#options
+    const hello = await handlers.hello()
+    if (signal.aborted) return new DroverError('cancelled', 'stopping')
+    const client = createNodeClient(address, tls)
+    const stream = client.connect()
+    const timers = new Set<Timer>()
+    try {
+      return await new Promise<DroverError>((resolve) => {
+        const end = (error: DroverError): void => {
+          stream.close(error)
+          resolve(error)
+        }
+        const onAbort = (): void => end(new DroverError('cancelled', 'stopping'))
+        signal.addEventListener('abort', onAbort, { once: true })
+        const welcomeTimer = clock.schedule(WELCOME_TIMEOUT_MS, () =>
+          end(new DroverError('timeout', `${address} did not take the session within ${WELCOME_TIMEOUT_MS / 1000} s`)),
+        )
+        timers.add(welcomeTimer)
+        stream.onClose((error) => {
+          signal.removeEventListener('abort', onAbort)
+          resolve(error ?? new DroverError('unavailable', 'the server ended the session'))
+        })
+        stream.onEnd(() => end(new DroverError('unavailable', 'the server ended the session')))
+        stream.onMessage((message) => {
+          this.#lastHeardMs = clock.monotonicMs()
+          try {
+            if (message.type === 'welcome') welcomeTimer.cancel()
+            this.#onMessage(message, stream, client, { timers, end })
+          } catch (error) {
+            end(DroverError.from(error))
+          }
+        })
+        stream.write(hello)
+      })
+    } finally {
+      if (this.#live === stream) this.#live = undefined
+      for (const timer of timers) timer.cancel()
+      client.close()
+    }
+  }
+
+  #onMessage(
+    message: ServerMessage,
+    stream: ServerStream,
+    client: NodeClient,
+    { timers, end }: { timers: Set<Timer>; end: (error: DroverError) => void },
+  ): void {
+    const { handlers, log } = this.#options
+    switch (message.type) {
+      case 'welcome':
+        this.#live = stream
+        this.#sessions++
+        log.info({ server: message.serverId }, 'session began')
+        handlers.onWelcome(parseJson(message.clusterConfigJson, 'the cluster configuration') as ClusterConfig)
+        this.#startBeating(message.heartbeatIntervalMs, timers, end)
+        return
+      case 'changes':
+        handlers.onChanges(message)
+        return
+      case 'openStream':
+        handlers.onOpenStream(message, client)
+        return
+      case 'heartbeatAck':
+        return
+    }
+  }
+
+  #startBeating(intervalMs: number, timers: Set<Timer>, end: (error: DroverError) => void): void {
+    const { clock } = this.#options
+    let current: Timer | undefined
+    let silentBeats = 0
+    let heardMs = this.#lastHeardMs
+    const beat = (): void => {
+      if (current !== undefined) timers.delete(current)
+      // Counted in beats, not in time: an agent that itself stood still must not blame the server.
+      silentBeats = this.#lastHeardMs === heardMs ? silentBeats + 1 : 0
+      heardMs = this.#lastHeardMs
+      if (silentBeats > SILENT_BEATS) {
+        end(new DroverError('timeout', `the server has not answered ${SILENT_BEATS} heartbeats`))
+        return
+      }
+      this.beat()
+      current = clock.schedule(intervalMs, beat)
+      timers.add(current)
+    }
+    beat()
+  }
+}

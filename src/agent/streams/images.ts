@@ -1,0 +1,103 @@
+/** Image verbs over a stream: archives come on stdin, progress and lists go to stdout. */
+import { DroverError } from '../../base/errors.ts'
+import { isObject } from '../../base/json.ts'
+import { CHANNEL, type FrameStream } from '../../base/stream.ts'
+import type { ImageListEntry } from '../../rpc/tables.ts'
+import type { AgentContext } from '../context.ts'
+import { isRunning, NOTE } from '../pod/facts.ts'
+
+function textOf(request: unknown, field: string): string | undefined {
+  const value = isObject(request) ? request[field] : undefined
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+function referenceOf(request: unknown): string {
+  const reference = textOf(request, 'reference')
+  if (reference === undefined) throw new DroverError('invalid', 'name an image, as in app:1.0')
+  return reference
+}
+
+async function say(stream: FrameStream, text: string): Promise<void> {
+  await stream.send({ channel: CHANNEL.stdout, data: Buffer.from(text, 'utf8') })
+}
+
+/** The archive's bytes, as they come on stdin. */
+async function* archiveOf(stream: FrameStream): AsyncGenerator<Uint8Array> {
+  for await (const { channel, data } of stream.frames) if (channel === CHANNEL.stdin && data.length > 0) yield data
+}
+
+export async function imageLoad(
+  { drivers }: AgentContext,
+  request: unknown,
+  stream: FrameStream,
+  signal: AbortSignal,
+): Promise<void> {
+  const images = await drivers.images.load(archiveOf(stream), textOf(request, 'reference'), signal)
+  for (const image of images) await say(stream, `Loaded ${image.names.join(', ') || image.id}\n`)
+}
+
+export async function imageImport(
+  { drivers }: AgentContext,
+  request: unknown,
+  stream: FrameStream,
+  signal: AbortSignal,
+): Promise<void> {
+  const reference = referenceOf(request)
+  const image = await drivers.images.importRootfs(archiveOf(stream), reference, signal)
+  await say(stream, `Imported ${image.names.join(', ') || image.id}\n`)
+}
+
+export async function imageList({ drivers }: AgentContext, _request: unknown, stream: FrameStream): Promise<void> {
+  const images = await drivers.images.list()
+  const entries: ImageListEntry[] = images.map(({ names, digest, id, sizeBytes, createdAt }) => ({
+    names: [...names],
+    digest: digest || id,
+    sizeBytes,
+    createdAt,
+  }))
+  await say(stream, JSON.stringify(entries))
+}
+
+export async function imageRemove(
+  { drivers, containers }: AgentContext,
+  request: unknown,
+  stream: FrameStream,
+): Promise<void> {
+  const reference = referenceOf(request)
+  const image = await drivers.images.find(reference)
+  if (image === undefined) throw new DroverError('notFound', `no image "${reference}" on this node`)
+  const force = isObject(request) && request.force === true
+  if (!force) {
+    const ids = new Set([image.id, image.digest].filter((id) => id !== ''))
+    const users = (await containers.read()).filter((container) => {
+      const used = container.annotations[NOTE.imageId] ?? ''
+      return isRunning(container) && [...ids].some((id) => used.endsWith(id))
+    })
+    const [user] = users
+    if (user !== undefined) {
+      const pod = `${user.annotations[NOTE.podNamespace]}/${user.annotations[NOTE.podName]}`
+      throw new DroverError('conflict', `image "${reference}" is used by pod ${pod}; stop it or use force`)
+    }
+  }
+  await drivers.images.remove(reference)
+  await say(stream, `Removed ${reference}\n`)
+}
+
+export async function imagePull(
+  { drivers }: AgentContext,
+  request: unknown,
+  stream: FrameStream,
+  signal: AbortSignal,
+): Promise<void> {
+  const reference = referenceOf(request)
+  // Lines go out one after the other; the pull does not wait for a slow reader.
+  let saying = Promise.resolve()
+  const image = await drivers.images.pull(reference, {
+    signal,
+    onProgress: ({ message }) => {
+      saying = saying.then(() => say(stream, `${message}\n`)).catch(() => undefined)
+    },
+  })
+  await saying
+  await say(stream, `Pulled ${image.names[0] ?? reference} ${image.digest || image.id}\n`)
+}

@@ -1,0 +1,255 @@
+/**
+ * Drivers of an agent over a host that exists only in memory. The host outlives drivers, as a real one outlives an
+ * agent: make drivers anew over the same host to play an agent that was killed.
+ */
+import type { ImageDriver } from '../../src/agent/images/images.ts'
+import type { NetworkDriver, NodeNetworkConfig } from '../../src/agent/network/network.ts'
+import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
+import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
+import { DroverError } from '../../src/base/errors.ts'
+import { CHANNEL } from '../../src/base/stream.ts'
+import type { PeerRow, ServiceRow } from '../../src/rpc/tables.ts'
+
+export interface FakeContainer {
+  state: ContainerState
+  request: ContainerRequest
+}
+
+export class FakeHost {
+  readonly containers = new Map<string, FakeContainer>()
+  readonly sandboxes = new Map<string, Sandbox>()
+  readonly interfaces = new Map<string, string>()
+  readonly volumes = new Map<string, Record<string, Record<string, string>>>()
+  readonly images = new Set<string>(['app:1', 'app:2', 'init:1'])
+  /** Images that a pull can find. */
+  readonly registry = new Set<string>()
+  readonly log: string[] = []
+  readonly started: string[] = []
+  network: NodeNetworkConfig | undefined
+  peers: readonly PeerRow[] = []
+  services: readonly ServiceRow[] = []
+  /** Signals that containers of this name heed; SIGKILL is always heeded. */
+  ignoresTerm = new Set<string>()
+  /** Containers of this name end at once with this code. */
+  exitsAtOnce = new Map<string, number>()
+  /** Called before each change of the host; may throw to play a crash. */
+  before: (call: string) => void = () => undefined
+  now: () => number = () => Date.now()
+  execHandler: (args: readonly string[]) => { exitCode: number; output: string } = () => ({ exitCode: 0, output: '' })
+  #nextAddress = 2
+  readonly #exitListeners = new Set<(id: string) => void>()
+
+  act(call: string): void {
+    this.before(call)
+    this.log.push(call)
+  }
+
+  exit(id: string, code: number, signal?: number): void {
+    const container = this.containers.get(id)
+    if (container === undefined || container.state.phase === 'exited') return
+    const { pid: _pid, ...state } = container.state
+    container.state = {
+      ...state,
+      phase: 'exited',
+      exit: { code, oomKilled: false, finishedAtMs: this.now(), ...(signal === undefined ? {} : { signal }) },
+    }
+    for (const listener of this.#exitListeners) listener(id)
+  }
+
+  onExit(listener: (id: string) => void): () => void {
+    this.#exitListeners.add(listener)
+    return () => this.#exitListeners.delete(listener)
+  }
+
+  nextAddress(): string {
+    return `10.244.0.${this.#nextAddress++}`
+  }
+
+  running(name?: string): FakeContainer[] {
+    return [...this.containers.values()].filter(
+      ({ state }) => state.phase === 'running' && (name === undefined || state.name === name),
+    )
+  }
+}
+
+export function fakeDrivers(host: FakeHost) {
+  return {
+    runtime: fakeRuntime(host),
+    images: fakeImages(host),
+    network: fakeNetwork(host),
+    volumes: fakeVolumes(host),
+  }
+}
+
+function fakeRuntime(host: FakeHost): RuntimeDriver {
+  return {
+    initialize: async () => undefined,
+    version: async () => 'fake://1.0',
+    async ensureSandbox({ podUid, hostNetwork }) {
+      host.act(`ensureSandbox ${podUid}`)
+      const sandbox: Sandbox = {
+        podUid,
+        ...(hostNetwork ? {} : { netNamespacePath: `/fake/${podUid}/net` }),
+        ipcNamespacePath: `/fake/${podUid}/ipc`,
+        utsNamespacePath: `/fake/${podUid}/uts`,
+      }
+      host.sandboxes.set(podUid, sandbox)
+      return sandbox
+    },
+    listSandboxes: async () => [...host.sandboxes.values()],
+    async removeSandbox(podUid) {
+      host.act(`removeSandbox ${podUid}`)
+      const left = [...host.containers.values()].filter(({ state }) => state.podUid === podUid)
+      if (left.length > 0) throw new DroverError('internal', `sandbox of ${podUid} still has containers`)
+      host.sandboxes.delete(podUid)
+    },
+    async startContainer(request) {
+      host.act(`startContainer ${request.id}`)
+      if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
+      if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
+      const { id, podUid, name, attempt, annotations } = request
+      const state: ContainerState = {
+        id,
+        podUid,
+        name,
+        attempt,
+        annotations,
+        phase: 'running',
+        pid: 1,
+        startedAtMs: host.now(),
+      }
+      host.containers.set(id, { state, request })
+      host.started.push(id)
+      const code = host.exitsAtOnce.get(name)
+      if (code !== undefined) host.exit(id, code)
+      return state
+    },
+    listContainers: async () => [...host.containers.values()].map(({ state }) => state),
+    async signalContainer(id, signal) {
+      host.act(`signal ${signal} ${id}`)
+      const name = host.containers.get(id)?.state.name ?? ''
+      if (signal === 'SIGKILL') host.exit(id, 137, 9)
+      else if (!host.ignoresTerm.has(name)) host.exit(id, 143, 15)
+    },
+    async removeContainer(id) {
+      host.act(`removeContainer ${id}`)
+      if (host.containers.get(id)?.state.phase === 'running') throw new DroverError('internal', `${id} still runs`)
+      host.containers.delete(id)
+    },
+    onExit: (listener) => host.onExit(listener),
+    execSync: async (_id, args) => host.execHandler(args),
+    async exec(_id, { args }, stream) {
+      const { exitCode, output } = host.execHandler(args)
+      for await (const { channel, data } of stream.frames) {
+        if (channel === CHANNEL.stdin) await stream.send({ channel: CHANNEL.stdout, data })
+      }
+      await stream.send({ channel: CHANNEL.stdout, data: Buffer.from(output) })
+      return { exitCode }
+    },
+    attach: async () => undefined,
+    terminationMessage: async () => '',
+    cgroupPathOf: (podUid) => `/fake/${podUid}`,
+  }
+}
+
+function fakeImages(host: FakeHost): ImageDriver {
+  const image = (reference: string) => ({
+    id: `sha256:${reference}`,
+    digest: '',
+    names: [reference],
+    sizeBytes: 1,
+    createdAt: '2026-01-01T00:00:00Z',
+    config: {
+      env: ['PATH=/bin', 'FROM_IMAGE=yes'],
+      entrypoint: ['/entry'],
+      cmd: ['serve'],
+      workingDirectory: '',
+      user: '',
+      stopSignal: '',
+      exposedPorts: [],
+      labels: {},
+    },
+    layerDirectories: ['/fake/layer'],
+  })
+  const unsupported = async (): Promise<never> => {
+    throw new DroverError('unsupported', 'the fake host reads no archives')
+  }
+  return {
+    initialize: async () => undefined,
+    find: async (reference) => (host.images.has(reference) ? image(reference) : undefined),
+    list: async () => [...host.images].map(image),
+    async pull(reference) {
+      host.act(`pull ${reference}`)
+      if (!host.registry.has(reference)) throw new DroverError('notFound', `no image ${reference} in the registry`)
+      host.images.add(reference)
+      return image(reference)
+    },
+    load: unsupported,
+    importRootfs: unsupported,
+    remove: async (reference) => {
+      host.images.delete(reference)
+    },
+    resolveUser: async (_image, user) => ({ uid: Number(user) || 0, gid: 0, additionalGids: [], home: '/' }),
+  }
+}
+
+function fakeNetwork(host: FakeHost): NetworkDriver {
+  return {
+    initialize: async () => undefined,
+    async ensureNode(config) {
+      host.act('ensureNode')
+      host.network = config
+    },
+    async applyPeers(peers) {
+      host.act('applyPeers')
+      host.peers = peers
+    },
+    async applyServices(services) {
+      host.act('applyServices')
+      host.services = services
+    },
+    async ensurePod(podUid) {
+      host.act(`ensurePod ${podUid}`)
+      const address = host.interfaces.get(podUid) ?? host.nextAddress()
+      host.interfaces.set(podUid, address)
+      return { podUid, address }
+    },
+    listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
+    async removePod(podUid) {
+      host.act(`removePod ${podUid}`)
+      host.interfaces.delete(podUid)
+    },
+    teardown: async () => undefined,
+  }
+}
+
+function fakeVolumes(host: FakeHost): VolumeDriver {
+  return {
+    initialize: async () => undefined,
+    async ensureVolumes(pod, sources) {
+      const uid = pod.metadata.uid ?? ''
+      host.act(`ensureVolumes ${uid}`)
+      const made: Record<string, Record<string, string>> = {}
+      for (const { name, configMap } of pod.spec.volumes ?? []) {
+        if (configMap === undefined) {
+          made[name] = {}
+          continue
+        }
+        const source = sources.configMap(configMap.name ?? '')
+        if (source === undefined) throw new DroverError('notFound', `configmap "${configMap.name}" not found`)
+        made[name] = { ...source.data }
+      }
+      host.volumes.set(uid, made)
+      return new Map(Object.keys(made).map((name) => [name, `/fake/${uid}/volumes/${name}`]))
+    },
+    resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
+    async ensureEtcFiles(podUid, files) {
+      return new Map(Object.keys(files).map((path) => [path, `/fake/${podUid}${path}`]))
+    },
+    listPods: async () => [...host.volumes.keys()],
+    async removePod(podUid) {
+      host.act(`removeVolumes ${podUid}`)
+      host.volumes.delete(podUid)
+    },
+  }
+}
