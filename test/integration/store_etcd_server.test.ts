@@ -33,6 +33,7 @@ async function makeHome(): Promise<Home> {
     ...common,
     commonName: 'etcd',
     ipAddresses: ['127.0.0.1'],
+    dnsNames: ['localhost'],
     usages: ['server', 'client'],
   })
   const client = await issueCertificate(ca, { ...common, commonName: 'store', usages: ['client'] })
@@ -55,7 +56,7 @@ async function makeHome(): Promise<Home> {
       clientCertFile: files.client.cert,
       clientKeyFile: files.client.key,
     },
-    tls: { ca: ca.certPem, cert: client.certPem, key: client.keyPem },
+    tls: { ca: ca.certPem, cert: client.certPem, key: client.keyPem, serverName: 'localhost' },
   }
 }
 
@@ -95,7 +96,7 @@ test('it serves with certificates only, heals after kill -9 on the same port, an
   const request = { commonName: 'x', usages: ['client'] as const, validityMs: 3_600_000, clock: systemClock }
   const { certPem, keyPem } = await issueCertificate(stranger, request)
   const base = { clock: systemClock, random: systemRandom, log: silentLogger, writerId: 'x', connectTimeoutMs: 500 }
-  const tls = { ca: home.tls.ca, cert: certPem, key: keyPem }
+  const tls = { ca: home.tls.ca, cert: certPem, key: keyPem, serverName: 'localhost' }
   expect(await codeOf(createEtcdStore({ ...base, endpoints: [endpoint], tls }))).toBe('unavailable')
 
   const first = server.pid() ?? 0

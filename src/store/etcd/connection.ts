@@ -25,6 +25,8 @@ export interface EtcdTls {
   ca: Buffer | string
   cert: Buffer | string
   key: Buffer | string
+  /** The name to look for in etcd's certificate instead of the endpoint's host: for endpoints that are addresses. */
+  serverName?: string
 }
 
 export interface ConnectionOptions {
@@ -164,6 +166,7 @@ function createClient(endpoint: string, tls: EtcdTls | undefined): Etcd3 {
       // A connection of its own for each service: a list does not hold up a commit, and dropping one drops no other.
       'grpc.use_local_subchannel_pool': 1,
       'grpc-node.flow_control_window': 4 << 20,
+      ...(tls?.serverName === undefined ? {} : { 'grpc.ssl_target_name_override': tls.serverName }),
     },
   })
 }
