@@ -133,6 +133,8 @@ class ChildEtcd implements EtcdServer {
       ...['--peer-cert-file', pki.serverCertFile, '--peer-key-file', pki.serverKeyFile],
       ...['--quota-backend-bytes', String(quotaBytes), '--snapshot-count', String(SNAPSHOT_ENTRIES)],
       ...[progressIntervalFlag(version), '2s'],
+      // A single member waits out the election time at each start, and there is no other that could take over.
+      ...['--heartbeat-interval', '50', '--election-timeout', '300'],
       ...['--logger', 'zap', '--log-outputs', join(dataDir, 'etcd.log'), '--log-level', 'warn'],
     ]
   }
