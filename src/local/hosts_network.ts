@@ -16,6 +16,7 @@ import { cidrAddress, formatAddress, formatCidr, parseCidr } from '../base/cidr.
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import {
+  abandonedNamespaces,
   ensureNamespace,
   ipBatch,
   ipJson,
@@ -93,7 +94,13 @@ class Hosts implements HostsNetwork {
     }
     const subnet = await this.#ensureSwitch()
     const path = namespacePath(this.#switchName)
-    const numbers = this.#hostNumbers(await observeLinks(path))
+    const links = await observeLinks(path)
+    const numbers = this.#hostNumbers(links)
+    const loose = links.filter(({ name, master, up }) => name.startsWith('dvh-') && (master !== BRIDGE || !up))
+    await ipBatch(
+      path,
+      loose.map(({ name }) => `link set dev ${name} master ${BRIDGE} up`),
+    )
     for (const host of hosts) {
       const number = numbers.get(host) ?? freeNumber(numbers)
       numbers.set(host, number)
@@ -134,6 +141,7 @@ class Hosts implements HostsNetwork {
     for (const name of pinned) {
       if (name.startsWith(this.#namespace('')) && (await this.#isOurs(name, pinned))) ours.add(name)
     }
+    for (const name of await abandonedNamespaces()) if (name.startsWith(this.#namespace(''))) ours.add(name)
     ours.delete(this.#switchName)
     for (const name of ours) await removeNamespace(name)
     const root = await observeLinks(undefined)
@@ -218,7 +226,7 @@ class Hosts implements HostsNetwork {
     const old = root.filter(({ name }) => name === this.#gatewayLink)
     await ipBatch(undefined, [
       ...old.map(({ name }) => `link del ${name}`),
-      `link add ${this.#gatewayLink} type veth peer name ${spare}`,
+      `link add ${this.#gatewayLink} address ${macOf(subnet, 0)} type veth peer name ${spare}`,
       `link set dev ${this.#gatewayLink} alias "cluster ${clusterName}" addrgenmode none`,
     ])
     const path = await this.#ensureNamespace(SWITCH)
@@ -245,7 +253,7 @@ class Hosts implements HostsNetwork {
     const link = `dvh-${this.#options.id}-${number}`
     await ipBatch(switchPath, [`link del ${link}`]).catch(ignoreMissing)
     await ipBatch(switchPath, [
-      `link add ${link} type veth peer name inner`,
+      `link add ${link} type veth peer name inner address ${macOf(subnet, number)}`,
       `link set dev ${link} alias "host ${host}" addrgenmode none master ${BRIDGE} up`,
     ])
     await this.#ensureNamespace(host)
@@ -285,6 +293,13 @@ async function markOf(namespace: string): Promise<string> {
 /** Number 0 is the gateway. */
 function addressOf(subnet: string, number: number): string {
   return formatAddress(cidrAddress(parseCidr(subnet), number + 1))
+}
+
+/** Follows from the address: a host made anew is found by neighbours that remember it. */
+function macOf(subnet: string, number: number): string {
+  const { value } = cidrAddress(parseCidr(subnet), number + 1)
+  const octets = [24n, 16n, 8n, 0n].map((shift) => ((value >> shift) & 0xffn).toString(16).padStart(2, '0'))
+  return ['02', 'd1', ...octets].join(':')
 }
 
 function freeNumber(numbers: ReadonlyMap<string, number>): number {

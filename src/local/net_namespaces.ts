@@ -75,6 +75,13 @@ export async function pinnedNamespaces(): Promise<Set<string>> {
   return names
 }
 
+/** Files that nothing is mounted on any more: left by a crash, or by somebody who unmounted them. */
+export async function abandonedNamespaces(): Promise<string[]> {
+  const files: string[] = await readdir(DIRECTORY).catch(() => [])
+  const pinned = await pinnedNamespaces()
+  return files.filter((file) => !pinned.has(file))
+}
+
 /** Creates the namespace unless it is there; a file without a mount is a leftover of a crash or a reboot. */
 export async function ensureNamespace(name: string): Promise<void> {
   if ((await pinnedNamespaces()).has(name)) return

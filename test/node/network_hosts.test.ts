@@ -1,0 +1,92 @@
+/** Networks of local clusters' hosts: made, completed after damage, removed without a trace. */
+import { afterAll, expect, it } from 'vitest'
+import { isCode } from '../../src/base/errors.ts'
+import { run, runOk } from '../../src/base/process.ts'
+import { createHostsNetwork } from '../../src/local/hosts_network.ts'
+
+const ID = (process.pid % 0xfff).toString(16)
+const NAME = `drvt${ID}`
+const network = createHostsNetwork({ clusterName: NAME, id: `a${ID}` })
+/** Its namespaces' names start like the other's. */
+const lookalike = createHostsNetwork({ clusterName: `${NAME}-b`, id: `b${ID}` })
+
+afterAll(async () => {
+  await network.remove()
+  await lookalike.remove()
+})
+
+/** What of ours is on the machine; others' clusters come and go meanwhile. */
+async function machine(): Promise<string> {
+  const parts = await Promise.all([
+    runOk('ip', ['-br', 'link']),
+    runOk('ip', ['-4', 'route', 'show', 'table', 'all']),
+    runOk('ip', ['netns', 'list']),
+    runOk('sysctl', ['net.ipv4.ip_forward']),
+  ])
+  const mine = (line: string) => [NAME, `-a${ID}`, 'ip_forward'].some((mark) => line.includes(mark))
+  return parts.flatMap((part) => part.split('\n').filter(mine).sort()).join('\n')
+}
+
+const ping = async (path: string, address: string) =>
+  (await run('nsenter', [`--net=${path}`, 'busybox', 'ping', '-c1', '-w3', address])).exitCode
+
+it('joins hosts with each other and with this machine, keeps addresses, and leaves nothing', async () => {
+  const before = await machine()
+  const state = await network.ensure(['one', 'two'])
+  const [one, two] = state.hosts
+  if (one === undefined || two === undefined) throw new Error('two hosts expected')
+  expect(await ping(one.namespacePath, two.address)).toBe(0)
+  expect(await ping(one.namespacePath, state.gatewayAddress)).toBe(0)
+  expect((await run('busybox', ['ping', '-c1', '-w3', two.address])).exitCode).toBe(0)
+  expect((await runOk('ip', ['netns', 'list'])).includes(`drover-${NAME}-one`)).toBe(true)
+
+  expect(await network.ensure(['two', 'one'])).toEqual(state)
+  const grown = await network.ensure(['zero', 'one'])
+  expect(grown.hosts.map(({ name }) => name)).toEqual(['one', 'two', 'zero'])
+  expect(grown.hosts.slice(0, 2)).toEqual(state.hosts)
+
+  await network.remove()
+  await network.remove()
+  expect((await network.observe()).hosts).toEqual([])
+  expect(await machine()).toBe(before)
+})
+
+it('completes what was damaged or half made, and removes it too', async () => {
+  const before = await machine()
+  const state = await network.ensure(['one', 'two'])
+  const enter = ['nsenter', `--net=${state.switchNamespacePath}`]
+  const damage: string[][] = [
+    ['ip', 'netns', 'del', `drover-${NAME}-one`],
+    ['ip', 'netns', 'del', `drover-${NAME}-switch`],
+    ['ip', 'link', 'del', state.bridge],
+    ['umount', `/run/netns/drover-${NAME}-two`],
+    [...enter, 'ip', 'link', 'del', 'bridge'],
+    [...enter, 'ip', 'link', 'del', `dvh-a${ID}-1`],
+    ['nsenter', `--net=/run/netns/drover-${NAME}-one`, 'ip', 'route', 'del', 'default'],
+    ['nsenter', `--net=/run/netns/drover-${NAME}-one`, 'ip', 'link', 'set', 'eth0', 'down'],
+  ]
+  for (const [program = '', ...args] of damage) {
+    await runOk(program, args)
+    const mended = await network.ensure(['one', 'two'])
+    const [one, two] = mended.hosts
+    expect(mended.subnet).toBe(state.subnet)
+    expect(await ping(one?.namespacePath ?? '', two?.address ?? ''), [program, ...args].join(' ')).toBe(0)
+    expect((await run('busybox', ['ping', '-c1', '-w3', one?.address ?? ''])).exitCode, args.join(' ')).toBe(0)
+  }
+  for (const [program = '', ...args] of damage) {
+    await network.ensure(['one', 'two'])
+    await runOk(program, args)
+    await network.remove()
+    expect(await machine(), args.join(' ')).toBe(before)
+  }
+})
+
+it('tells clusters with similar names apart', async () => {
+  await lookalike.ensure(['one'])
+  const error = await network.ensure(['b-one']).catch((thrown: unknown) => thrown)
+  expect(isCode(error, 'alreadyExists')).toBe(true)
+  await network.remove()
+  const { hosts } = await lookalike.observe()
+  expect(await ping(hosts[0]?.namespacePath ?? '', (await lookalike.observe()).gatewayAddress)).toBe(0)
+  await lookalike.remove()
+})
