@@ -5,7 +5,7 @@
  */
 import { type Event, eventKind } from '../api/event.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
-import { type Clock, sleep, timestamp } from '../base/clock.ts'
+import { type Clock, sleep, timestamp, withTimeout } from '../base/clock.ts'
 import { DroverError, isCode } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -47,16 +47,20 @@ interface Known {
   name: string | undefined
 }
 
-export interface FlushableRecorder extends EventRecorder {
+/** Records from the start; running it only sees to it that what waits is written when the program stops. */
+export interface RunningRecorder extends EventRecorder, Service {
   /** Resolves when what waits has been written or dropped. */
   flush(): Promise<void>
 }
 
-export function createEventRecorder(options: EventRecorderOptions): FlushableRecorder {
+const LAST_FLUSH_MS = 2_000
+
+export function createEventRecorder(options: EventRecorderOptions): RunningRecorder {
   return new Recorder(options)
 }
 
-class Recorder implements FlushableRecorder {
+class Recorder implements RunningRecorder {
+  readonly id: string
   readonly #options: EventRecorderOptions
   readonly #known = new Map<string, Known>()
   readonly #queue: Known[] = []
@@ -65,6 +69,16 @@ class Recorder implements FlushableRecorder {
 
   constructor(options: EventRecorderOptions) {
     this.#options = options
+    this.id = `events-${options.component}`
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    if (!signal.aborted)
+      await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+    const { clock, log } = this.#options
+    await withTimeout(clock, this.flush(), LAST_FLUSH_MS, 'writing the last events').catch((err: unknown) => {
+      log.warn({ err }, 'the last events were dropped')
+    })
   }
 
   record(about: KubeObject, type: 'Normal' | 'Warning', reason: string, message: string): void {
