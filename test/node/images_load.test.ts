@@ -20,7 +20,7 @@ beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'drvt-images-'))
   driver = await open()
 })
-afterEach(() => rm(dataDir, { recursive: true, force: true }))
+afterEach(() => rm(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }))
 
 async function open(more: Partial<ImageDriverOptions> = {}): Promise<ImageDriver> {
   const made = createImageDriver({

@@ -1,19 +1,22 @@
 /** The image driver: joins the stores of layers and images with archives and registries. Contract: images.ts. */
 import { mkdir } from 'node:fs/promises'
 import { arch } from 'node:process'
-import { type Clock, throwIfAborted } from '../../base/clock.ts'
+import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Registry } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
 import { readArchive } from './archive.ts'
-import type { ProxyOptions } from './http.ts'
-import { type ImageRecord, ImageStore, type NewImage } from './image_store.ts'
-import type { Image, ImageDriver, PullOptions, ResolvedUser } from './images.ts'
+import { HttpClient, type ProxyOptions } from './http.ts'
+import { createImageMetrics, type ImageMetrics } from './image_metrics.ts'
+import { type ImageRecord, ImageStore, type NewImage, sha256 } from './image_store.ts'
+import type { Image, ImageDriver, PullOptions, PullProgress, ResolvedUser } from './images.ts'
 import { type LayerHold, LayerStore } from './layer_store.ts'
 import type { ConfigDocument } from './manifest.ts'
 import { machinePlatform } from './platform.ts'
+import { type PullContext, type PullRequest, pullImage } from './pull.ts'
 import { formatReference, parseReference } from './reference.ts'
+import { SharedWork, type Work } from './shared_work.ts'
 import { readUserFiles, resolveUserIn } from './users.ts'
 
 export interface ImageDriverOptions {
@@ -48,12 +51,28 @@ class Driver implements ImageDriver {
   readonly #layers: LayerStore
   readonly #images: ImageStore
   readonly #machine = machinePlatform(arch)
+  readonly #pulls = new SharedWork<ImageRecord, PullProgress>()
+  readonly #pullContext: PullContext
+  readonly #metrics: ImageMetrics | undefined
 
   constructor(options: ImageDriverOptions) {
     const { dataDir, log, maxLayerBytes = DEFAULT_MAX_LAYER_BYTES, maxEntries = DEFAULT_MAX_ENTRIES } = options
     this.#options = options
     this.#layers = new LayerStore(dataDir, { maxLayerBytes, maxEntries }, log)
     this.#images = new ImageStore(dataDir, log)
+    const { clock, random, proxy, insecureRegistries, mirrors = {}, registry } = options
+    this.#metrics = registry && createImageMetrics(registry)
+    this.#pullContext = {
+      http: new HttpClient({ clock, proxy }),
+      clock,
+      random,
+      log,
+      rules: { insecureRegistries, mirrors },
+      layers: this.#layers,
+      layerWork: new SharedWork(),
+      machine: this.#machine,
+      onBytes: (bytes) => this.#metrics?.pulledBytes.inc(bytes),
+    }
   }
 
   async initialize(): Promise<void> {
@@ -72,9 +91,16 @@ class Driver implements ImageDriver {
     return this.#images.list().map((record) => this.#image(record))
   }
 
-  pull(reference: string, options: PullOptions): Promise<Image> {
-    throwIfAborted(options.signal)
-    return Promise.reject(new DroverError('unsupported', `pull of ${reference}`))
+  async pull(reference: string, options: PullOptions): Promise<Image> {
+    const parsed = parseReference(reference)
+    const credentials = options.credentials ?? (() => undefined)
+    // Those who may see different things must not share an answer.
+    const own = credentials(parsed.registry)
+    const account = own === undefined ? '' : sha256(Buffer.from(JSON.stringify([own.username, own.password])))
+    const work: Work<ImageRecord, PullProgress> = (signal, onProgress) =>
+      this.#timed(() => this.#pullOnce({ reference: parsed, credentials, signal, onProgress }))
+    const key = `${formatReference(parsed)} ${account}`
+    return this.#image(await this.#pulls.join(key, options.signal, work, options.onProgress))
   }
 
   async load(archive: AsyncIterable<Uint8Array>, reference: string | undefined, signal: AbortSignal): Promise<Image[]> {
@@ -125,19 +151,45 @@ class Driver implements ImageDriver {
     return resolveUserIn(await readUserFiles(image.layerDirectories), user)
   }
 
-  /** Adds images; the layers that came with them are held meanwhile, and dropped again if it fails. */
+  async #pullOnce(request: Omit<PullRequest, 'hold'>): Promise<ImageRecord> {
+    const [record] = await this.#adding(async (hold) => [await pullImage({ ...request, hold }, this.#pullContext)])
+    if (record === undefined) throw new DroverError('internal', 'a pull made no image')
+    return record
+  }
+
+  async #timed<T>(work: () => Promise<T>): Promise<T> {
+    const { clock } = this.#options
+    const startedMs = clock.monotonicMs()
+    const observe = (result: string) =>
+      this.#metrics?.pullSeconds.observe({ result }, (clock.monotonicMs() - startedMs) / 1000)
+    try {
+      const done = await work()
+      observe('ok')
+      return done
+    } catch (error) {
+      observe(DroverError.from(error).code)
+      throw error
+    }
+  }
+
+  /** Adds images. The layers that came are held meanwhile; after a failure that may pass they stay for the next try. */
   async #adding(make: (hold: LayerHold) => Promise<NewImage[]>): Promise<ImageRecord[]> {
     const hold = this.#layers.hold()
+    let keep = false
     try {
       return await this.#images.add(await make(hold))
+    } catch (error) {
+      keep = error instanceof DroverError && error.temporary
+      throw error
     } finally {
       this.#layers.release(hold)
-      await this.#prune()
+      if (!keep) await this.#prune()
     }
   }
 
   async #prune(): Promise<void> {
     const used = this.#images.list().flatMap((record) => this.#images.config(record).diffIds)
+    this.#metrics?.images.set(this.#images.list().length)
     await this.#layers.prune(new Set(used))
   }
 

@@ -123,15 +123,15 @@ export class LayerStore {
     }
   }
 
-  /** Removes every layer that `keep` does not name and nobody holds. */
+  /** Removes every layer that `keep` does not name and nobody holds. Decided at once, before anything is awaited. */
   async prune(keep: ReadonlySet<string>): Promise<void> {
-    const held = (diffId: string): boolean => [...this.#holds].some((hold) => hold.diffIds.has(diffId))
-    for (const layer of [...this.#layers.values()]) {
-      if (keep.has(layer.diffId) || held(layer.diffId)) continue
+    const held = new Set([...this.#holds].flatMap((hold) => [...hold.diffIds]))
+    const victims = [...this.#layers.values()].filter(({ diffId }) => !keep.has(diffId) && !held.has(diffId))
+    for (const layer of victims) {
       this.#layers.delete(layer.diffId)
       this.#unsynced.delete(layer)
-      await this.#discard(layer.id)
     }
+    for (const layer of victims) await this.#discard(layer.id)
   }
 
   /** Resolves when no sync is under way; for a clean end and for tests. */
@@ -178,16 +178,22 @@ export class LayerStore {
       const batch = [...this.#unsynced]
       try {
         await runOk('sync', ['--file-system', layers], { timeoutMs: 600_000 })
-        for (const layer of batch) {
-          if (!this.#unsynced.delete(layer)) continue
-          const file: LayerFile = { ...layer, unsyncedSinceBoot: '' }
-          await writeFileAtomic(join(layers, layer.id, 'layer.json'), JSON.stringify(file))
-        }
+        for (const layer of batch) if (this.#unsynced.delete(layer)) await this.#mark(layer)
       } catch (err) {
         // Without the mark the layer is fetched again after the next boot: slower, not wrong.
         for (const layer of batch) this.#unsynced.delete(layer)
         this.#log.warn({ err }, 'layers not synced to disk')
       }
+    }
+  }
+
+  async #mark(layer: Layer): Promise<void> {
+    const file: LayerFile = { ...layer, unsyncedSinceBoot: '' }
+    try {
+      await writeFileAtomic(join(this.#directory, 'layers', layer.id, 'layer.json'), JSON.stringify(file))
+    } catch (error) {
+      // It may have been dropped meanwhile.
+      if (this.#layers.get(layer.diffId) === layer) throw error
     }
   }
 
@@ -212,6 +218,7 @@ export class LayerStore {
   async #discard(id: string): Promise<void> {
     const grave = join(this.#directory, 'tmp', `gone-${this.#nextWork++}`)
     await rename(join(this.#directory, 'layers', id), grave)
-    await rm(grave, { recursive: true, force: true })
+    // A mark may be on its way into it.
+    await rm(grave, { recursive: true, force: true, maxRetries: 3 })
   }
 }

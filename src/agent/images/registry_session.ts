@@ -1,0 +1,273 @@
+/**
+ * Talks to one registry about one repository: tokens, redirects, retries, resumed transfers. What it hands out has been
+ * verified against its digest. A broken transfer goes on where it stopped, in the same stream, so that whoever unpacks
+ * it need not know and nothing is spooled to disk.
+ * Source: OCI distribution-spec v1.1; distribution "token authentication" (docs/spec/auth/token).
+ */
+import { createHash } from 'node:crypto'
+import { type BackoffPolicy, backoffDelayMs } from '../../base/backoff.ts'
+import { type Clock, sleep } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import { isObject } from '../../base/json.ts'
+import type { Random } from '../../base/random.ts'
+import { type Challenge, parseChallenges } from './challenge.ts'
+import type { Endpoint } from './endpoint.ts'
+import { type HttpClient, type HttpResponse, readBody } from './http.ts'
+import { sha256 } from './image_store.ts'
+import type { RegistryCredentials } from './images.ts'
+import { type Descriptor, MANIFEST_TYPES } from './manifest.ts'
+
+export interface SessionOptions {
+  http: HttpClient
+  clock: Clock
+  random: Random
+  endpoint: Endpoint
+  repository: string
+  credentials: RegistryCredentials | undefined
+  signal: AbortSignal
+}
+
+const BACKOFF: BackoffPolicy = { initialMs: 250, maxMs: 4_000, factor: 2, jitter: 0.5 }
+/** Tries of one request, or of a transfer without a byte of progress. */
+const MAX_TRIES = 4
+/** Connections for one blob, progress or not. */
+const MAX_RESUMES = 100
+const MAX_REDIRECTS = 5
+const MAX_MANIFEST_BYTES = 4 << 20
+const MAX_CONFIG_BYTES = 8 << 20
+const MAX_ERROR_BYTES = 64 << 10
+const MAX_RETRY_AFTER_SECONDS = 10
+
+export class RegistrySession {
+  readonly #options: SessionOptions
+  #baseUrl: string | undefined
+  #authorization: string | undefined
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+  }
+
+  /** The bytes of a manifest by tag or digest; a digest is verified. */
+  async manifest(tagOrDigest: string): Promise<Buffer> {
+    const path = `manifests/${tagOrDigest}`
+    const bytes = await this.#retried(async () => {
+      const response = await this.#get(path, { accept: [...MANIFEST_TYPES, '*/*;q=0.1'].join(', ') })
+      return readBody(response, MAX_MANIFEST_BYTES)
+    })
+    if (tagOrDigest.includes(':')) this.#verify(tagOrDigest, sha256(bytes))
+    return bytes
+  }
+
+  /** A small blob, whole. */
+  async document(descriptor: Descriptor): Promise<Buffer> {
+    if (descriptor.sizeBytes > MAX_CONFIG_BYTES) {
+      throw new DroverError(
+        'tooLarge',
+        `${descriptor.digest} has ${descriptor.sizeBytes} bytes; too many for a document`,
+      )
+    }
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this.blob(descriptor)) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  }
+
+  /** A blob as it comes. The last piece is followed by an error if the digest is wrong: trust nothing before the end. */
+  async *blob(descriptor: Descriptor): AsyncGenerator<Uint8Array> {
+    const { digest, sizeBytes } = descriptor
+    const { clock, random, signal } = this.#options
+    const hash = createHash('sha256')
+    let offset = 0
+    let failures = 0
+    for (let resumes = 0; resumes === 0 || offset < sizeBytes; resumes++) {
+      try {
+        for await (const chunk of this.#blobFrom(digest, offset)) {
+          offset += chunk.length
+          if (offset > sizeBytes) throw this.#corrupt(digest, `it is longer than the ${sizeBytes} bytes stated`)
+          hash.update(chunk)
+          failures = 0
+          yield chunk
+        }
+        if (offset < sizeBytes) throw new DroverError('unavailable', `${this.#host}: ${digest} ended early`)
+      } catch (thrown) {
+        const error = DroverError.from(thrown)
+        if (!mayPass(error) || ++failures >= MAX_TRIES || resumes >= MAX_RESUMES) throw error
+        await sleep(clock, backoffDelayMs(BACKOFF, failures, random), signal)
+      }
+    }
+    this.#verify(digest, `sha256:${hash.digest('hex')}`)
+  }
+
+  get #host(): string {
+    return this.#options.endpoint.host
+  }
+
+  async *#blobFrom(digest: string, offset: number): AsyncGenerator<Uint8Array> {
+    const headers = offset === 0 ? {} : { range: `bytes=${offset}-` }
+    const response = await this.#get(`blobs/${digest}`, { accept: '*/*', ...headers })
+    // A server that knows no ranges sends the whole again.
+    let skip = response.status === 206 ? 0 : offset
+    const start = /^bytes (\d+)-/.exec(response.header('content-range') ?? '')?.[1]
+    if (response.status === 206 && Number(start) !== offset) {
+      response.discard()
+      throw new DroverError('unavailable', `${this.#host} sent another range of ${digest} than was asked for`)
+    }
+    for await (const chunk of response.body) {
+      if (skip < chunk.length) yield skip === 0 ? chunk : chunk.subarray(skip)
+      skip = Math.max(0, skip - chunk.length)
+    }
+  }
+
+  #verify(expected: string, actual: string): void {
+    if (expected !== actual) throw this.#corrupt(expected, `its content is ${actual}`)
+  }
+
+  #corrupt(digest: string, why: string): DroverError {
+    return new DroverError('invalid', `registry ${this.#host} sent a wrong ${digest}: ${why}`)
+  }
+
+  async #retried<T>(work: () => Promise<T>): Promise<T> {
+    const { clock, random, signal } = this.#options
+    for (let failures = 1; ; failures++) {
+      try {
+        return await work()
+      } catch (thrown) {
+        const error = DroverError.from(thrown)
+        const afterSeconds = error.retryAfterSeconds ?? 0
+        if (!mayPass(error) || failures >= MAX_TRIES || afterSeconds > MAX_RETRY_AFTER_SECONDS) throw error
+        await sleep(clock, Math.max(afterSeconds * 1000, backoffDelayMs(BACKOFF, failures, random)), signal)
+      }
+    }
+  }
+
+  /** GET below the repository; resolves for 200 and 206 only. */
+  async #get(path: string, headers: Record<string, string>): Promise<HttpResponse> {
+    const suffix = `/v2/${this.#options.repository}/${path}`
+    let response = await this.#reach(suffix, headers)
+    if (response.status === 401) {
+      const header = response.header('www-authenticate') ?? ''
+      response.discard()
+      this.#authorization = await this.#authorize(parseChallenges(header))
+      response = await this.#reach(suffix, headers)
+    }
+    if (response.status === 200 || response.status === 206) return response
+    throw await this.#refusal(response, path)
+  }
+
+  /** Finds out which of the endpoint's base URLs answers, then stays with it. */
+  async #reach(suffix: string, headers: Record<string, string>): Promise<HttpResponse> {
+    if (this.#baseUrl !== undefined) return this.#follow(new URL(this.#baseUrl + suffix), headers)
+    let failure: DroverError | undefined
+    for (const baseUrl of this.#options.endpoint.baseUrls) {
+      try {
+        const response = await this.#follow(new URL(baseUrl + suffix), headers)
+        this.#baseUrl = baseUrl
+        return response
+      } catch (thrown) {
+        failure = DroverError.from(thrown)
+        if (!failure.temporary) throw failure
+      }
+    }
+    throw failure ?? new DroverError('internal', `no address for registry ${this.#host}`)
+  }
+
+  async #follow(start: URL, headers: Record<string, string>): Promise<HttpResponse> {
+    const { http, endpoint, signal } = this.#options
+    let url = start
+    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
+      // Credentials are the registry's; where it sends us for its blobs they are nobody's business.
+      const own = url.origin === start.origin && this.#authorization !== undefined
+      const all = own ? { ...headers, authorization: this.#authorization as string } : headers
+      const verifyTls = endpoint.verifyTls || url.host !== start.host
+      const response = await http.get({ url, headers: all, verifyTls, signal })
+      const location = response.header('location')
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
+      response.discard()
+      const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined
+      const downgrade = url.protocol === 'https:' && next?.protocol !== 'https:'
+      if (next === undefined || !/^https?:$/.test(next.protocol) || downgrade) {
+        throw new DroverError('invalid', `registry ${this.#host} redirects to ${location}, which is not followed`)
+      }
+      url = next
+    }
+    throw new DroverError('invalid', `registry ${this.#host} redirects more than ${MAX_REDIRECTS} times`)
+  }
+
+  async #authorize(challenges: readonly Challenge[]): Promise<string> {
+    const { credentials } = this.#options
+    const basic =
+      credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
+    const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
+    if (bearer !== undefined) return `Bearer ${await this.#token(bearer, basic)}`
+    if (challenges.some(({ scheme }) => scheme === 'basic') && basic !== undefined) return basic
+    throw this.#unauthorized(credentials === undefined ? 'it asks for credentials' : 'it offers no way that is known')
+  }
+
+  async #token(challenge: Challenge, basic: string | undefined): Promise<string> {
+    const { http, endpoint, repository, credentials, signal } = this.#options
+    const realm = challenge.parameters.get('realm') ?? ''
+    if (!URL.canParse(realm) || !/^https?:/.test(realm)) {
+      throw new DroverError('unavailable', `registry ${this.#host} names no usable token server: "${realm}"`)
+    }
+    const url = new URL(realm)
+    if (url.protocol === 'http:' && endpoint.verifyTls && basic !== undefined) {
+      throw this.#unauthorized(`its token server ${url.host} is not encrypted; credentials are not sent there`)
+    }
+    const service = challenge.parameters.get('service')
+    if (service !== undefined) url.searchParams.set('service', service)
+    url.searchParams.set('scope', challenge.parameters.get('scope') ?? `repository:${repository}:pull`)
+    if (credentials !== undefined) url.searchParams.set('account', credentials.username)
+    const headers = { accept: 'application/json', ...(basic === undefined ? {} : { authorization: basic }) }
+    const response = await http.get({ url, headers, verifyTls: endpoint.verifyTls, signal })
+    if (response.status !== 200) throw await this.#refusal(response, 'token')
+    const document = parseObject(await readBody(response, MAX_ERROR_BYTES))
+    const token = document?.token ?? document?.access_token
+    if (typeof token !== 'string' || /[^\x21-\x7e]/.test(token)) {
+      throw new DroverError('unavailable', `token server ${url.host} gave no token`)
+    }
+    return token
+  }
+
+  #unauthorized(why: string): DroverError {
+    return new DroverError('unauthorized', `registry ${this.#host} refuses ${this.#options.repository}: ${why}`)
+  }
+
+  async #refusal(response: HttpResponse, path: string): Promise<DroverError> {
+    const { status } = response
+    const said = registryMessage(await readBody(response, MAX_ERROR_BYTES).catch(() => Buffer.alloc(0)))
+    const words = said || `status ${status}`
+    const { repository } = this.#options
+    if (status === 401 || status === 403) return this.#unauthorized(words)
+    if (status === 404) {
+      const what = path.replace(/^manifests\/(sha256:.*)$/, '@$1').replace(/^manifests\//, ':')
+      const name = /^[:@]/.test(what) ? `${this.#host}/${repository}${what}` : `${this.#host}/${repository} ${path}`
+      return new DroverError('notFound', `registry says: ${words}: ${name}`)
+    }
+    if (status === 429) {
+      const retryAfterSeconds = Number(response.header('retry-after')) || 1
+      return new DroverError('tooManyRequests', `registry ${this.#host} limits pulls: ${words}`, { retryAfterSeconds })
+    }
+    const code = status >= 500 || status === 408 ? 'unavailable' : 'invalid'
+    return new DroverError(code, `registry ${this.#host} answered ${status}${said ? ` (${said})` : ''} for ${path}`)
+  }
+}
+
+function mayPass(error: DroverError): boolean {
+  return error.code === 'unavailable' || error.code === 'timeout' || error.code === 'tooManyRequests'
+}
+
+function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString('utf8'))
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The first message of an error document, on one line. */
+function registryMessage(bytes: Buffer): string {
+  const document = parseObject(bytes)
+  const first: unknown = Array.isArray(document?.errors) ? document.errors[0] : undefined
+  const message = (isObject(first) ? first.message || first.code : undefined) ?? document?.details ?? document?.message
+  return typeof message === 'string' ? message.replace(/\s+/g, ' ').slice(0, 300) : ''
+}

@@ -1,0 +1,346 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createImageDriver, type ImageDriverOptions } from '../../src/agent/images/driver.ts'
+import { HttpClient } from '../../src/agent/images/http.ts'
+import type { ImageDriver, PullProgress } from '../../src/agent/images/images.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { Registry } from '../../src/base/metrics.ts'
+import { createCa, issueCertificate } from '../../src/base/pki.ts'
+import { systemRandom } from '../../src/base/random.ts'
+import { digestOf, dockerArchive, rootfsTar, tar } from '../support/archives.ts'
+import { eventually } from '../support/eventually.ts'
+import { startRegistry, type TestRegistry } from '../support/registry.ts'
+import { type Front, forward, type Intercept, startFront, startProxy } from '../support/registry_front.ts'
+
+const USER = { username: 'ada', password: 'p:w d' }
+const signal = new AbortController().signal
+let registry: TestRegistry
+let dataDir = ''
+let driver: ImageDriver
+const fronts: Front[] = []
+/** Not compressible, so that a transfer has many pieces. */
+const BIG = randomBytes(3 << 20)
+
+beforeAll(async () => {
+  registry = await startRegistry()
+  const big = await tar([{ name: 'big', content: BIG }])
+  const layers = [await rootfsTar(), big, await tar([{ name: 'small', content: 'x' }])]
+  await registry.push(await dockerArchive([{ tags: ['a:1'], layers, config: { Env: ['A=b'] } }]), 'team/app:v1')
+  await registry.push(await dockerArchive([{ tags: ['a:1'], layers: layers.slice(0, 2) }]), 'team/oci:v1', {
+    oci: true,
+  })
+  const foreign = await dockerArchive([{ tags: ['a:1'], layers: layers.slice(2), architecture: 's390x' }])
+  await registry.push(foreign, 'team/foreign:v1')
+})
+afterAll(() => registry.stop())
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'drvt-pull-'))
+  driver = await open()
+})
+afterEach(async () => {
+  for (const front of fronts.splice(0)) await front.stop()
+  await rm(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
+})
+
+async function open(more: Partial<ImageDriverOptions> = {}): Promise<ImageDriver> {
+  const options = { dataDir, clock: systemClock, random: systemRandom, log: silentLogger, insecureRegistries: [] }
+  const made = createImageDriver({ ...options, ...more })
+  await made.initialize()
+  return made
+}
+
+async function front(intercept: Intercept): Promise<Front> {
+  const made = await startFront(registry.host, intercept)
+  fronts.push(made)
+  return made
+}
+
+const isBlob = (url: string | undefined) => url?.includes('/blobs/') === true
+const leftovers = () => [...readdirSync(join(dataDir, 'layers')), ...readdirSync(join(dataDir, 'tmp'))]
+
+describe('a plain registry', () => {
+  test('pulls, reports progress, finds by name and digest, and needs no layer twice', async () => {
+    const metrics = new Registry()
+    driver = await open({ registry: metrics })
+    const progress: PullProgress[] = []
+    const reference = `${registry.host}/team/app:v1`
+    const image = await driver.pull(reference, { signal, onProgress: (step) => progress.push(step) })
+    expect(image).toMatchObject({ names: [reference], config: { env: ['A=b'] } })
+    expect(image.layerDirectories).toHaveLength(3)
+    expect(readFileSync(join(image.layerDirectories[1] ?? '', 'big')).equals(BIG)).toBe(true)
+    const last = progress.at(-1)
+    expect(last?.doneBytes).toBe(last?.totalBytes)
+    expect(last?.message).toBe('3 of 3 layers')
+    expect((await driver.find(`${registry.host}/team/app@${image.digest}`))?.id).toBe(image.id)
+    const second = await driver.pull(`${registry.host}/team/oci:v1`, { signal })
+    expect(second.layerDirectories).toEqual(image.layerDirectories.slice(0, 2))
+    const pinned = await driver.pull(`${registry.host}/team/app@${image.digest}`, { signal })
+    expect(pinned.names).toContain(`${registry.host}/team/app@${image.digest}`)
+    expect(await metrics.metrics()).toContain('drover_image_pull_seconds_count{result="ok"} 3')
+  })
+
+  test('says what is wrong with a name, a platform, a host', async () => {
+    const pull = (reference: string) => driver.pull(reference, { signal })
+    await expect(pull(`${registry.host}/team/app:none`)).rejects.toMatchObject({
+      code: 'notFound',
+      message: `registry says: manifest unknown: ${registry.host}/team/app:none`,
+    })
+    await expect(pull(`${registry.host}/team/none:v1`)).rejects.toMatchObject({ code: 'notFound' })
+    await expect(pull(`${registry.host}/team/foreign:v1`)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('is made for linux/s390x'),
+    })
+    await expect(pull('127.0.0.1:1/x')).rejects.toMatchObject({
+      code: 'unavailable',
+      message: '127.0.0.1:1: connection refused',
+    })
+    await expect(pull('Bad')).rejects.toMatchObject({ code: 'invalid' })
+    expect(leftovers()).toEqual([])
+  })
+
+  test('several pulls share the work, and it ends with the last that wants it', async () => {
+    let release = (): void => undefined
+    const gate = new Promise<boolean>((resolve) => {
+      release = () => resolve(false)
+    })
+    const shared = await front((asked) => (isBlob(asked.url) ? gate : false))
+    const [one, two] = [new AbortController(), new AbortController()]
+    const first = driver.pull(`${shared.host}/team/app:v1`, { signal: one.signal })
+    const second = driver.pull(`${shared.host}/team/app:v1`, { signal: two.signal })
+    one.abort()
+    await expect(first).rejects.toMatchObject({ code: 'cancelled' })
+    release()
+    expect((await second).layerDirectories).toHaveLength(3)
+    const blobs = shared.seen.filter((line) => line.includes('/blobs/'))
+    expect(new Set(blobs).size).toBe(blobs.length)
+    await driver.remove(`${shared.host}/team/app:v1`)
+    const stuck = await front((asked) => (isBlob(asked.url) ? new Promise<boolean>(() => undefined) : false))
+    const third = new AbortController()
+    const never = driver.pull(`${stuck.host}/team/app:v1`, { signal: third.signal })
+    third.abort()
+    await expect(never).rejects.toMatchObject({ code: 'cancelled' })
+  })
+})
+
+describe('trouble on the way', () => {
+  test('a transfer that breaks goes on where it stopped', async () => {
+    let cuts = 0
+    const broken = await front(async (asked, answer) => {
+      if (!isBlob(asked.url)) return false
+      const { status, headers, body } = await forward(registry.host, asked)
+      if (body.length < 500_000 || ++cuts > 3) return false
+      answer.writeHead(status, { ...headers })
+      answer.write(body.subarray(0, 400_000), () => answer.destroy())
+      return true
+    })
+    const image = await driver.pull(`${broken.host}/team/app:v1`, { signal })
+    expect(readFileSync(join(image.layerDirectories[1] ?? '', 'big')).equals(BIG)).toBe(true)
+    const ranges = broken.seen.flatMap((line) => / bytes=(\d+)-$/.exec(line)?.[1] ?? [])
+    expect(ranges.length).toBeGreaterThanOrEqual(3)
+    expect(Number(ranges.at(-1))).toBeGreaterThan(0)
+  })
+
+  test('also with a server that knows no ranges', async () => {
+    let cuts = 0
+    const whole = await front(async (asked, answer) => {
+      delete asked.headers.range
+      if (!isBlob(asked.url)) return false
+      const { status, headers, body } = await forward(registry.host, asked)
+      answer.writeHead(status, { ...headers })
+      if (body.length < 500_000 || ++cuts > 2) answer.end(body)
+      else answer.write(body.subarray(0, 400_000 * cuts), () => answer.destroy())
+      return true
+    })
+    const image = await driver.pull(`${whole.host}/team/app:v1`, { signal })
+    expect(readFileSync(join(image.layerDirectories[1] ?? '', 'big')).equals(BIG)).toBe(true)
+  })
+
+  test('errors that pass are waited out', async () => {
+    let failures = 0
+    const flaky = await front((_asked, answer) => {
+      if (++failures > 2) return false
+      answer.writeHead(503).end()
+      return true
+    })
+    await expect(driver.pull(`${flaky.host}/team/app:v1`, { signal })).resolves.toBeDefined()
+  })
+
+  test('content that is not what its digest says is refused, and nothing of it stays', async () => {
+    const corrupt = (of: (url: string) => boolean): Promise<Front> =>
+      front(async (asked, answer) => {
+        if (!of(asked.url ?? '')) return false
+        const { status, headers, body } = await forward(registry.host, asked)
+        const at = Math.floor(body.length / 2)
+        body[at] = (body[at] ?? 0) ^ 1
+        answer.writeHead(status, { ...headers }).end(body)
+        return true
+      })
+    const blobs = await corrupt(isBlob)
+    await expect(driver.pull(`${blobs.host}/team/app:v1`, { signal })).rejects.toMatchObject({ code: 'invalid' })
+    const good = await driver.pull(`${registry.host}/team/app:v1`, { signal })
+    await driver.remove(good.id)
+    const manifests = await corrupt((url) => url.includes('/manifests/'))
+    await expect(driver.pull(`${manifests.host}/team/app@${good.digest}`, { signal })).rejects.toMatchObject({
+      code: 'invalid',
+      message: expect.stringContaining('sent a wrong sha256:'),
+    })
+    expect(leftovers()).toEqual([])
+  })
+
+  test('a blob elsewhere: redirects are followed without credentials', async () => {
+    const seen: (string | undefined)[] = []
+    const store = await front((asked) => {
+      seen.push(asked.headers.authorization)
+      return false
+    })
+    const redirecting = await front((asked, answer) => {
+      if (asked.headers.authorization === undefined) {
+        answer.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end()
+        return true
+      }
+      delete asked.headers.authorization
+      if (!isBlob(asked.url)) return false
+      answer.writeHead(307, { location: `http://${store.host}${asked.url}` }).end()
+      return true
+    })
+    await driver.pull(`${redirecting.host}/team/app:v1`, { signal, credentials: () => USER })
+    expect(seen.length).toBeGreaterThan(0)
+    expect(seen.every((value) => value === undefined)).toBe(true)
+  })
+})
+
+describe('who may', () => {
+  test('basic authentication', async () => {
+    const guarded = await startRegistry({ user: USER })
+    try {
+      await guarded.push(await dockerArchive([{ tags: ['a:1'], layers: [await rootfsTar()] }]), 'private/app:v1')
+      const reference = `${guarded.host}/private/app:v1`
+      await expect(driver.pull(reference, { signal })).rejects.toMatchObject({ code: 'unauthorized' })
+      const wrong = () => ({ ...USER, password: 'no' })
+      await expect(driver.pull(reference, { signal, credentials: wrong })).rejects.toMatchObject({
+        code: 'unauthorized',
+        message: expect.stringContaining(guarded.host),
+      })
+      const credentials = (host: string) => (host === guarded.host ? USER : undefined)
+      await expect(driver.pull(reference, { signal, credentials })).resolves.toBeDefined()
+    } finally {
+      await guarded.stop()
+    }
+  })
+
+  test('bearer tokens, for anyone or by password', async () => {
+    const asked: string[] = []
+    const tokens = await front((request, answer) => {
+      asked.push(`${request.url} ${request.headers.authorization ?? '-'}`)
+      answer.writeHead(200).end(JSON.stringify({ token: 'sesame', expires_in: 60 }))
+      return true
+    })
+    const guarded = await front((request, answer) => {
+      const open = request.headers.authorization === 'Bearer sesame'
+      delete request.headers.authorization
+      if (open) return false
+      const challenge = `Bearer realm="http://${tokens.host}/token",service="drvt",scope="repository:team/app:pull"`
+      answer.writeHead(401, { 'www-authenticate': challenge }).end()
+      return true
+    })
+    await driver.pull(`${guarded.host}/team/app:v1`, { signal })
+    expect(asked[0]).toBe('/token?service=drvt&scope=repository%3Ateam%2Fapp%3Apull -')
+    await driver.pull(`${guarded.host}/team/app:v1`, { signal, credentials: () => USER })
+    expect(asked.at(-1)).toMatch(/account=ada Basic YWRhOnA6dyBk$/)
+  })
+})
+
+describe('ways to a registry', () => {
+  test('a proxy, which needs a password, even for loopback', async () => {
+    const proxy = await startProxy('Basic abc')
+    fronts.push(proxy)
+    driver = await open({ proxy: { url: `http://${proxy.host}`, authorization: 'Basic abc' } })
+    await driver.pull(`${registry.host}/team/app:v1`, { signal })
+    expect(proxy.seen).toContain(`GET http://${registry.host}/v2/team/app/manifests/v1`)
+    driver = await open({ proxy: { url: `http://${proxy.host}` } })
+    await expect(driver.pull(`${registry.host}/team/app:v1`, { signal })).rejects.toThrow(/407/)
+  })
+
+  test('TLS: an unknown certificate is refused unless the registry is listed; through a proxy too', async () => {
+    const ca = await createCa('drvt', { clock: systemClock })
+    const facts = { commonName: 'r', usages: ['server'] as const, validityMs: 3_600_000, clock: systemClock }
+    const { certPem, keyPem } = await issueCertificate(ca, { ...facts, dnsNames: ['localtest.drvt'] })
+    let answered = 0
+    const server = createTlsServer({ cert: certPem, key: keyPem }, (asked, answer) => {
+      answered++
+      forward(registry.host, asked).then(
+        ({ status, headers, body }) => answer.writeHead(status, { ...headers }).end(body),
+        () => answer.destroy(),
+      )
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const { port } = server.address() as AddressInfo
+    try {
+      // Loopback is insecure by default, so the certificate is not looked at; TLS is used all the same.
+      await driver.pull(`127.0.0.1:${port}/team/app:v1`, { signal })
+      expect(answered).toBeGreaterThan(0)
+      const proxy = await startProxy()
+      fronts.push(proxy)
+      driver = await open({ proxy: { url: `http://${proxy.host}` } })
+      await driver.pull(`localhost:${port}/team/app:v1`, { signal })
+      expect(proxy.seen).toContain(`CONNECT localhost:${port}`)
+      await eventually(() => proxy.connections() === 0)
+      const request = { url: new URL(`https://127.0.0.1:${port}/v2/`), headers: {}, verifyTls: true, signal }
+      for (const more of [{}, { proxy: { url: `http://${proxy.host}` } }]) {
+        await expect(new HttpClient({ clock: systemClock, ...more }).get(request)).rejects.toMatchObject({
+          code: 'unavailable',
+          message: expect.stringContaining('NODE_EXTRA_CA_CERTS'),
+        })
+      }
+      await eventually(() => proxy.connections() === 0)
+      driver = await open({ mirrors: { 'example.test': [`https://127.0.0.1:${port}`] } })
+      await driver.pull('example.test/team/app:v1', { signal })
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+
+  test('mirrors are asked first; one that lacks the image is passed over', async () => {
+    const empty = await front((_asked, answer) => {
+      answer.writeHead(404).end()
+      return true
+    })
+    driver = await open({ mirrors: { 'docker.io': [empty.host, `http://${registry.host}`] } })
+    const image = await driver.pull('team/app:v1', { signal })
+    expect(image.names).toEqual(['docker.io/team/app:v1'])
+    expect(empty.seen.length).toBeGreaterThan(0)
+    expect(existsSync(join(image.layerDirectories[2] ?? '', 'small'))).toBe(true)
+  })
+
+  test('a manifest list: this machine of several', async () => {
+    const own = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
+    const asked = { headers: { accept: '*/*' }, method: 'GET', url: '/v2/team/app/manifests/v1' }
+    const { body } = await forward(registry.host, {
+      ...asked,
+      headers: { accept: 'application/vnd.docker.distribution.manifest.v2+json' },
+    } as never)
+    const index = JSON.stringify({
+      schemaVersion: 2,
+      manifests: [
+        { digest: digestOf('other'), size: 5, platform: { os: 'linux', architecture: 'mips' } },
+        { digest: digestOf(body), size: body.length, platform: { os: 'linux', architecture: own } },
+      ],
+    })
+    const listing = await front((request, answer) => {
+      if (!request.url?.endsWith('/manifests/multi')) return false
+      answer.writeHead(200, { 'content-type': 'application/vnd.oci.image.index.v1+json' }).end(index)
+      return true
+    })
+    const image = await driver.pull(`${listing.host}/team/app:multi`, { signal })
+    expect(image.digest).toBe(digestOf(index))
+    expect((await driver.find(digestOf(body)))?.id).toBe(image.id)
+  })
+})
