@@ -33,7 +33,7 @@ export function readRecord<T>(path: string): T | undefined {
  */
 export async function removeTree(path: string): Promise<void> {
   try {
-    await rm(path, { recursive: true, force: true })
+    await rm(path, { recursive: true, force: true, maxRetries: 3, retryDelay: 20 })
   } catch {
     await runOk('rm', ['-rf', '--one-file-system', '--', path])
   }

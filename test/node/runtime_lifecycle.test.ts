@@ -1,4 +1,7 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
@@ -6,37 +9,226 @@ const signal = new AbortController().signal
 
 describe('containers under runc and conmon', () => {
   let host: RuntimeHost
+  let pods = 0
   beforeAll(async () => {
     host = await createRuntimeHost()
   })
   afterAll(() => host.destroy())
 
-  async function ended(id: string) {
-    return eventually(async () => {
-      const state = (await host.driver.listContainers()).find((one) => one.id === id)
-      return state?.phase === 'exited' ? state : undefined
+  async function start(changes: Partial<ContainerRequest>): Promise<{ id: string; podUid: string; pid: number }> {
+    const podUid = `pod${pods++}`
+    const request = host.request(await host.sandbox(podUid), changes)
+    const state = await host.driver.startContainer(request, signal)
+    return { id: request.id, podUid, pid: state.pid ?? 0 }
+  }
+  async function stateOf(id: string, driver: RuntimeDriver = host.driver) {
+    return (await driver.listContainers()).find((one) => one.id === id)
+  }
+  async function ended(id: string): Promise<ContainerState> {
+    return eventually<ContainerState>(async () => {
+      const state = await stateOf(id)
+      if (state?.phase !== 'exited') throw new Error(`container ${id} is ${state?.phase}`)
+      return state
     })
   }
+  async function remove({ id, podUid }: { id: string; podUid: string }): Promise<void> {
+    await host.driver.removeContainer(id)
+    await host.driver.removeSandbox(podUid)
+    await eventually(() => expect(host.remains()).toEqual([]))
+  }
 
-  it('starts, reports, ends and leaves nothing', async () => {
-    const sandbox = await host.sandbox('p1')
-    const request = host.request(sandbox, {
-      args: ['/bin/sh', '-c', 'hostname; echo $A; echo oops >&2; exit 3'],
+  it('runs, logs in CRI format, reports the exit code and leaves nothing', async () => {
+    const container = await start({
+      args: ['/bin/sh', '-c', 'hostname; echo $A; printf partial; echo oops >&2; exit 3'],
       env: ['PATH=/bin', 'A=one two'],
       annotations: { 'drover.dev/spec-hash': 'abc' },
     })
-    const started = await host.driver.startContainer(request, signal)
-    expect(started).toMatchObject({ id: request.id, podUid: 'p1', name: 'main', attempt: 0 })
-    const state = await ended(request.id)
+    const state = await ended(container.id)
+    expect(state).toMatchObject({ podUid: container.podUid, name: 'main', attempt: 0, phase: 'exited' })
     expect(state).toMatchObject({ exit: { code: 3, oomKilled: false }, annotations: { 'drover.dev/spec-hash': 'abc' } })
-    const lines = host.log(request.id).trim().split('\n')
+    expect(state.exit?.finishedAtMs).toBeGreaterThanOrEqual((state.startedAtMs ?? 0) - 1000)
+    const lines = host.log(container.id).trim().split('\n')
     expect(lines[0]).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d) stdout F drvt-host$/)
     expect(lines.some((line) => line.endsWith(' stdout F one two'))).toBe(true)
+    expect(lines.some((line) => line.endsWith(' stdout P partial'))).toBe(true)
     expect(lines.some((line) => line.endsWith(' stderr F oops'))).toBe(true)
-    await host.driver.removeContainer(request.id)
-    await host.driver.removeContainer(request.id)
-    await host.driver.removeSandbox('p1')
-    await host.driver.removeSandbox('p1')
+    await remove(container)
+    await remove(container)
+  })
+
+  it('passes signals, and removes a container that ignores them', async () => {
+    const script = 'trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'
+    const container = await start({ args: ['/bin/sh', '-c', script] })
+    await eventually(() => host.log(container.id).includes('ready'))
+    await host.driver.signalContainer(container.id, 'SIGTERM')
+    expect((await ended(container.id)).exit).toMatchObject({ code: 7 })
+    await host.driver.signalContainer(container.id, 'SIGTERM')
+    await remove(container)
+    const stubborn = await start({ args: ['/bin/sh', '-c', 'trap "" TERM; sleep 1000 & wait; sleep 1000'] })
+    await host.driver.signalContainer(stubborn.id, 'SIGTERM', true)
+    await remove(stubborn)
+  })
+
+  it('calls back when init is killed, and reports 137 by signal 9', async () => {
+    const gone: string[] = []
+    const stop = host.driver.onExit((id) => gone.push(id))
+    const container = await start({})
+    expect(await stateOf(container.id)).toMatchObject({ phase: 'running', pid: container.pid })
+    process.kill(container.pid, 'SIGKILL')
+    await eventually(() => gone.includes(container.id))
+    expect(await stateOf(container.id)).toMatchObject({
+      phase: 'exited',
+      exit: { code: 137, signal: 9, oomKilled: false },
+    })
+    stop()
+    await remove(container)
+  })
+
+  it('tells an OOM kill', async () => {
+    const container = await start({
+      args: ['/bin/sh', '-c', 'dd if=/dev/zero of=/dev/null bs=100M count=1; exit 9'],
+      resources: {
+        cpuLimitMillis: 500,
+        cpuRequestMillis: 100,
+        memoryLimitBytes: 16 << 20,
+        memoryRequestBytes: 0,
+        pidsLimit: 50,
+      },
+    })
+    expect((await ended(container.id)).exit).toMatchObject({ code: 9, oomKilled: true })
+    await remove(container)
+  })
+
+  it('is adopted by a driver made anew, which hears its end', async () => {
+    const container = await start({ args: ['/bin/sh', '-c', 'while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 5'] })
+    const next = await host.again()
+    expect(await stateOf(container.id, next)).toMatchObject({ phase: 'running', pid: container.pid })
+    const gone: string[] = []
+    const stop = next.onExit((id) => gone.push(id))
+    expect(await next.execSync(container.id, ['/bin/touch', '/tmp/go'], 5000)).toMatchObject({ exitCode: 0 })
+    await eventually(() => gone.includes(container.id))
+    expect(await stateOf(container.id, next)).toMatchObject({ exit: { code: 5 } })
+    stop()
+    await remove(container)
+  })
+
+  it('reports a container whose monitor and init were killed as killed', async () => {
+    const container = await start({})
+    const monitor = Number(readFileSync(join(host.directory, 'data/c', container.id, 'conmon.pid'), 'utf8'))
+    process.kill(monitor, 'SIGKILL')
+    expect(await stateOf(container.id)).toMatchObject({ phase: 'running' })
+    process.kill(container.pid, 'SIGKILL')
+    expect((await ended(container.id)).exit).toMatchObject({ code: 137, signal: 9 })
+    await remove(container)
+  })
+
+  it('leaves nothing of a container that cannot start, and says why', async () => {
+    const sandbox = await host.sandbox('bad')
+    const wrong: [Partial<ContainerRequest>, RegExp][] = [
+      [{ args: ['/bin/nothing'] }, /\/bin\/nothing.*no such file|not found/],
+      [{ args: ['/etc'] }, /permission denied|is a directory/],
+      [{ args: [] }, /nothing to run/],
+      [{ layerDirectories: [join(host.directory, 'absent')] }, /mount/],
+      [{ mounts: [{ hostPath: '/etc', containerPath: '/proc/x', readOnly: true }] }, /over \/proc/],
+      [{ mounts: [{ hostPath: '/no/such', containerPath: '/x', readOnly: true }] }, /\/no\/such/],
+    ]
+    for (const [changes, message] of wrong) {
+      await expect(host.driver.startContainer(host.request(sandbox, changes), signal)).rejects.toThrow(message)
+    }
+    await expect(
+      host.driver.startContainer(host.request(sandbox, { args: ['nothing'] }), signal),
+    ).rejects.toMatchObject({ code: 'invalid' })
+    expect(await host.driver.listContainers()).toEqual([])
+    await host.driver.removeSandbox('bad')
     await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  it('stops making a container when cancelled', async () => {
+    const sandbox = await host.sandbox('cancel')
+    const cancel = new AbortController()
+    const starting = host.driver.startContainer(host.request(sandbox, {}), cancel.signal)
+    await eventually(() => readdirSync(join(host.directory, 'data/c')).some((name) => !name.startsWith('.')), {
+      intervalMs: 1,
+    })
+    cancel.abort()
+    await starting.catch((error: unknown) => expect(error).toMatchObject({ code: 'cancelled' }))
+    await host.driver.removeContainer(host.request(sandbox, {}).id)
+    await host.driver.removeSandbox('cancel')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  it('refuses an id twice', async () => {
+    const container = await start({})
+    const request = host.request(await host.sandbox(container.podUid), {})
+    await expect(host.driver.startContainer(request, signal)).rejects.toMatchObject({ code: 'alreadyExists' })
+    expect(await stateOf(container.id)).toMatchObject({ phase: 'running' })
+    await remove(container)
+  })
+
+  it('tells half-made containers as created, and removes them at any point', async () => {
+    const data = join(host.directory, 'data/c')
+    // Died while filling the directory.
+    mkdirSync(join(data, '.new-drvt-x', 'upper'), { recursive: true })
+    // Died before conmon was started.
+    mkdirSync(join(data, 'drvt-half', 'rootfs'), { recursive: true })
+    const meta = {
+      id: 'drvt-half',
+      podUid: 'half',
+      name: 'main',
+      attempt: 2,
+      annotations: {},
+      tty: false,
+      stdin: false,
+    }
+    writeFileSync(join(data, 'drvt-half/meta.json'), JSON.stringify(meta))
+    // A power cut tore the record.
+    mkdirSync(join(data, 'drvt-torn', 'rootfs'), { recursive: true })
+    writeFileSync(join(data, 'drvt-torn/meta.json'), '')
+    const next = await host.again()
+    expect(await next.listContainers()).toEqual([
+      { id: 'drvt-half', podUid: 'half', name: 'main', attempt: 2, annotations: {}, phase: 'created' },
+    ])
+    await next.removeContainer('drvt-half')
+    // Died between create and start: the process waits, and must not be taken for a running one.
+    const container = await start({})
+    rmSync(join(data, container.id, 'started.json'))
+    const other = await host.again()
+    expect(await stateOf(container.id, other)).toMatchObject({ phase: 'created' })
+    await other.removeContainer(container.id)
+    expect(existsSync(`/proc/${container.pid}`)).toBe(false)
+    await remove(container)
+  })
+
+  it('makes a sandbox again when its pins have gone, and keeps one that is whole', async () => {
+    const sandbox = await host.sandbox('pins')
+    const inode = () =>
+      readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter((line) => line.includes('/s/pins/'))
+    const before = inode()
+    expect(await host.sandbox('pins')).toEqual(sandbox)
+    expect(inode()).toEqual(before)
+    const { runOk } = await import('../../src/base/process.ts')
+    await runOk('umount', [sandbox.netNamespacePath ?? ''])
+    expect(await host.sandbox('pins')).toEqual(sandbox)
+    expect(inode()).toHaveLength(4)
+    expect(await host.driver.listSandboxes()).toEqual([sandbox])
+    const up = await runOk('nsenter', [`--net=${sandbox.netNamespacePath}`, 'ip', '-o', 'link', 'show', 'lo'])
+    expect(up).toContain('UP')
+    await host.driver.removeSandbox('pins')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  it('takes 127 layers', async () => {
+    const layers = Array.from({ length: 126 }, (_, i) => {
+      const layer = join(host.directory, 'layers-of-a-long-name', `sha256-${'0'.repeat(56)}${i}`)
+      mkdirSync(join(layer, 'etc'), { recursive: true })
+      writeFileSync(join(layer, 'etc', 'order'), String(i))
+      return layer
+    })
+    const container = await start({ args: ['/bin/cat', '/etc/order'], layerDirectories: [host.layer, ...layers] })
+    await ended(container.id)
+    expect(host.log(container.id)).toContain('stdout P 125')
+    await remove(container)
   })
 })

@@ -115,8 +115,17 @@ export function createExecutor(options: ExecutorOptions): Executor {
       if (existsSync(session.pidFile)) return { exitCode: code, output }
       return refused(output)
     } finally {
-      await rm(session.directory, { recursive: true, force: true })
+      await discard(session)
     }
+  }
+
+  /** A monitor may still be writing its last file; what is left goes with the container. */
+  async function discard(session: Session): Promise<void> {
+    await rm(session.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }).catch(
+      (error: unknown) => {
+        options.log.debug({ err: error, directory: session.directory }, 'files of an exec session stay for now')
+      },
+    )
   }
 
   async function exec(id: string, execOptions: ExecOptions, stream: FrameStream): Promise<{ exitCode: number }> {
@@ -127,7 +136,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       }
       return await execWithPipes(launch(id, session, 'pipe'), session, stream)
     } finally {
-      await rm(session.directory, { recursive: true, force: true })
+      await discard(session)
     }
   }
 

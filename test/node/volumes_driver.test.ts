@@ -1,0 +1,256 @@
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
+import type { VolumeSources } from '../../src/agent/volumes/volumes.ts'
+import type { ConfigMap } from '../../src/api/configmap.ts'
+import type { Pod, Volume } from '../../src/api/pod.ts'
+import type { Secret } from '../../src/api/secret.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { runOk } from '../../src/base/process.ts'
+
+const TMPFS_MAGIC = 0x01021994
+
+describe('a pod’s volumes', () => {
+  let directory: string
+  let driver: ReturnType<typeof createVolumeDriver>
+  const uids: string[] = []
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'drvt-vol-'))
+    driver = createVolumeDriver({ dataDir: join(directory, 'data'), clock: systemClock, log: silentLogger })
+    await driver.initialize()
+  })
+  afterAll(async () => {
+    for (const uid of await driver.listPods()) await driver.removePod(uid)
+    expect(mounts()).toEqual([])
+    rmSync(directory, { recursive: true, force: true })
+  })
+
+  function mounts(): string[] {
+    return readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(directory))
+  }
+  function pod(volumes: Volume[], fsGroup?: number): Pod {
+    const uid = `uid-${uids.length}`
+    uids.push(uid)
+    const securityContext = fsGroup === undefined ? {} : { securityContext: { fsGroup } }
+    const spec = { containers: [], volumes, ...securityContext }
+    return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'ns', uid }, spec } as unknown as Pod
+  }
+  function sources(config: Record<string, string> = {}, secret: Record<string, string> = {}): VolumeSources {
+    const data = Object.fromEntries(Object.entries(secret).map(([k, v]) => [k, Buffer.from(v).toString('base64')]))
+    return {
+      configMap: (name) => (name === 'cm' ? ({ data: config } as unknown as ConfigMap) : undefined),
+      secret: (name) => (name === 's' ? ({ data } as unknown as Secret) : undefined),
+    }
+  }
+  async function one(volume: Omit<Volume, 'name'>, from = sources(), fsGroup?: number): Promise<string> {
+    const paths = await driver.ensureVolumes(pod([{ name: 'v', ...volume }], fsGroup), from)
+    return paths.get('v') ?? ''
+  }
+  const uidOf = (): string => uids.at(-1) ?? ''
+
+  it('makes empty directories that anyone may write, on disk or in memory with a limit', async () => {
+    const disk = await one({ emptyDir: {} })
+    expect(statSync(disk).mode & 0o7777).toBe(0o777)
+    const grouped = await one({ emptyDir: {} }, sources(), 4000)
+    expect(statSync(grouped)).toMatchObject({ gid: 4000 })
+    expect(statSync(grouped).mode & 0o7777).toBe(0o2777)
+    const many = pod([{ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }])
+    const memory = (await driver.ensureVolumes(many, sources())).get('v') ?? ''
+    expect(statfsSync(memory).type).toBe(TMPFS_MAGIC)
+    writeFileSync(join(memory, 'kept'), 'x')
+    await driver.ensureVolumes(many, sources())
+    expect(readFileSync(join(memory, 'kept'), 'utf8')).toBe('x')
+    expect(() => writeFileSync(join(memory, 'big'), Buffer.alloc(2 << 20))).toThrow(/ENOSPC/)
+  })
+
+  it('swaps all files of a ConfigMap at once, and only when they change', async () => {
+    const owner = pod([
+      {
+        name: 'v',
+        configMap: {
+          name: 'cm',
+          items: [
+            { key: 'a', path: 'deep/a' },
+            { key: 'b', path: 'b' },
+          ],
+        },
+      },
+    ])
+    const ensure = async (config: Record<string, string>) =>
+      (await driver.ensureVolumes(owner, sources(config))).get('v') ?? ''
+    const path = await ensure({ a: '1', b: '2' })
+    expect(readFileSync(join(path, 'deep/a'), 'utf8')).toBe('1')
+    expect(readlinkSync(join(path, 'b'))).toBe('..data/b')
+    expect(statSync(join(path, 'b')).mode & 0o777).toBe(0o644)
+    const before = readlinkSync(join(path, '..data'))
+    await ensure({ a: '1', b: '2', other: 'ignored' })
+    expect(readlinkSync(join(path, '..data'))).toBe(before)
+    await ensure({ a: '1', b: '3' })
+    expect(readlinkSync(join(path, '..data'))).not.toBe(before)
+    expect(readFileSync(join(path, 'b'), 'utf8')).toBe('3')
+    // What a writer that was killed left behind goes with the next look.
+    mkdirSync(join(path, '..2020_left'))
+    symlinkSync('..2020_left', join(path, '..data_tmp'))
+    await ensure({ a: '1', b: '3' })
+    expect(readdirSync(path).sort()).toEqual(['..data', readlinkSync(join(path, '..data')), 'b', 'deep'].sort())
+    await ensure({ a: '9', b: '9' })
+    expect(readFileSync(join(path, 'deep/a'), 'utf8')).toBe('9')
+  })
+
+  it('drops names that are gone', async () => {
+    const owner = pod([{ name: 'v', configMap: { name: 'cm' } }])
+    const path = (await driver.ensureVolumes(owner, sources({ a: '1', b: '2' }))).get('v') ?? ''
+    await driver.ensureVolumes(owner, sources({ b: '2' }))
+    expect(readdirSync(path).filter((name) => !name.startsWith('..'))).toEqual(['b'])
+  })
+
+  it('keeps secrets in memory, with the modes asked for', async () => {
+    const path = await one({ secret: { secretName: 's', defaultMode: 0o400 } }, sources({}, { key: 'hush' }))
+    expect(statfsSync(path).type).toBe(TMPFS_MAGIC)
+    expect(readFileSync(join(path, 'key'), 'utf8')).toBe('hush')
+    expect(statSync(join(path, 'key')).mode & 0o777).toBe(0o400)
+    const grouped = await one({ secret: { secretName: 's', defaultMode: 0o400 } }, sources({}, { key: 'hush' }), 4001)
+    expect(statSync(join(grouped, 'key'))).toMatchObject({ gid: 4001 })
+    expect(statSync(join(grouped, 'key')).mode & 0o777).toBe(0o440)
+  })
+
+  it('says what is missing, unless it is optional', async () => {
+    await expect(one({ configMap: { name: 'none' } })).rejects.toMatchObject({
+      code: 'notFound',
+      message: expect.stringContaining('ConfigMap ns/none'),
+    })
+    await expect(one({ secret: { secretName: 'none' } })).rejects.toMatchObject({ code: 'notFound' })
+    expect(
+      readdirSync(await one({ configMap: { name: 'none', optional: true } })).filter((name) => !name.startsWith('..')),
+    ).toEqual([])
+  })
+
+  it('checks or makes what a hostPath’s type asks for', async () => {
+    const base = join(directory, 'host')
+    mkdirSync(base)
+    writeFileSync(join(base, 'file'), '')
+    const server = createServer().listen(join(base, 'socket'))
+    await new Promise((resolve) => server.once('listening', resolve))
+    const at = (name: string, type?: NonNullable<Volume['hostPath']>['type']) =>
+      one({ hostPath: { path: join(base, name), ...(type === undefined ? {} : { type }) } })
+    expect(await at('made', 'DirectoryOrCreate')).toBe(join(base, 'made'))
+    expect(statSync(join(base, 'made')).isDirectory()).toBe(true)
+    await at('touched', 'FileOrCreate')
+    expect(statSync(join(base, 'touched')).isFile()).toBe(true)
+    await at('file', 'File')
+    await at('made', 'Directory')
+    await at('socket', 'Socket')
+    await at('anything')
+    await one({ hostPath: { path: '/dev/null', type: 'CharDevice' } })
+    await expect(at('absent', 'Directory')).rejects.toMatchObject({ code: 'notFound' })
+    await expect(at('absent/deep', 'FileOrCreate')).rejects.toMatchObject({ code: 'notFound' })
+    await expect(at('file', 'Directory')).rejects.toThrow(/is not a directory/)
+    await expect(at('made', 'File')).rejects.toThrow(/is not a file/)
+    await expect(at('file', 'Socket')).rejects.toThrow(/is not a socket/)
+    await expect(one({ hostPath: { path: '/dev/null', type: 'BlockDevice' } })).rejects.toThrow(/block device/)
+    await expect(one({ hostPath: { path: '/tmp/../etc' } })).rejects.toMatchObject({ code: 'invalid' })
+    server.close()
+  })
+
+  it('resolves sub-paths inside the volume and refuses those that lead out', async () => {
+    const volume = await one({ emptyDir: {} })
+    mkdirSync(join(volume, 'a/b'), { recursive: true })
+    writeFileSync(join(volume, 'a/b/file'), 'inside')
+    symlinkSync('b', join(volume, 'a/link'))
+    symlinkSync('../a/b/file', join(volume, 'a/up'))
+    symlinkSync('/etc', join(volume, 'absolute'))
+    symlinkSync('../../../../../../../../etc', join(volume, 'relative'))
+    symlinkSync('loop', join(volume, 'loop'))
+    expect(readFileSync(join(await driver.resolveSubPath(volume, 'a/link'), 'file'), 'utf8')).toBe('inside')
+    expect(readFileSync(await driver.resolveSubPath(volume, 'a/up'), 'utf8')).toBe('inside')
+    const made = await driver.resolveSubPath(volume, 'new/deep')
+    expect(statSync(join(volume, 'new/deep')).ino).toBe(statSync(made).ino)
+    for (const bad of ['absolute', 'absolute/passwd', 'relative', 'loop', '../x', '/etc', 'a/b/file/x']) {
+      await expect(driver.resolveSubPath(volume, bad), bad).rejects.toMatchObject({ code: 'invalid' })
+    }
+    expect(existsSync('/etc/x')).toBe(false)
+    // Pinned: a link slipped in later changes nothing.
+    const pinned = await driver.resolveSubPath(volume, 'a/b')
+    rmSync(join(volume, 'a/b'), { recursive: true })
+    symlinkSync('/etc', join(volume, 'a/b'))
+    expect(existsSync(join(pinned, 'passwd'))).toBe(false)
+    await expect(driver.resolveSubPath(volume, 'a/b')).rejects.toMatchObject({ code: 'invalid' })
+    await driver.removePod(uidOf())
+  })
+
+  it('resolves sub-paths of a ConfigMap and of a hostPath', async () => {
+    const config = await one({ configMap: { name: 'cm' } }, sources({ 'app.conf': 'x=1' }))
+    expect(readFileSync(await driver.resolveSubPath(config, 'app.conf'), 'utf8')).toBe('x=1')
+    const host = join(directory, 'sub-host')
+    mkdirSync(join(host, 'in'), { recursive: true })
+    symlinkSync('/etc', join(host, 'out'))
+    expect(await driver.resolveSubPath(host, 'in')).toBe(join(host, 'in'))
+    await expect(driver.resolveSubPath(host, 'out')).rejects.toMatchObject({ code: 'invalid' })
+  })
+
+  it('writes files of /etc in place, so that containers see changes', async () => {
+    const first = await driver.ensureEtcFiles('etc-pod', {
+      hosts: '127.0.0.1 a\n',
+      'resolv.conf': 'nameserver 1.1.1.1\n',
+    })
+    const path = first.get('hosts') ?? ''
+    const inode = statSync(path).ino
+    expect(statSync(path).mode & 0o777).toBe(0o644)
+    await driver.ensureEtcFiles('etc-pod', { hosts: '127.0.0.1 b\n' })
+    expect(readFileSync(path, 'utf8')).toBe('127.0.0.1 b\n')
+    expect(statSync(path).ino).toBe(inode)
+    await expect(driver.ensureEtcFiles('../up', {})).rejects.toMatchObject({ code: 'invalid' })
+  })
+
+  it('removes all of a pod but what lies in hostPaths, also when links point there', async () => {
+    const precious = join(directory, 'precious')
+    mkdirSync(precious)
+    writeFileSync(join(precious, 'file'), 'keep')
+    const owner = pod([
+      { name: 'host', hostPath: { path: precious } },
+      { name: 'memory', emptyDir: { medium: 'Memory' } },
+      { name: 'disk', emptyDir: {} },
+      { name: 'secret', secret: { secretName: 's' } },
+    ])
+    const paths = await driver.ensureVolumes(owner, sources({}, { k: 'v' }))
+    symlinkSync(precious, join(paths.get('disk') ?? '', 'link'))
+    // Someone mounted a host's directory inside: it must be unmounted, never emptied.
+    const inner = join(paths.get('disk') ?? '', 'with space')
+    mkdirSync(inner)
+    await runOk('mount', ['--bind', precious, inner])
+    expect(await driver.listPods()).toContain(uidOf())
+    await driver.removePod(uidOf())
+    await driver.removePod(uidOf())
+    expect(readFileSync(join(precious, 'file'), 'utf8')).toBe('keep')
+    expect(await driver.listPods()).not.toContain(uidOf())
+    expect(mounts().filter((line) => line.includes(`/${uidOf()}/`))).toEqual([])
+    expect(lstatSync(precious).isDirectory()).toBe(true)
+  })
+
+  it('removes directories nested deeper than a path may be long', async () => {
+    const volume = await one({ emptyDir: {} })
+    const script = 'cd "$1"; i=0; while [ $i -lt 60 ]; do mkdir "$2"; cd "$2"; i=$((i+1)); done'
+    await runOk('sh', ['-c', script, 'sh', volume, 'd'.repeat(100)])
+    await driver.removePod(uidOf())
+    expect(existsSync(volume)).toBe(false)
+  })
+})
