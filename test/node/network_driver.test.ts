@@ -8,7 +8,6 @@ import type { NodeNetworkConfig } from '../../src/agent/network/network.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { runOk } from '../../src/base/process.ts'
-import { systemRandom } from '../../src/base/random.ts'
 import { createHostsNetwork } from '../../src/local/hosts_network.ts'
 import type { PeerRow, ServiceEndpoint, ServiceRow } from '../../src/rpc/tables.ts'
 import { eventually } from '../support/eventually.ts'
@@ -72,7 +71,6 @@ function makeDriver(namespacePath: string, name: string): Driver {
     dataDir: join(directory, name),
     log: silentLogger,
     clock: systemClock,
-    random: systemRandom,
     enter: ['nsenter', `--net=${namespacePath}`],
     manageSysctls: true,
   })

@@ -8,7 +8,6 @@ import { createNetworkDriver } from '../../src/agent/network/driver.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { isObject } from '../../src/base/json.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import { systemRandom } from '../../src/base/random.ts'
 import type { ServicePortRow, ServiceRow } from '../../src/rpc/tables.ts'
 import { createNamespace, type TestNamespace } from '../support/netns.ts'
 
@@ -55,7 +54,6 @@ async function makeDriver(index: number) {
     dataDir: join(directory, String(index)),
     log: silentLogger,
     clock: systemClock,
-    random: systemRandom,
     enter: ['nsenter', `--net=${place(index).path}`],
     manageSysctls: true,
   })

@@ -45,6 +45,8 @@ class Renderer {
   }
 
   port(port: ServicePortRow): void {
+    // The API checks these; a wrong number here would make nft refuse the whole transaction, every service's.
+    if (!this.#isPort(port.port) || (port.nodePort !== 0 && !this.#isPort(port.nodePort))) return
     const { clusterIP, externalIPs, externalTrafficPolicy, internalTrafficPolicy } = this.#service
     const usable = this.#usable(port)
     const local = usable.filter((endpoint) => this.#context.isLocal(endpoint))
@@ -77,7 +79,7 @@ class Renderer {
   #usable(port: ServicePortRow): ServiceEndpoint[] {
     const unique = new Map<string, ServiceEndpoint>()
     for (const endpoint of port.endpoints) {
-      if (!this.#isAddress(endpoint.address, 'endpoint')) continue
+      if (!this.#isAddress(endpoint.address, 'endpoint') || !this.#isPort(endpoint.port)) continue
       unique.set(`${endpoint.address}:${endpoint.port}`, endpoint)
     }
     const known = [...unique.keys()].sort().flatMap((key) => unique.get(key) ?? [])
@@ -158,6 +160,13 @@ class Renderer {
     const chain = `${prefix}-${this.#id(port, discriminator)}/${safe}`
     if (!this.output.chains.some(([known]) => known === chain)) this.output.chains.push([chain, texts.map(rule)])
     return chain
+  }
+
+  #isPort(number: number): boolean {
+    if (Number.isInteger(number) && number > 0 && number < 65536) return true
+    const { namespace, name } = this.#service
+    this.output.problems.push(`service ${namespace}/${name}: ${number} is no port and is left out`)
+    return false
   }
 
   #isAddress(text: string, what: string): boolean {

@@ -10,8 +10,8 @@ import { BRIDGE } from './names.ts'
 import { failure, type Programs } from './programs.ts'
 
 export interface Sysctls {
-  /** Throws `unsupported` when one that pods cannot do without may not be set. */
-  ensure(): Promise<void>
+  /** True when it changed any. Throws `unsupported` when one that pods cannot do without may not be set. */
+  ensure(): Promise<boolean>
   /** The bridge's own settings; call whenever it may be new. */
   ensureBridge(): Promise<void>
   restore(): Promise<void>
@@ -52,9 +52,9 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
       const values = (await sysctl(['-n', ...names])).trim().split('\n')
       const current = new Map(names.map((name, i) => [name, values[i]?.trim() ?? '']))
       const wrong = names.filter((name) => current.get(name) !== WANTED[name])
-      if (wrong.length === 0) return
+      if (wrong.length === 0) return false
       if (!manage) {
-        if (!wrong.includes(FORWARDING)) return
+        if (!wrong.includes(FORWARDING)) return false
         throw new DroverError(
           'unsupported',
           `${FORWARDING} is 0 on this host, so pods would reach nothing; set it: sysctl -w ${FORWARDING}=1`,
@@ -66,6 +66,7 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
       await writeFile(`${path}.new`, JSON.stringify(saved))
       await rename(`${path}.new`, path)
       await sysctl(['-q', '-w', ...wrong.map((name) => `${name}=${WANTED[name]}`)])
+      return true
     },
     async ensureBridge() {
       await sysctl(['-q', '-w', `net.ipv4.conf.${BRIDGE}.send_redirects=0`])
