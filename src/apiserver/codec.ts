@@ -6,6 +6,7 @@ import { parseDocument } from 'yaml'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { findJsonFault } from './json_fault.ts'
+import { decodeKubernetesProtobuf, KUBERNETES_PROTOBUF } from './protobuf_body.ts'
 import { HttpError, unsupportedMediaType } from './status_error.ts'
 
 const MAX_DEPTH = 100
@@ -26,6 +27,7 @@ export function mediaType(contentType: string | undefined): string {
 /** Text of a body to a value. A body without a content type is JSON, as kubectl's `scale` sends it. */
 export function decodeBody(body: Buffer, contentType: string | undefined): unknown {
   const type = mediaType(contentType)
+  if (type === KUBERNETES_PROTOBUF) return decodeKubernetesProtobuf(body)
   const isYaml = type === 'application/yaml' || type.endsWith('+yaml')
   if (!isYaml && type !== '' && type !== 'application/json' && !type.endsWith('+json')) {
     throw unsupportedMediaType(`the body is ${type}; send application/json or application/yaml`)

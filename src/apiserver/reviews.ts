@@ -13,7 +13,6 @@ export const REVIEW_PATHS: ReadonlySet<string> = new Set([WHO_AM_I, MAY_I])
 
 export async function handleReview(exchange: Exchange): Promise<void> {
   if (exchange.method !== 'POST') throw methodNotAllowed('reviews are made with POST')
-  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
   const { name: username, groups } = exchange.user
   if (exchange.path === WHO_AM_I) {
     const status = { userInfo: { username, groups } }
@@ -21,6 +20,7 @@ export async function handleReview(exchange: Exchange): Promise<void> {
     exchange.sendJson(201, { kind: 'SelfSubjectReview', apiVersion, metadata: { creationTimestamp: null }, status })
     return
   }
+  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
   const spec = isObject(body.spec) ? body.spec : {}
   const allowed = isAllowed(exchange.user, askedAttributes(spec))
   const status = { allowed, ...(allowed ? {} : { reason: 'only members of system:masters may' }) }

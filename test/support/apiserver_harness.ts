@@ -169,13 +169,14 @@ function request(session: ClientHttp2Session, path: string, options: CallOptions
   const isPlain = typeof body === 'string' || Buffer.isBuffer(body)
   const bytes = body === undefined ? undefined : isPlain ? body : JSON.stringify(body)
   return new Promise((resolve, reject) => {
-    const stream = session.request({
+    const head = {
       ':method': method,
       ':path': path,
       ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
       ...(bytes === undefined || isPlain ? {} : { 'content-type': 'application/json' }),
       ...headers,
-    })
+    }
+    const stream = session.request(head, { endStream: bytes === undefined })
     let answered: IncomingHttpHeaders & { ':status'?: number | undefined } = {}
     const chunks: Buffer[] = []
     stream.on('response', (received) => {
@@ -189,7 +190,7 @@ function request(session: ClientHttp2Session, path: string, options: CallOptions
       const json = isJson && text !== '' ? (JSON.parse(text) as Record<string, unknown>) : {}
       resolve({ status: answered[':status'] ?? 0, headers: answered, text, json })
     })
-    stream.end(bytes)
+    if (bytes !== undefined) stream.end(bytes)
   })
 }
 
