@@ -28,6 +28,11 @@ export function mergePodStatus(
   // The first start counts, not an agent's first sight of a pod that it adopted.
   const startTime = old.startTime ?? reported.startTime
   if (startTime !== undefined) merged.startTime = startTime
+  // A pod's address is for life; an agent that adopts a finished pod no longer sees it.
+  if (merged.podIP === undefined && old.podIP !== undefined) {
+    merged.podIP = old.podIP
+    if (old.podIPs !== undefined) merged.podIPs = old.podIPs
+  }
   if (old.nominatedNodeName !== undefined) merged.nominatedNodeName = old.nominatedNodeName
   // A pod that is over stays over: phases only move forward.
   if (old.phase !== undefined && FINISHED.has(old.phase) && !FINISHED.has(reported.phase ?? '')) {

@@ -1,5 +1,7 @@
 /** The agent's end: one channel to one server, with mutual TLS. */
-import { ChannelCredentials, Client, Metadata } from '@grpc/grpc-js'
+import { isIP } from 'node:net'
+import { checkServerIdentity } from 'node:tls'
+import { ChannelCredentials, type ChannelOptions, Client, Metadata } from '@grpc/grpc-js'
 import { type CancellableFrameStream, createFrameStream } from './frames.ts'
 import { fromClientCall, type MessageStream } from './message_stream.ts'
 import type { AgentMessage, ServerMessage } from './messages.ts'
@@ -12,11 +14,24 @@ export interface NodeClient {
   close(): void
 }
 
+/** Stands in for an IP address in the TLS handshake, where RFC 6066 allows names alone. */
+const SERVER_NAME = 'drover-server'
+
+/** The certificate is checked against the address that was dialled, whatever name the handshake carries. */
+function security(address: string, tls: TlsFiles): { credentials: ChannelCredentials; options: ChannelOptions } {
+  const host = address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '')
+  const credentials = ChannelCredentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert), {
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+  })
+  return { credentials, options: isIP(host) === 0 ? {} : { 'grpc.ssl_target_name_override': SERVER_NAME } }
+}
+
 /** `address` is host:port. Nothing is dialled before the first call. */
 export function createNodeClient(address: string, tls: TlsFiles): NodeClient {
-  const credentials = ChannelCredentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert))
+  const { credentials, options } = security(address, tls)
   const client = new Client(address, credentials, {
     ...CHANNEL_OPTIONS,
+    ...options,
     // The session has its own back-off; gRPC's, which grows to minutes, must not stand in its way.
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1_000,

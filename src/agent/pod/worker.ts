@@ -8,7 +8,7 @@ import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
-import { isRunning, type PodFacts } from './facts.ts'
+import { isRunning, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { Prober } from './prober.ts'
@@ -204,7 +204,7 @@ export class PodWorker {
         runtime: drivers.runtime,
         clock,
       },
-      adopted: startedAtMs < this.#notes.firstSeenMs,
+      adopted: this.#adopted && startedAtMs < this.#notes.firstSeenMs,
       startedAtMs,
       onChange: this.#wake,
       onFailure: (kind, message) => {
@@ -225,8 +225,7 @@ export class PodWorker {
   #report(facts: PodFacts): void {
     const { pod } = facts
     if (pod === undefined || this.#notes.removed || this.#abandoned) return
-    // Containers that an earlier agent started: their readiness is looked at before anything is said of it.
-    if (facts.terminateByMs === undefined && !this.#isSettled(facts)) return
+    if (!this.#isWorthSaying(facts, pod)) return
     const { name = '', namespace = '' } = pod.metadata
     const status = podStatus(facts, pod, {
       podIP: this.#notes.prepared?.podIP,
@@ -237,9 +236,16 @@ export class PodWorker {
     this.#agent.reporter.report({ namespace, name, uid: this.uid }, status)
   }
 
-  #isSettled(facts: PodFacts): boolean {
-    const adopting = this.#adopted && facts.containers.some(isRunning) && this.#notes.prepared === undefined
-    return !adopting && isReadinessKnown(facts)
+  #isWorthSaying(facts: PodFacts, pod: Pod): boolean {
+    // While it is taken down, what is already removed must not look as if it had never started.
+    if (facts.terminateByMs !== undefined) {
+      return pod.spec.containers.every(({ name }) => facts.containers.some((container) => container.name === name))
+    }
+    // An adopted pod is looked at whole before anything is said of it: an agent's restart is no pod's change.
+    const { prepared, preparing } = this.#notes
+    const unseen = this.#adopted && prepared === undefined && preparing === undefined
+    if (unseen && facts.containers.length > 0 && outcome(facts) === undefined) return false
+    return isReadinessKnown(facts)
   }
 
   #name(): string {

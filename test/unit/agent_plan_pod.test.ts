@@ -1,0 +1,235 @@
+import { describe, expect, test } from 'vitest'
+import { attemptKey, NOTE, type PodFacts, restartDelayMs } from '../../src/agent/pod/facts.ts'
+import { type Plan, planPod } from '../../src/agent/pod/plan_pod.ts'
+import type { ContainerState } from '../../src/agent/runtime/runtime.ts'
+import type { Container, Pod } from '../../src/api/pod.ts'
+
+const NOW = 1_000_000
+
+function podOf(spec: Partial<Pod['spec']> = {}): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p', namespace: 'default', uid: 'u1' },
+    spec: { containers: [{ name: 'app', image: 'app:1' }], restartPolicy: 'Always', ...spec },
+  }
+}
+
+function factsOf(overrides: Partial<PodFacts> = {}): PodFacts {
+  return {
+    pod: podOf(),
+    uid: 'u1',
+    terminateByMs: undefined,
+    networkReady: true,
+    prepared: true,
+    volumesStale: false,
+    preparing: undefined,
+    cleaned: false,
+    containers: [],
+    images: new Map(),
+    blocked: new Map(),
+    probes: new Map(),
+    stops: new Map(),
+    nowMs: NOW,
+    ...overrides,
+  }
+}
+
+function container(name: string, attempt: number, extra: Partial<ContainerState> = {}): ContainerState {
+  return {
+    id: `${name}-${attempt}`,
+    podUid: 'u1',
+    name,
+    attempt,
+    phase: 'running',
+    startedAtMs: NOW - 1_000,
+    annotations: { [NOTE.image]: `${name}:1`, [NOTE.crashes]: String(attempt) },
+    ...extra,
+  }
+}
+
+const exited = (name: string, attempt: number, code: number, agoMs = 0): ContainerState =>
+  container(name, attempt, { phase: 'exited', exit: { code, oomKilled: false, finishedAtMs: NOW - agoMs } })
+
+const present = (...keys: string[]): PodFacts['images'] =>
+  new Map(keys.map((key) => [key, { state: 'present' as const }]))
+
+const brief = ({ step, againAtMs }: Plan): string => {
+  if (step === undefined) return againAtMs === undefined ? 'rest' : `wait ${againAtMs - NOW}`
+  const { type, ...rest } = step
+  return [type, ...Object.values(rest)].join(' ')
+}
+
+const sidekick: Container = { name: 'side', image: 'side:1' }
+const init: Container = { name: 'init', image: 'init:1' }
+
+const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
+  ['waits for the network', { prepared: false, networkReady: false }, 'rest'],
+  [
+    'needs no overlay on the host network',
+    { prepared: false, networkReady: false, pod: podOf({ hostNetwork: true }) },
+    'prepare',
+  ],
+  ['prepares first', { prepared: false }, 'prepare'],
+  ['backs off preparing', { prepared: false, preparing: { reason: 'FailedMount', retryAtMs: NOW + 500 } }, 'wait 500'],
+  ['asks for the image', {}, 'image app 0'],
+  ['waits for a pull', { images: new Map([['app/0', { state: 'pulling' }]]) }, 'rest'],
+  ['starts', { images: present('app/0') }, 'start app 0 0 false'],
+  [
+    'waits while it cannot be made',
+    { images: present('app/0'), blocked: new Map([['app/0', { reason: 'X', retryAtMs: NOW + 9 }]]) },
+    'wait 9',
+  ],
+  ['leaves a running container alone', { containers: [container('app', 0)] }, 'rest'],
+  [
+    'starts the second while the first pulls',
+    {
+      pod: podOf({ containers: [{ name: 'app', image: 'app:1' }, sidekick] }),
+      images: new Map([
+        ['app/0', { state: 'pulling' }],
+        ['side/0', { state: 'present' }],
+      ]),
+    },
+    'start side 0 0 false',
+  ],
+  [
+    'restarts at once the first time',
+    { containers: [exited('app', 0, 1)], images: present('app/1') },
+    'start app 1 1 false',
+  ],
+  ['then backs off ten seconds', { containers: [exited('app', 1, 1, 4_000)], images: present('app/2') }, 'wait 6000'],
+  [
+    'forgets crashes after a long run',
+    { containers: [{ ...exited('app', 5, 1), startedAtMs: NOW - 700_000 }], images: present('app/6') },
+    'start app 6 1 false',
+  ],
+  ['Never stays down', { pod: podOf({ restartPolicy: 'Never' }), containers: [exited('app', 0, 1)] }, 'rest'],
+  [
+    'OnFailure stays down after success',
+    { pod: podOf({ restartPolicy: 'OnFailure' }), containers: [exited('app', 0, 0)] },
+    'rest',
+  ],
+  [
+    'OnFailure restarts after failure',
+    { pod: podOf({ restartPolicy: 'OnFailure' }), containers: [exited('app', 0, 2)], images: present('app/1') },
+    'start app 1 1 false',
+  ],
+  ['init first', { pod: podOf({ initContainers: [init] }), images: present('init/0') }, 'start init 0 0 true'],
+  ['waits for init', { pod: podOf({ initContainers: [init] }), containers: [container('init', 0)] }, 'rest'],
+  [
+    'goes on after init',
+    { pod: podOf({ initContainers: [init] }), containers: [exited('init', 0, 0)], images: present('app/0') },
+    'start app 0 0 false',
+  ],
+  [
+    'a failed init fails a Never pod',
+    { pod: podOf({ initContainers: [init], restartPolicy: 'Never' }), containers: [exited('init', 0, 1)] },
+    'rest',
+  ],
+  [
+    'does not run init again for an adopted pod',
+    { pod: podOf({ initContainers: [init] }), containers: [container('app', 0)] },
+    'rest',
+  ],
+  [
+    'keeps one dead container',
+    { containers: [exited('app', 0, 1), exited('app', 1, 1), container('app', 2)] },
+    'remove app-0',
+  ],
+  ['removes a half-made container', { containers: [container('app', 0, { phase: 'created' })] }, 'remove app-0'],
+  [
+    'stops an unhealthy container',
+    {
+      containers: [container('app', 0)],
+      probes: new Map([['app-0', { started: true, ready: true, unhealthy: 'sick' }]]),
+    },
+    `signal app-0 SIGTERM ${NOW + 30_000} sick`,
+  ],
+  [
+    'stops a container of another image',
+    { containers: [container('app', 0, { annotations: { [NOTE.image]: 'app:0' } })] },
+    `signal app-0 SIGTERM ${NOW + 30_000} the image of the container has changed`,
+  ],
+  ['refreshes volumes', { containers: [container('app', 0)], volumesStale: true }, 'refreshVolumes'],
+  [
+    'termination signals',
+    { terminateByMs: NOW + 100, containers: [container('app', 0)] },
+    `signal app-0 SIGTERM ${NOW + 100} the pod is being deleted`,
+  ],
+  [
+    'termination waits',
+    {
+      terminateByMs: NOW + 100,
+      containers: [container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW + 100 }]]),
+    },
+    'wait 100',
+  ],
+  [
+    'termination kills',
+    { terminateByMs: NOW, containers: [container('app', 0)], stops: new Map([['app-0', { deadlineMs: NOW }]]) },
+    'kill app-0',
+  ],
+  ['no grace kills at once', { terminateByMs: NOW, containers: [container('app', 0)] }, 'kill app-0'],
+  [
+    'a shorter grace counts',
+    { terminateByMs: NOW, containers: [container('app', 0)], stops: new Map([['app-0', { deadlineMs: NOW + 9_000 }]]) },
+    'kill app-0',
+  ],
+  [
+    'kills again',
+    {
+      terminateByMs: NOW,
+      containers: [container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW, killedAtMs: NOW - 2_000 }]]),
+    },
+    'kill app-0',
+  ],
+  ['removes the dead', { terminateByMs: NOW, containers: [exited('app', 0, 0)] }, 'remove app-0'],
+  ['cleans up', { terminateByMs: NOW }, 'cleanUp'],
+  ['reports', { terminateByMs: NOW, cleaned: true }, 'reportRemoved'],
+  [
+    'takes an orphan down',
+    { pod: undefined, terminateByMs: NOW + 2_000, containers: [container('app', 0)] },
+    `signal app-0 SIGTERM ${NOW + 2_000} the pod is being deleted`,
+  ],
+]
+
+describe('planPod', () => {
+  test.each(TABLE)('%s', (_name, facts, plan) => {
+    expect(brief(planPod(factsOf(facts)))).toBe(plan)
+  })
+
+  test('a failed pull is shown, then waited for, then tried again', () => {
+    const failed = (agoMs: number): PodFacts['images'] =>
+      new Map([
+        [
+          'app/0',
+          {
+            state: 'failed',
+            reason: 'ErrImagePull',
+            failedAtMs: NOW - agoMs,
+            failures: 1,
+            retryAtMs: NOW - agoMs + 10_000,
+          },
+        ],
+      ])
+    expect(brief(planPod(factsOf({ images: failed(500) })))).toBe('wait 1500')
+    expect(brief(planPod(factsOf({ images: failed(3_000) })))).toBe('wait 7000')
+    expect(brief(planPod(factsOf({ images: failed(10_000) })))).toBe('image app 0')
+  })
+
+  test('a pod that ended stays ended, whatever is on disk', () => {
+    const pod = { ...podOf(), status: { phase: 'Failed' as const } }
+    expect(brief(planPod(factsOf({ pod })))).toBe('rest')
+    expect(brief(planPod(factsOf({ pod, containers: [container('app', 0)] })))).toContain('signal app-0')
+  })
+
+  test('back-off: none, then 10 s, doubling to 300 s', () => {
+    expect([1, 2, 3, 4, 5, 6, 7, 100].map(restartDelayMs)).toEqual([
+      0, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000,
+    ])
+  })
+
+  test('keys', () => expect(attemptKey('app', 3)).toBe('app/3'))
+})
