@@ -32,7 +32,7 @@ export function parseQuantity(text: string | number): number {
   if (typeof text === 'number') return text
   const { digits, suffix, exponent } = split(text)
   const value = exponent === 0 ? Number(digits) * (FACTORS[suffix] as number) : Number(`${digits}e${exponent}`)
-  if (!Number.isFinite(value)) throw new DroverError('invalid', `"${text}" is too large for a quantity`)
+  if (!Number.isFinite(value)) throw tooLarge(text)
   return value
 }
 
@@ -44,6 +44,10 @@ export function parseCpuMillis(text: string | number): number {
 /** Whole bytes (or counts), rounded up. */
 export function parseBytes(text: string | number): number {
   return ceilScaled(text, 1n)
+}
+
+function tooLarge(text: string | number): DroverError {
+  return new DroverError('invalid', `"${text}" is too large for a quantity`)
 }
 
 interface Parts {
@@ -74,8 +78,10 @@ function ceilScaled(text: string | number, scale: bigint): number {
   const binary = suffix.endsWith('i') ? BigInt(FACTORS[suffix] as number) : 1n
   const numerator = BigInt(`${whole}${fraction}`) * scale * binary * 10n ** BigInt(Math.max(0, power))
   const denominator = 10n ** BigInt(Math.max(0, -power))
-  if (digits.startsWith('-')) return 0 - Number(numerator / denominator)
-  return Number((numerator + denominator - 1n) / denominator)
+  const isNegative = digits.startsWith('-')
+  const amount = Number(isNegative ? numerator / denominator : (numerator + denominator - 1n) / denominator)
+  if (!Number.isFinite(amount)) throw tooLarge(text)
+  return isNegative ? 0 - amount : amount
 }
 
 /** JavaScript's shortest text of a number is a quantity already, but for numbers that are none. */

@@ -36,6 +36,13 @@ export function adopt(kind: KindDefinition, given: KubeObject): KubeObject {
       `the object is a ${object.apiVersion} ${object.kind}, not a ${apiVersionOf(kind)} ${kind.kind}`,
     )
   }
+  for (const field of ['name', 'generateName', 'namespace', 'uid', 'resourceVersion'] as const) {
+    const value: unknown = object.metadata[field]
+    if (value !== undefined && typeof value !== 'string') {
+      const path = `metadata.${field}`
+      throw invalidObject(kind, '', [{ path, reason: 'Invalid', message: `${JSON.stringify(value)} must be a string` }])
+    }
+  }
   if (!kind.namespaced) delete object.metadata.namespace
   else object.metadata.namespace ??= 'default'
   return object

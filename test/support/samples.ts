@@ -1,0 +1,82 @@
+/** One rich, valid object of each kind, as a user writes it. */
+import type { KubeObject } from '../../src/api/meta.ts'
+
+const template = {
+  metadata: { labels: { app: 'web' } },
+  spec: {
+    containers: [
+      {
+        name: 'web',
+        image: 'nginx:1.27',
+        ports: [{ name: 'http', containerPort: 80 }],
+        env: [
+          { name: 'A', value: 'b' },
+          { name: 'NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+        ],
+        resources: { requests: { cpu: '100m' }, limits: { cpu: 1, memory: '64Mi' } },
+        readinessProbe: { httpGet: { port: 'http' } },
+        volumeMounts: [{ name: 'tmp', mountPath: '/tmp' }],
+      },
+    ],
+    volumes: [{ name: 'tmp' }, { name: 'config', configMap: { name: 'c' } }],
+    tolerations: [{ operator: 'Exists' as const }],
+  },
+}
+const selector = { matchLabels: { app: 'web' } }
+
+export const SAMPLES: Readonly<Record<string, KubeObject>> = {
+  Namespace: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'team' } },
+  Node: {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: 'n1', labels: { 'kubernetes.io/hostname': 'n1' } },
+    spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] },
+  },
+  Pod: { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web', namespace: 'default' }, spec: template.spec },
+  Service: {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { type: 'NodePort', selector: { app: 'web' }, ports: [{ port: 80, targetPort: 'http' }] },
+  },
+  ConfigMap: {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'c', namespace: 'default', annotations: { 'x.dev/y': 'z' } },
+    ...{ data: { a: 'b' }, binaryData: { c: 'AAEC' } },
+  },
+  Secret: {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 's', namespace: 'default' },
+    ...{ stringData: { password: 'ä' }, data: { x: 'eA==' } },
+  },
+  Event: {
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: { name: 'e', namespace: 'default' },
+    ...{ involvedObject: { kind: 'Pod', name: 'web' }, reason: 'R', lastTimestamp: '2026-01-01T00:00:00Z' },
+  },
+  Deployment: {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { selector, template, strategy: { rollingUpdate: { maxSurge: '50%' } } },
+  },
+  ReplicaSet: {
+    apiVersion: 'apps/v1',
+    kind: 'ReplicaSet',
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { selector, template, replicas: 3 },
+  },
+  EndpointSlice: {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name: 'web-x', namespace: 'default' },
+    ...{
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.0.0.1'], conditions: { ready: true } }],
+      ports: [{ port: 80 }],
+    },
+  },
+}
