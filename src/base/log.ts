@@ -3,6 +3,7 @@
  * Fields that name things are the same everywhere: `pod` (namespace/name), `node`, `request`, `key`, `err`.
  */
 import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdSerializers } from 'pino'
+import { DroverError } from './errors.ts'
 
 export type Logger = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
   child(bindings: Record<string, unknown>): Logger
@@ -22,13 +23,20 @@ const REDACTED = [
   '*.secret',
 ]
 
+/** What passes by itself needs no stack: its words, and its cause's, are enough. */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof DroverError) || !error.temporary) return stdSerializers.err(error as Error)
+  const cause = error.cause instanceof Error && error.cause.message !== error.message ? error.cause.message : undefined
+  return { code: error.code, message: error.message, ...(cause === undefined ? {} : { cause }) }
+}
+
 export function createLogger(name: string, level: LogLevel = 'info', stream?: DestinationStream): Logger {
   const options = {
     name,
     level,
     base: { pid: process.pid },
     redact: REDACTED,
-    serializers: { err: stdSerializers.err },
+    serializers: { err: serializeError },
     formatters: { level: (label: string) => ({ level: label }) },
   }
   return pino(options, stream ?? destination({ fd: 2, sync: true })) as Logger

@@ -13,7 +13,7 @@ import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
-import { type AgentFlags, parseHostPort, type RoleContext } from './roles.ts'
+import { type AgentFlags, parseHostPort, type RoleContext } from './flags.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
 

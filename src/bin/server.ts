@@ -25,9 +25,9 @@ import { createCompactor } from '../store/compactor.ts'
 import { createEtcdServer } from '../store/etcd/server.ts'
 import { createEtcdStore } from '../store/etcd/store.ts'
 import type { Fence, Store } from '../store/store.ts'
+import { parseCidrOption, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './flags.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
-import { parseCidrOption, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './roles.ts'
 import { ensureServerPki, type ServerPki } from './server_pki.ts'
 import { readTokens } from './tokens.ts'
 
@@ -242,7 +242,7 @@ async function serve(serving: Serving): Promise<void> {
       // A port in use is for the user to mend: no use in trying again and again.
       await api.listening()
       writeKubeconfig(serving)
-      log.info({ addresses: api.addresses(), node: dispatch.address() }, 'serving')
+      log.info({ addresses: api.addresses(), nodes: nodeListen }, 'serving')
     } catch (error) {
       stop.abort()
       throw error

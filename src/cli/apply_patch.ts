@@ -25,9 +25,17 @@ function patchMap(schema: SchemaView | undefined, last: Value, next: Value): Val
   const patch: Value = {}
   for (const key of Object.keys(last)) if (next[key] === undefined || next[key] === null) patch[key] = null
   for (const [key, value] of Object.entries(next)) {
-    patch[key] = patchValue(schema?.properties?.[key], last[key], value)
+    const field = schema?.properties?.[key]
+    patch[key] = patchValue(field, last[key], value)
+    const mergeKey = field?.['x-kubernetes-patch-merge-key']
+    if (mergeKey !== undefined && Array.isArray(value)) patch[`$setElementOrder/${key}`] = orderOf(value, mergeKey)
   }
   return patch
+}
+
+/** Says in which order the merged list stands: the manifest's. */
+function orderOf(list: unknown[], mergeKey: string): unknown[] {
+  return list.map((item) => (isObject(item) ? { [mergeKey]: item[mergeKey] } : item))
 }
 
 function patchValue(schema: SchemaView | undefined, last: unknown, next: unknown): unknown {

@@ -50,7 +50,9 @@ async function trial(args: readonly string[], input?: string): Promise<{ ok: boo
 const NFT_TRIAL = `
 table ip drover_trial {
   map backends { type ipv4_addr . inet_proto . inet_service : verdict; }
-  chain service { dnat to numgen random mod 2 map { 0 : 10.0.0.1 . 80, 1 : 10.0.0.2 . 80 } }
+  chain service {
+    meta l4proto tcp dnat ip addr . port to numgen random mod 2 map { 0 : 10.0.0.1 . 80, 1 : 10.0.0.2 . 80 }
+  }
   chain prerouting {
     type nat hook prerouting priority dstnat;
     ip daddr . ip protocol . th dport vmap @backends

@@ -2,6 +2,7 @@
  * The whole path on one cluster of three hosts, from the built program: what a user does in the first hour, with
  * drover and with kubectl.
  */
+import { existsSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
 import type { Node } from '../../src/api/node.ts'
@@ -272,6 +273,8 @@ describe('a workload', () => {
       const status = (await pods('hungry'))[0]?.status?.containerStatuses?.[0]
       return [status?.state, status?.lastState].some((state) => state?.terminated?.reason === 'OOMKilled')
     }, WAIT)
+    // conmon leaves a file where it stands when a container runs out of memory: not in our working directory.
+    expect(existsSync('oom')).toBe(false)
     await cluster.ask('delete', 'deploy', 'live', 'hungry')
   })
 })

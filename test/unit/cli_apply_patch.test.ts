@@ -16,7 +16,7 @@ const deployment = (containers: object[], extra: object = {}) => ({
 describe('planPatch', () => {
   it('is the manifest itself when nothing was applied before', () => {
     const next = deployment([{ name: 'a', image: 'x:1' }])
-    expect(planPatch(schema, undefined, next)).toEqual(next)
+    expect(planPatch(schema, undefined, next)).toMatchObject(next)
   })
 
   it('removes what the manifest no longer says, in maps and in keyed lists', () => {

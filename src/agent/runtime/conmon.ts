@@ -67,7 +67,13 @@ export async function createContainer(options: CreateOptions): Promise<number> {
       ...(options.stdin ? ['--stdin'] : []),
       ...(options.stdin && !options.stdinOnce ? ['--leave-stdin-open'] : []),
     ],
-    { stdio: ['ignore', 'ignore', 'pipe', 'pipe'], env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }), detached: true },
+    {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }),
+      detached: true,
+      // At an OOM kill conmon leaves a file `oom` where it stands.
+      cwd: options.bundle,
+    },
   )
   const report = await firstReport(child, options.signal)
   if (report.data < 0) throw runtimeFailure(report.message)

@@ -1,0 +1,81 @@
+/** What the roles are told on the command line, and how it is read. */
+import { parseCidr } from '../base/cidr.ts'
+import { DroverError } from '../base/errors.ts'
+import type { LogLevel } from '../base/log.ts'
+
+export interface RoleContext {
+  version: string
+  signal: AbortSignal
+}
+
+export interface HostPort {
+  host: string
+  port: number
+}
+
+export interface ServerFlags {
+  clusterName: string
+  dataDir: string
+  runDir: string
+  listen: string[]
+  nodeListen: string
+  etcd?: string
+  etcdCa?: string
+  etcdCert?: string
+  etcdKey?: string
+  clusterCidr: string
+  serviceCidr: string
+  nodeCidrLength: string
+  nodePortRange: string
+  notReadyAfter: string
+  kubeconfigOut?: string
+  tokenFile?: string
+  logLevel: LogLevel
+}
+
+export interface AgentFlags {
+  nodeName: string
+  server: string[]
+  dataDir: string
+  runDir: string
+  ca: string
+  cert: string
+  key: string
+  nodeAddress: string
+  cgroupParent: string
+  runtime: string
+  label?: string[]
+  registryProxy?: string
+  registryProxySecretFile?: string
+  insecureRegistry?: string[]
+  listen?: string
+  manageSysctls?: boolean
+  reset?: boolean
+  logLevel: LogLevel
+}
+
+/** Reads `host:port` and `[ipv6]:port`. */
+export function parseHostPort(text: string, option: string): HostPort {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65535) throw new DroverError('invalid', `${option} takes HOST:PORT, not "${text}"`)
+  return { host: match[1] ?? match[2] ?? '', port }
+}
+
+export function parsePortRange(text: string): { from: number; to: number } {
+  const match = /^(\d+)-(\d+)$/.exec(text)
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])]
+  if (match === null || from < 1 || to > 65535 || from > to) {
+    throw new DroverError('invalid', `--node-port-range takes FROM-TO, e.g. 30000-32767, not "${text}"`)
+  }
+  return { from, to }
+}
+
+export function parseCidrOption(text: string, option: string): string {
+  try {
+    parseCidr(text)
+    return text
+  } catch (error) {
+    throw new DroverError('invalid', `${option}: ${(error as Error).message}`, { cause: error })
+  }
+}
