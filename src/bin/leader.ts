@@ -17,11 +17,23 @@ export interface LeaderOptions extends RunnerOptions {
 
 const ELECTION_KEY = '/drover-meta/leader'
 
+/**
+ * A server that was killed stands in the election until its lease runs out. Started again under the same name it takes
+ * its own old place away, rather than wait for it; should the old process live after all, its fence fails from then on.
+ */
+async function leaveOldPlaces({ store, serverId }: LeaderOptions): Promise<void> {
+  const { items } = await store.list(`${ELECTION_KEY}/`)
+  for (const { key, value, modRevision } of items) {
+    if (value === serverId) await store.write({ type: 'delete', key, expect: { modRevision } })
+  }
+}
+
 export function createLeader(options: LeaderOptions): Service {
   const { store, serverId, isLeader, log } = options
   return {
     id: 'leader',
     async run(signal) {
+      await leaveOldPlaces(options)
       while (!signal.aborted) {
         const election = await store.campaign(ELECTION_KEY, serverId, signal)
         log.info({ server: serverId, fence: election.fence }, 'leading')

@@ -45,7 +45,7 @@ function serverIdentity(dataDir: string): string {
 
 interface Etcd {
   services: Service[]
-  connect(): Promise<Store>
+  connect(signal: AbortSignal): Promise<Store>
 }
 
 /** A child etcd, or connections to the one that was named. */
@@ -86,10 +86,10 @@ function openEtcd(
   })
   return {
     services: [server],
-    async connect() {
+    async connect(signal) {
       const client = await files.ensureLeaf({ file: 'etcd-client', commonName: 'drover', usages: ['client'] })
-      const tls = { ca: files.ca.certPem, cert: client.certPem, key: client.keyPem }
-      return createEtcdStore({ ...options, endpoints: [await server.endpoint()], tls })
+      const tls = { ca: files.ca.certPem, cert: client.certPem, key: client.keyPem, serverName: 'localhost' }
+      return createEtcdStore({ ...options, endpoints: [await server.endpoint(signal)], tls })
     },
   }
 }
@@ -118,7 +118,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   const etcdStop = new AbortController()
   const etcdRunning = runServices(etcd.services, runner, etcdStop.signal)
   try {
-    const store = await etcd.connect()
+    const store = await etcd.connect(signal)
     try {
       await serve({
         flags,
