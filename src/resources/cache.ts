@@ -32,8 +32,8 @@ export interface WatchCacheOptions {
 }
 
 const LIST_PAGE = 500
-/** What a deletion weighs in a backlog: its object is shared with the cache until then. */
-const DELETED_BYTES = 512
+/** What a deletion weighs in a backlog; the store's watch does not always tell how long its value was. */
+const DELETED_BYTES = 4096
 
 interface Shelf {
   table: Table

@@ -12,7 +12,7 @@ import { cleanCopy } from './codec.ts'
 import { invalidObject } from './errors.ts'
 import type { Part, WriteOptions } from './resources.ts'
 import { carryHoldings, isService } from './service_holdings.ts'
-import { checkSchema, validateMeta } from './validate.ts'
+import { checkSchema, type Schema, type SchemaFindings, validateMeta } from './validate.ts'
 
 const isNamespace = (kind: KindDefinition): boolean => kind.kind === 'Namespace' && kind.group === ''
 
@@ -79,7 +79,15 @@ export function prepareUpdate(
   part: Part,
   options: WriteOptions,
 ): KubeObject {
-  const next = part === 'status' ? statusOf(base, asked) : mainOf(kind, base, asked, part)
+  if (part === 'status') {
+    const next = statusOf(base, asked)
+    // Only what is written is judged: an old object that a newer rule dislikes still gets its status.
+    const { properties = {} } = kind.schema as Schema
+    judge(kind, next, checkSchema(properties.status ?? {}, next.status ?? {}, 'status'), options)
+    kind.applyDefaults(next)
+    return next
+  }
+  const next = mainOf(kind, base, asked, part)
   check(kind, next, base, options)
   if (kind.hasGeneration && !jsonEqual(contentOf(next), contentOf(base))) {
     next.metadata.generation = (base.metadata.generation ?? 0) + 1
@@ -149,26 +157,28 @@ function check(
   base: Stored<KubeObject> | undefined,
   options: WriteOptions,
 ): void {
-  const name = object.metadata.name ?? ''
-  const { errors, unknown, ignored } = checkSchema(kind.schema, object)
-  const { fieldValidation = 'Warn', warn } = options
-  const unknownErrors = unknown.map<FieldError>((path) => ({
-    path,
-    reason: 'Unknown',
-    message: `unknown field "${path}"`,
-  }))
-  if (fieldValidation === 'Strict') errors.push(...unknownErrors)
-  if (errors.length > 0) throw invalidObject(kind, name, errors)
-  if (warn !== undefined) {
-    if (fieldValidation === 'Warn') for (const { message } of unknownErrors) warn(message)
-    for (const path of ignored) warn(`${path}: Drover does not honour this field`)
-  }
+  judge(kind, object, checkSchema(kind.schema, object), options)
   kind.applyDefaults(object)
   const faults = [...kind.validate(object), ...(base === undefined ? [] : kind.validateUpdate(object, base))]
   const named = new Set(faults.map(({ path }) => path))
   faults.push(...validateMeta(kind, object).filter(({ path }) => !named.has(path)))
   if (base?.metadata.deletionTimestamp !== undefined) faults.push(...addedFinalizers(object, base))
-  if (faults.length > 0) throw invalidObject(kind, name, faults)
+  if (faults.length > 0) throw invalidObject(kind, object.metadata.name ?? '', faults)
+}
+
+/** Throws what the schema finds wrong, and warns of what it finds odd. */
+function judge(
+  kind: KindDefinition,
+  object: KubeObject,
+  { errors, unknown, ignored }: SchemaFindings,
+  { fieldValidation = 'Warn', warn }: WriteOptions,
+): void {
+  const surplus = unknown.map<FieldError>((path) => ({ path, reason: 'Unknown', message: `unknown field "${path}"` }))
+  const faults = fieldValidation === 'Strict' ? [...errors, ...surplus] : errors
+  if (faults.length > 0) throw invalidObject(kind, object.metadata.name ?? '', faults)
+  if (warn === undefined) return
+  if (fieldValidation === 'Warn') for (const { message } of surplus) warn(message)
+  for (const path of ignored) warn(`${path}: Drover does not honour this field`)
 }
 
 function addedFinalizers(object: KubeObject, base: KubeObject): FieldError[] {

@@ -49,9 +49,10 @@ export interface SchemaFindings {
   ignored: string[]
 }
 
-export function checkSchema(schema: unknown, value: unknown): SchemaFindings {
+/** `path` is where the value stands, for a part of an object. */
+export function checkSchema(schema: unknown, value: unknown, path = ''): SchemaFindings {
   const findings: SchemaFindings = { errors: [], unknown: [], ignored: [] }
-  walk(schema as Schema, value, '', findings)
+  walk(schema as Schema, value, path, findings)
   return findings
 }
 

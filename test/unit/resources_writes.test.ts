@@ -184,6 +184,19 @@ describe('update', () => {
     expect(JSON.parse((await store.get('/drover/core/configmaps/default/a'))?.value ?? '').data).toEqual({ x: 'old' })
   })
 
+  it('judges of a status only the status', async () => {
+    const { resources, store } = await run()
+    const old = { ...pod('old'), metadata: { ...pod('old').metadata, uid: 'u-1', labels: { 'not a key': 'x' } } }
+    await store.write({ type: 'put', key: '/drover/core/pods/default/old', value: JSON.stringify(old) })
+    const set = (status: object) =>
+      resources.modify(podKind, 'default', 'old', 'status', (each) => ({ ...each, status }) as Pod)
+    expect((await set({ phase: 'Running' })).status?.phase).toBe('Running')
+    await expect(set({ phase: 'Dancing' })).rejects.toThrow('Pod "old" is invalid: status.phase: Unsupported value')
+    await expect(resources.update(podKind, { ...pod('old'), status: 1 } as never, 'status')).rejects.toThrow(
+      /status: Invalid value/,
+    )
+  })
+
   it('can change spec and status at once', async () => {
     const { resources } = await run()
     await resources.create(podKind, pod('a'))
