@@ -1,0 +1,236 @@
+import { describe, expect, test } from 'vitest'
+import { containerId, containerRequest, wantedUser } from '../../src/agent/pod/container_spec.ts'
+import { type EnvironmentContext, expand, resolveEnvironment } from '../../src/agent/pod/environment.ts'
+import { etcFiles, podHostname } from '../../src/agent/pod/etc_files.ts'
+import type { Container, Pod } from '../../src/api/pod.ts'
+
+const MI = 2 ** 20
+
+function podOf(container: Partial<Container> = {}, spec: Partial<Pod['spec']> = {}): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p', namespace: 'ns', uid: 'u1', labels: { app: 'web' }, annotations: { note: 'n' } },
+    spec: { containers: [{ name: 'app', image: 'app:1', ...container }], ...spec },
+  }
+}
+
+function contextOf(pod: Pod): EnvironmentContext {
+  return {
+    pod,
+    sources: {
+      configMap: (name) =>
+        name === 'map' ? { apiVersion: 'v1', kind: 'ConfigMap', metadata: {}, data: { A: '1', B: '2' } } : undefined,
+      secret: (name) =>
+        name === 'sec' ? { apiVersion: 'v1', kind: 'Secret', metadata: {}, data: { K: 'cGFzcw==' } } : undefined,
+    },
+    podIP: '10.244.0.2',
+    hostIP: '192.0.2.1',
+    nodeName: 'n1',
+    nodeCpuMillis: 4000,
+    nodeMemoryBytes: 512 * MI,
+  }
+}
+
+function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home: '/' }) {
+  const container = pod.spec.containers[0] as Container
+  return containerRequest(pod, container, {
+    environment: contextOf(pod),
+    sandbox: { podUid: 'u1', ipcNamespacePath: '/i', utsNamespacePath: '/u' },
+    image: {
+      id: 'sha256:1',
+      digest: 'sha256:2',
+      names: ['docker.io/library/app:1'],
+      sizeBytes: 1,
+      createdAt: '',
+      layerDirectories: ['/l'],
+      config: {
+        env: ['PATH=/x', 'I=image'],
+        entrypoint: ['/entry'],
+        cmd: ['serve'],
+        workingDirectory: '/srv',
+        user: '',
+        stopSignal: 'SIGQUIT',
+        exposedPorts: [],
+        labels: {},
+      },
+    },
+    user,
+    volumePaths: new Map([
+      ['/data/inner', '/v/a'],
+      ['/data', '/v/b'],
+    ]),
+    etcFiles: new Map([['/etc/hosts', '/e/hosts']]),
+    hostname: 'p',
+    attempt: 2,
+    crashes: 1,
+    logPath: '/logs/2.log',
+  })
+}
+
+const env = (container: Partial<Container>): Record<string, string> => {
+  const pod = podOf(container)
+  return Object.fromEntries(resolveEnvironment(pod.spec.containers[0] as Container, [], contextOf(pod)))
+}
+
+describe('the command line', () => {
+  test.each([
+    [{}, ['/entry', 'serve']],
+    [{ args: ['x'] }, ['/entry', 'x']],
+    [{ command: ['/c'] }, ['/c']],
+    [{ command: ['/c'], args: ['x'] }, ['/c', 'x']],
+    [{ args: ['$(I)', '$$(I)', '$(NONE)'] }, ['/entry', 'image', '$(I)', '$(NONE)']],
+  ])('%j', (container, args) => expect(requestOf(podOf(container)).args).toEqual(args))
+})
+
+describe('environment', () => {
+  test('later ones win, and may build on earlier ones', () => {
+    const found = env({
+      envFrom: [{ prefix: 'P_', configMapRef: { name: 'map' } }, { secretRef: { name: 'sec' } }],
+      env: [
+        { name: 'P_A', value: 'own' },
+        { name: 'URL', value: 'http://$(P_A):$(P_B)/$(LATER)' },
+        { name: 'LATER', value: 'x' },
+      ],
+    })
+    expect(found).toEqual({ P_A: 'own', P_B: '2', K: 'pass', URL: 'http://own:2/$(LATER)', LATER: 'x' })
+  })
+
+  test.each([
+    ['metadata.name', 'p'],
+    ["metadata.labels['app']", 'web'],
+    ["metadata.annotations['note']", 'n'],
+    ["metadata.labels['none']", ''],
+    ['spec.nodeName', 'n1'],
+    ['status.podIP', '10.244.0.2'],
+    ['status.hostIP', '192.0.2.1'],
+  ])('fieldRef %s', (fieldPath, value) => {
+    expect(env({ env: [{ name: 'X', valueFrom: { fieldRef: { fieldPath } } }] })).toEqual({ X: value })
+  })
+
+  test.each([
+    ['limits.cpu', undefined, '2'],
+    ['limits.cpu', '1m', '1500'],
+    ['requests.memory', '1Mi', '64'],
+    ['limits.memory', '1Mi', '512'],
+  ])('resourceFieldRef %s / %s', (resource, divisor, value) => {
+    const resources = { limits: { cpu: '1500m' }, requests: { memory: '64Mi' } }
+    const resourceFieldRef = { resource, ...(divisor === undefined ? {} : { divisor }) }
+    expect(env({ resources, env: [{ name: 'X', valueFrom: { resourceFieldRef } }] })).toEqual({ X: value })
+  })
+
+  test('what is missing is named; what is optional is left out', () => {
+    const reference = (name: string, key: string, optional = false) =>
+      env({ env: [{ name: 'X', valueFrom: { secretKeyRef: { name, key, optional } } }] })
+    expect(() => reference('gone', 'k')).toThrow('secret "gone" not found')
+    expect(() => reference('sec', 'k')).toThrow('secret "sec" has no key "k"')
+    expect(reference('gone', 'k', true)).toEqual({})
+    expect(() => env({ env: [{ name: 'X', valueFrom: { fieldRef: { fieldPath: 'spec.what' } } }] })).toThrow(
+      'spec.what',
+    )
+  })
+
+  test('expansion', () => {
+    const values = new Map([['A', '1']])
+    expect(['$(A)', '$$(A)', '$A', '$(B)', '$$$(A)', '$('].map((text) => expand(text, values))).toEqual([
+      '1',
+      '$(A)',
+      '$A',
+      '$(B)',
+      '$1',
+      '$(',
+    ])
+  })
+})
+
+describe('the request', () => {
+  test('resources, mounts in order, notes', () => {
+    const pod = podOf({
+      resources: { limits: { cpu: '500m', memory: '64Mi' } },
+      volumeMounts: [
+        { name: 'a', mountPath: '/data/inner', readOnly: true },
+        { name: 'b', mountPath: '/data' },
+      ],
+    })
+    const request = requestOf(pod)
+    expect(request.resources).toMatchObject({ cpuLimitMillis: 500, cpuRequestMillis: 500, memoryLimitBytes: 64 * MI })
+    expect(request.mounts.map(({ containerPath, readOnly }) => [containerPath, readOnly])).toEqual([
+      ['/data', false],
+      ['/etc/hosts', false],
+      ['/data/inner', true],
+    ])
+    expect(request.env).toEqual(['PATH=/x', 'I=image', 'HOSTNAME=p'])
+    expect(request.annotations).toMatchObject({
+      'drover.dev/image': 'app:1',
+      'drover.dev/image-id': 'docker.io/library/app@sha256:2',
+      'drover.dev/crashes': '1',
+      'drover.dev/stop-signal': 'SIGQUIT',
+    })
+  })
+
+  test('no new privileges unless asked for', () => {
+    expect(requestOf(podOf()).noNewPrivileges).toBe(true)
+    expect(requestOf(podOf({ securityContext: { allowPrivilegeEscalation: true } })).noNewPrivileges).toBe(false)
+    expect(requestOf(podOf({ securityContext: { privileged: true } })).noNewPrivileges).toBe(false)
+  })
+
+  test('root is refused where the pod forbids it', () => {
+    const pod = podOf({}, { securityContext: { runAsNonRoot: true, fsGroup: 5 } })
+    expect(() => requestOf(pod)).toThrow('runAsNonRoot')
+    expect(requestOf(pod, { uid: 7, gid: 7, additionalGids: [10], home: '/' }).user.additionalGids).toEqual([10, 5])
+  })
+
+  test('the user: own, the pod’s, the image’s', () => {
+    const user = (container: Partial<Container>, spec: Partial<Pod['spec']>, image: string): string => {
+      const pod = podOf(container, spec)
+      return wantedUser(pod, pod.spec.containers[0] as Container, image)
+    }
+    expect(user({}, {}, '')).toBe('0')
+    expect(user({}, {}, 'www:www')).toBe('www:www')
+    expect(user({}, { securityContext: { runAsUser: 5 } }, 'www:www')).toBe('5')
+    expect(user({ securityContext: { runAsUser: 7, runAsGroup: 8 } }, { securityContext: { runAsUser: 5 } }, '')).toBe(
+      '7:8',
+    )
+    expect(user({ securityContext: { runAsGroup: 8 } }, {}, 'www')).toBe('www:8')
+  })
+
+  test('ids are short, differ by attempt and name, and are the same again', () => {
+    const id = containerId('0b0f3c5e-7d0e-4f3b-8a55-4b8f3f3a0e11', 'a'.repeat(63), 12)
+    expect(id.length).toBeLessThan(50)
+    expect(containerId('u', 'a', 0)).not.toBe(containerId('u', 'b', 0))
+    expect(containerId('u', 'a', 0)).toBe(containerId('u', 'a', 0))
+  })
+})
+
+describe('files in /etc', () => {
+  const context = {
+    podIP: '10.244.0.2',
+    clusterDomain: 'cluster.local',
+    hostResolvConf: 'search corp\nnameserver 192.0.2.53\n',
+    hostHosts: '127.0.0.1 host',
+  }
+
+  test('of a pod in the overlay', () => {
+    const pod = podOf({}, { hostAliases: [{ ip: '1.2.3.4', hostnames: ['a', 'b'] }] })
+    const files = etcFiles(pod, context)
+    expect(files['/etc/hosts']).toContain('10.244.0.2\tp\n1.2.3.4\ta\tb\n')
+    expect(files['/etc/resolv.conf']).toBe(
+      'search ns.svc.cluster.local svc.cluster.local cluster.local corp\nnameserver 192.0.2.53\noptions ndots:5\n',
+    )
+    expect(files['/etc/hostname']).toBe('p\n')
+  })
+
+  test("of a pod on the host's network, and with the host's names", () => {
+    expect(etcFiles(podOf({}, { hostNetwork: true }), context)).toMatchObject({
+      '/etc/hosts': '127.0.0.1 host\n',
+      '/etc/resolv.conf': context.hostResolvConf,
+    })
+    expect(etcFiles(podOf({}, { dnsPolicy: 'Default' }), context)['/etc/resolv.conf']).toBe(context.hostResolvConf)
+  })
+
+  test('a long name is cut to a host name', () => {
+    const pod = podOf()
+    pod.metadata.name = `${'x'.repeat(62)}-y`
+    expect(podHostname(pod)).toBe('x'.repeat(62))
+  })
+})

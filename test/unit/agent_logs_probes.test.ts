@@ -1,0 +1,147 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { ProbeFact } from '../../src/agent/pod/facts.ts'
+import { afterResult, type ProbeStates, probeDelayMs, probeFact, UNPROBED } from '../../src/agent/pod/probes.ts'
+import { qosClass } from '../../src/agent/pod/status.ts'
+import { LogLines, type LogOutput, type LogSelection, tailStart } from '../../src/agent/streams/log_lines.ts'
+import { exitStatus } from '../../src/agent/streams/remote_command.ts'
+import type { Container } from '../../src/api/pod.ts'
+
+const ALL: LogSelection = { timestamps: false, sinceTime: undefined, limitBytes: undefined }
+const time = (second: number) => `2026-01-01T00:00:0${second}.123456789Z`
+const LOG = Buffer.from(
+  [
+    `${time(1)} stdout F one`,
+    `${time(2)} stderr F bad`,
+    `${time(3)} stdout P par`,
+    `${time(4)} stdout F tial`,
+    '',
+  ].join('\n'),
+)
+
+const text = (outputs: LogOutput[]): string => outputs.map(({ data }) => data.toString()).join('')
+
+describe('log lines', () => {
+  test('streams apart, partial lines joined', () => {
+    const outputs = new LogLines(ALL).push(LOG)
+    expect(outputs.map(({ stderr, data }) => [stderr, data.toString()])).toEqual([
+      [false, 'one\n'],
+      [true, 'bad\n'],
+      [false, 'partial\n'],
+    ])
+  })
+
+  test('timestamps stand once before each line', () => {
+    const lines = new LogLines({ ...ALL, timestamps: true })
+    expect(text(lines.push(LOG))).toBe(`${time(1)} one\n${time(2)} bad\n${time(3)} partial\n`)
+  })
+
+  test('since and limit', () => {
+    expect(text(new LogLines({ ...ALL, sinceTime: '2026-01-01T00:00:03Z' }).push(LOG))).toBe('partial\n')
+    const limited = new LogLines({ ...ALL, limitBytes: 6 })
+    expect(text(limited.push(LOG))).toBe('one\nba')
+    expect(limited.full).toBe(true)
+  })
+
+  test('cut anywhere, the text is the same', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: LOG.length })), (cuts) => {
+        const lines = new LogLines(ALL)
+        const at = [0, ...cuts.sort((a, b) => a - b), LOG.length]
+        const joined = at
+          .map((start, index) => text(lines.push(LOG.subarray(start, at[index + 1] ?? LOG.length))))
+          .join('')
+        return joined === 'one\nbad\npartial\n'
+      }),
+    )
+  })
+
+  test('tail', async () => {
+    const read = async (position: number, length: number) => LOG.subarray(position, position + length)
+    const tail = async (lines: number) =>
+      LOG.subarray(await tailStart(LOG.length, lines, read))
+        .toString()
+        .split('\n').length - 1
+    expect([await tail(0), await tail(1), await tail(3), await tail(4), await tail(9)]).toEqual([0, 1, 3, 4, 4])
+  })
+})
+
+describe('probes', () => {
+  const probe = { periodSeconds: 10, failureThreshold: 3, successThreshold: 1 }
+  const ok = { ok: true, message: '' }
+  const bad = { ok: false, message: 'no' }
+
+  test('thresholds', () => {
+    let state = UNPROBED
+    for (const expected of [undefined, undefined, false]) {
+      state = afterResult(state, probe, bad, true)
+      expect(state.passing).toBe(expected)
+    }
+    expect(afterResult(state, probe, ok, true).passing).toBe(true)
+    expect(afterResult(state, { ...probe, successThreshold: 2 }, ok, true).passing).toBe(false)
+    expect(afterResult(UNPROBED, probe, bad, false)).toMatchObject({ failures: 0, passing: undefined })
+  })
+
+  test('until it passes it is tried sooner, and each period counts once', () => {
+    let elapsedMs = 0
+    let counted = 0
+    for (let tries = 0; elapsedMs < 60_000; tries++) {
+      const { delayMs, counts } = probeDelayMs(probe, UNPROBED, tries)
+      elapsedMs += delayMs
+      if (counts) counted++
+      expect(counted).toBe(Math.floor(elapsedMs / 10_000))
+    }
+    expect(probeDelayMs(probe, UNPROBED, 0).delayMs).toBe(100)
+    expect(probeDelayMs(probe, { ...UNPROBED, passing: true }, 0)).toEqual({ delayMs: 10_000, counts: true })
+  })
+
+  const states = (change: Partial<ProbeStates> = {}): ProbeStates => ({
+    startup: UNPROBED,
+    readiness: UNPROBED,
+    liveness: UNPROBED,
+    ...change,
+  })
+  const passed = { ...UNPROBED, passing: true }
+  const failed = { ...UNPROBED, passing: false, failures: 3 }
+  const plain: Container = { name: 'c' }
+  const CASES: [string, Container, ProbeStates, boolean, Partial<ProbeFact>][] = [
+    ['no probes: ready', plain, states(), false, { started: true, ready: true }],
+    ['readiness not yet', { ...plain, readinessProbe: {} }, states(), false, { started: true, ready: false }],
+    ['readiness, adopted', { ...plain, readinessProbe: {} }, states(), true, { started: true, ready: undefined }],
+    ['readiness passed', { ...plain, readinessProbe: {} }, states({ readiness: passed }), false, { ready: true }],
+    ['startup holds readiness back', { ...plain, startupProbe: {} }, states(), false, { started: false, ready: false }],
+    [
+      'startup passed',
+      { ...plain, startupProbe: {} },
+      states({ startup: passed }),
+      false,
+      { started: true, ready: true },
+    ],
+  ]
+  test.each(CASES)('%s', (_name, container, state, adopted, fact) => {
+    expect(probeFact(container, state, adopted)).toMatchObject(fact)
+  })
+
+  test('liveness and startup failures ask for a restart', () => {
+    expect(probeFact(plain, states({ liveness: failed }), false).unhealthy).toContain('liveness')
+    expect(probeFact({ ...plain, startupProbe: {} }, states({ startup: failed }), false).unhealthy).toContain('startup')
+  })
+})
+
+test('quality of service', () => {
+  const of = (...resources: Container['resources'][]) =>
+    qosClass({
+      containers: resources.map((each, index) => ({ name: `c${index}`, ...(each ? { resources: each } : {}) })),
+    })
+  const limits = { cpu: '1', memory: '1Gi' }
+  expect(of(undefined)).toBe('BestEffort')
+  expect(of({ limits })).toBe('Guaranteed')
+  expect(of({ limits, requests: { cpu: '1000m', memory: '1Gi' } })).toBe('Guaranteed')
+  expect(of({ limits }, undefined)).toBe('Burstable')
+  expect(of({ requests: { cpu: '1' } })).toBe('Burstable')
+})
+
+test('the status that ends a command', () => {
+  expect(exitStatus(0)).toMatchObject({ status: 'Success' })
+  expect(exitStatus(3)).toMatchObject({ reason: 'NonZeroExitCode', details: { causes: [{ message: '3' }] } })
+})

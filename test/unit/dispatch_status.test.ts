@@ -1,0 +1,127 @@
+import { describe, expect, test } from 'vitest'
+import type { Node } from '../../src/api/node.ts'
+import type { PodStatus } from '../../src/api/pod.ts'
+import { assignedPod, podReferences } from '../../src/dispatch/assignments.ts'
+import { desiredNode } from '../../src/dispatch/node_object.ts'
+import { mergePodStatus } from '../../src/dispatch/pod_status.ts'
+
+const THEN = '2026-01-01T00:00:00Z'
+const NOW = '2026-01-01T00:01:00Z'
+
+const reported = (ready: 'True' | 'False', extra: PodStatus = {}): PodStatus => ({
+  phase: 'Running',
+  conditions: [{ type: 'Ready', status: ready }],
+  startTime: NOW,
+  ...extra,
+})
+
+describe('mergePodStatus', () => {
+  test('conditions of others stay, ours get their transition times', () => {
+    const current: PodStatus = {
+      phase: 'Pending',
+      conditions: [
+        { type: 'PodScheduled', status: 'True', lastTransitionTime: THEN },
+        { type: 'drover.dev/Routed', status: 'True' },
+        { type: 'Ready', status: 'False', lastTransitionTime: THEN },
+      ],
+    }
+    expect(mergePodStatus(current, reported('True'), NOW)?.conditions).toEqual([
+      { type: 'Ready', status: 'True', lastTransitionTime: NOW },
+      { type: 'PodScheduled', status: 'True', lastTransitionTime: THEN },
+      { type: 'drover.dev/Routed', status: 'True' },
+    ])
+  })
+
+  test('a report that says nothing new writes nothing, and keeps times', () => {
+    const first = mergePodStatus(undefined, reported('True'), THEN)
+    expect(first?.startTime).toBe(NOW)
+    expect(mergePodStatus(first, reported('True', { startTime: '2026-02-01T00:00:00Z' }), NOW)).toBeUndefined()
+    const third = mergePodStatus(first, reported('True', { hostIP: '192.0.2.1' }), NOW)
+    expect(third?.conditions?.[0]?.lastTransitionTime).toBe(THEN)
+  })
+
+  test('a pod that is over stays over, and keeps its address', () => {
+    const failed: PodStatus = {
+      phase: 'Failed',
+      reason: 'Evicted',
+      message: 'gone',
+      podIP: '10.0.0.1',
+      podIPs: [{ ip: '10.0.0.1' }],
+    }
+    expect(mergePodStatus(failed, reported('False'), NOW)).toMatchObject(failed)
+    expect(mergePodStatus({ phase: 'Failed' }, reported('False', { phase: 'Succeeded' }), NOW)?.phase).toBe('Succeeded')
+  })
+})
+
+describe('assignments', () => {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p', namespace: 'ns', uid: 'u', resourceVersion: '7' },
+    spec: {
+      volumes: [
+        { name: 'a', configMap: { name: 'm1' } },
+        { name: 'b', secret: { secretName: 's1' } },
+      ],
+      imagePullSecrets: [{ name: 's3' }],
+      initContainers: [{ name: 'i', envFrom: [{ configMapRef: { name: 'm2' } }] }],
+      containers: [{ name: 'c', env: [{ name: 'X', valueFrom: { secretKeyRef: { name: 's2', key: 'k' } } }] }],
+    },
+  }
+
+  test('everything that a pod names, and nothing else', () => {
+    expect([...podReferences(pod)].sort()).toEqual(
+      ['configmap/ns/m1', 'configmap/ns/m2', 'secret/ns/s1', 'secret/ns/s2', 'secret/ns/s3'].sort(),
+    )
+  })
+
+  test("an echo of the agent's own status is no news", () => {
+    const running = { ...pod, status: reported('True') }
+    const ready = { ...pod, metadata: { ...pod.metadata, resourceVersion: '9' }, status: reported('False') }
+    expect(assignedPod(running)).toEqual(assignedPod(ready))
+    expect(assignedPod({ ...pod, status: { phase: 'Failed' as const } }).status).toEqual({ phase: 'Failed' })
+  })
+})
+
+describe('desiredNode', () => {
+  const node: Node = {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: 'n', labels: { mine: 'yes' } },
+    spec: { unschedulable: true, podCIDR: '10.244.0.0/24' },
+    status: { conditions: [{ type: 'Custom', status: 'True' }] },
+  }
+  const live = {
+    liveness: { state: 'live' as const },
+    reported: {
+      labels: { zone: 'a' },
+      status: { capacity: { cpu: '2' }, conditions: [{ type: 'DiskPressure', status: 'False' as const }] },
+    },
+    serverId: 's1',
+    now: THEN,
+  }
+
+  test('a live node: labels merged, spec left alone, Ready', () => {
+    const desired = desiredNode(node, live)
+    expect(desired.metadata.labels).toEqual({ mine: 'yes', zone: 'a' })
+    expect(desired.spec).toEqual(node.spec)
+    expect(desired.status?.conditions?.map(({ type, status }) => `${type}=${status}`)).toEqual([
+      'Custom=True',
+      'DiskPressure=False',
+      'Ready=True',
+    ])
+    expect(desiredNode(desired, { ...live, now: NOW })).toEqual(desired)
+  })
+
+  test('a lost node: Ready is Unknown since now, the rest stands', () => {
+    const lost = desiredNode(desiredNode(node, live), {
+      ...live,
+      liveness: { state: 'lost' },
+      reported: undefined,
+      now: NOW,
+    })
+    const ready = lost.status?.conditions?.find(({ type }) => type === 'Ready')
+    expect(ready).toMatchObject({ status: 'Unknown', reason: 'NodeStatusUnknown', lastTransitionTime: NOW })
+    expect(lost.status?.capacity).toEqual({ cpu: '2' })
+  })
+})
