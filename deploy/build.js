@@ -1,9 +1,10 @@
-// Bundles src/bin/drover.ts to dist/. Roles and commands are separate chunks, loaded when used, so that the CLI starts
+// Bundles src/bin/drover.ts to dist/, or to the directory that is named. Roles and commands are separate chunks, loaded when used, so that the CLI starts
 // fast; packages stay outside the bundle.
 import { rmSync } from 'node:fs'
 import { build } from 'esbuild'
 
-rmSync('dist', { recursive: true, force: true })
+const outdir = process.argv[2] ?? 'dist'
+rmSync(outdir, { recursive: true, force: true })
 await build({
   entryPoints: { drover: 'src/bin/drover.ts' },
   bundle: true,
@@ -16,7 +17,7 @@ await build({
   banner: {
     js: "import { createRequire as createRequireForBundle } from 'node:module'; const require = createRequireForBundle(import.meta.url);",
   },
-  outdir: 'dist',
+  outdir,
   sourcemap: true,
   logLevel: 'warning',
 })

@@ -3,7 +3,6 @@
  * built beforehand, sent one after another by the same client library. The ratio is what the store's contract costs
  * (conflicts told apart, exactly once, fences). Rounds alternate, so that a busy machine slows both alike.
  */
-import { pathToFileURL } from 'node:url'
 import { Etcd3, type ITxnRequest } from 'etcd3'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
@@ -11,14 +10,7 @@ import { systemRandom } from '../../src/base/random.ts'
 import { createEtcdStore } from '../../src/store/etcd/store.ts'
 import type { Store } from '../../src/store/store.ts'
 import { startTestEtcd } from '../support/etcd.ts'
-
-export interface BenchResult {
-  name: string
-  ratio: number
-  limit: number
-  better: 'higher' | 'lower'
-  detail: string
-}
+import { type BenchResult, median } from './result.ts'
 
 const ROUNDS = 5
 const BATCH_WRITES = 120
@@ -99,9 +91,3 @@ async function storeRound(store: Store, name: string): Promise<number> {
 function rate(startedMs: number): number {
   return ROUND_WRITES / ((systemClock.monotonicMs() - startedMs) / 1_000)
 }
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) console.log(await benchStore())

@@ -6,7 +6,8 @@ import { join, resolve } from 'node:path'
 import { localKubeconfig, localStateDir } from '../../src/base/paths.ts'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
-export const DROVER = join(ROOT, 'dist/drover.js')
+/** The built program; benchmarks have a build of their own. */
+export const DROVER = process.env.DROVER_PROGRAM ?? join(ROOT, 'dist/drover.js')
 
 export interface Outcome {
   code: number
