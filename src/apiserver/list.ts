@@ -84,7 +84,9 @@ async function readPage(context: ApiContext, exchange: Exchange, target: Target)
   await reach(context, from === undefined ? wanted : { revision: from.revision, match: '' })
   const snapshot = context.resources.snapshot(target.kind, filter)
   const revision = from?.revision ?? snapshot.revision
-  const all = snapshot.items.sort(byKey)
+  // Only pages need the order of the token's keys; a list that fits in one is left as it is.
+  const paged = from !== undefined || (limit !== undefined && snapshot.items.length > limit)
+  const all = paged ? snapshot.items.sort(byKey) : snapshot.items
   const rest = from === undefined ? all : all.filter((object) => keyOf(object) > from.after)
   const objects = limit === undefined ? rest : rest.slice(0, limit)
   const metadata: Page['metadata'] = { resourceVersion: String(revision) }

@@ -6,6 +6,7 @@
  */
 import { timestamp } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
 import { MESSAGE_ROWS } from './protobuf_messages.ts'
 import { type ProtoField, readFields } from './protobuf_wire.ts'
 import { unsupportedMediaType } from './status_error.ts'
@@ -15,6 +16,8 @@ export const KUBERNETES_PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const MAGIC = Buffer.from('k8s\0')
 /** Deeper than any message in the table. */
 const MAX_DEPTH = 32
+/** What `Date` can hold. */
+const MAX_EPOCH_SECONDS = 8.64e12
 /** Server-side bookkeeping that no create needs; it may be left out. */
 const SKIPPED = new Set(['managedFields'])
 
@@ -70,7 +73,9 @@ class Decoder {
     }
     if (field.shape === 'map') {
       const [key, value] = this.#entry(field, read, depth)
-      out[field.name] = { ...(out[field.name] as Decoded | undefined), [key]: value }
+      const map = out[field.name]
+      if (isObject(map)) map[key] = value
+      else out[field.name] = { [key]: value }
       return
     }
     const value = this.#value(field.type, read, depth)
@@ -104,7 +109,7 @@ class Decoder {
         return bytesOf(read).toString('base64')
       case 't': {
         const bytes = bytesOf(read)
-        return bytes.length === 0 ? undefined : timestamp(numbers(bytes)[0] * 1000)
+        return bytes.length === 0 ? undefined : timeOf(numbers(bytes)[0])
       }
       case 'q':
         return firstString(bytesOf(read), 1)
@@ -131,6 +136,11 @@ function bytesOf(read: ProtoField): Buffer {
 function integer(read: ProtoField): number {
   if ('value' in read) return Number(BigInt.asIntN(64, read.value))
   throw new DroverError('invalid', `the protobuf body holds a message where field ${read.number} is a number`)
+}
+
+function timeOf(epochSeconds: number): string {
+  if (Math.abs(epochSeconds) <= MAX_EPOCH_SECONDS) return timestamp(epochSeconds * 1000)
+  throw new DroverError('invalid', 'the protobuf body holds a time that no calendar has')
 }
 
 /** The numbers in fields 1 and 2; 0 where absent. */
