@@ -168,8 +168,11 @@ export class FakeAgents {
     const podIP = `10.244.0.${this.#address++}`
     await this.#resources.modify(podKind, namespace, name, 'status', (current) => {
       if (current.metadata.uid !== uid || current.status?.phase === 'Running') return undefined
-      const value = { type: POD_CONDITION.ready, status: ready ? 'True' : 'False' } as const
-      const conditions = [...withCondition(current.status?.conditions, value, systemClock.now())]
+      const status = ready ? 'True' : 'False'
+      const conditions = [POD_CONDITION.containersReady, POD_CONDITION.ready].reduce(
+        (list, type) => [...withCondition(list, { type, status }, systemClock.now())],
+        current.status?.conditions ?? [],
+      )
       const running = { phase: 'Running' as const, podIP, podIPs: [{ ip: podIP }], conditions }
       return { ...current, status: { ...current.status, ...running } }
     })

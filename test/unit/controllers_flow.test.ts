@@ -277,6 +277,22 @@ describe('nodes', () => {
     await eventually(() => plane.resources.get(nodeKind, '', 'n1')?.spec?.taints === undefined)
   })
 
+  it('give tolerant pods back to traffic when they return', async () => {
+    const base = newDeployment('web').spec.template
+    const tolerant = { ...base, spec: { ...base.spec, tolerations: [{ operator: 'Exists' as const }] } }
+    await plane.resources.create(deploymentKind, newDeployment('web', { template: tolerant }))
+    await rolledOut('web')
+    const lost = plane.pods().find((pod) => pod.spec.nodeName === 'n1')
+    const current = (): Pod | undefined => plane.pods().find((pod) => pod.metadata.uid === lost?.metadata.uid)
+    await plane.setNodeReady('n1', 'Unknown')
+    await eventually(() => findCondition(current()?.status?.conditions, 'Ready')?.reason === 'NodeNotReady')
+    await plane.setNodeReady('n1', 'True')
+    await eventually(() => {
+      const pod = current()
+      return pod !== undefined && isPodReady(pod)
+    })
+  })
+
   it('keep their pods when all of them vanish together', async () => {
     await plane.resources.create(deploymentKind, newDeployment('web'))
     await rolledOut('web')

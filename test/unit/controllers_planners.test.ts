@@ -382,6 +382,20 @@ describe('node health', () => {
     ])
   })
 
+  it('lets Ready follow the containers again when the node is back', () => {
+    const marked = (name: string, containersReady: 'True' | 'False', reason = 'NodeNotReady'): Stored<Pod> => {
+      const made = pod(name)
+      const conditions = [
+        { type: 'Ready', status: 'False' as const, reason },
+        { type: 'ContainersReady', status: containersReady },
+      ]
+      return { ...made, status: { ...made.status, conditions } }
+    }
+    const pods = [marked('back', 'True'), marked('broken', 'False'), marked('agents', 'True', 'ContainersNotReady')]
+    expect(names(planNode({ ...base, node: node('a', 'True'), pods }).markReady)).toEqual(['back'])
+    expect(planNode({ ...base, pods }).markReady).toEqual([])
+  })
+
   it('gives pods of a node that answers their grace', () => {
     const plan = planNode({
       ...base,

@@ -1,5 +1,5 @@
 /** Watches over nodes: taints the unready, takes their pods out of traffic, evicts, and clears up after lost nodes. */
-import { withCondition } from '../../api/conditions.ts'
+import { findCondition, withCondition } from '../../api/conditions.ts'
 import type { Stored } from '../../api/meta.ts'
 import { POD_CONDITION } from '../../api/names.ts'
 import { type Node, nodeCondition, nodeKind } from '../../api/node.ts'
@@ -10,7 +10,7 @@ import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
-import { type Cluster, healthOf, type NodePlan, planNode } from './plan.ts'
+import { type Cluster, healthOf, NODE_NOT_READY, type NodePlan, planNode } from './plan.ts'
 
 export interface NodeLifecycleOptions extends ControllerContext {
   /** Wait between a node's taint and the eviction of its pods. Default 0: the heartbeat limit was wait enough. */
@@ -31,7 +31,11 @@ export function createNodeLifecycleController(context: NodeLifecycleOptions): Se
     const nowMs = clock.now()
     const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs })
     await taint(context, node, plan)
-    await settleAll(plan.markNotReady.map((pod) => markNotReady(context, node, pod)))
+    const message = `Node ${name} is not ready`
+    await settleAll([
+      ...plan.markNotReady.map((pod) => setReady(context, pod, { status: 'False', reason: NODE_NOT_READY, message })),
+      ...plan.markReady.map((pod) => setReady(context, pod, { status: 'True' })),
+    ])
     if (plan.heldBack > 0) reportHeldBack(context, node, { cluster, pods: plan.heldBack })
     await settleAll(plan.evict.map(({ pod, force }) => evict(context, node, { pod, force })))
     return plan.againAfterMs === undefined ? undefined : { againAfterMs: plan.againAfterMs }
@@ -117,22 +121,21 @@ async function taint(context: ControllerContext, node: Stored<Node>, { taints }:
 const wordOf = (health: 'notReady' | 'unreachable'): string =>
   health === 'unreachable' ? 'unreachable: its agent no longer answers' : 'not ready'
 
-async function markNotReady(context: ControllerContext, node: Stored<Node>, pod: Stored<Pod>): Promise<void> {
-  const value = {
-    type: POD_CONDITION.ready,
-    status: 'False',
-    reason: 'NodeNotReady',
-    message: `Node ${node.metadata.name} is not ready`,
-  } as const
+async function setReady(
+  context: ControllerContext,
+  pod: Stored<Pod>,
+  given: { status: 'True' | 'False'; reason?: string; message?: string },
+): Promise<void> {
+  const { clock } = context
   await changeObject(context, podKind, pod, {
     part: 'status',
-    change: (current) => ({
-      ...current,
-      status: {
-        ...current.status,
-        conditions: [...withCondition(current.status?.conditions, value, context.clock.now())],
-      },
-    }),
+    change: (current) => {
+      const old = findCondition(current.status?.conditions, POD_CONDITION.ready)
+      // The agent has spoken meanwhile: its word counts, and this is looked at again.
+      if (given.status === 'True' && old?.reason !== NODE_NOT_READY) return undefined
+      const conditions = withCondition(current.status?.conditions, { type: POD_CONDITION.ready, ...given }, clock.now())
+      return { ...current, status: { ...current.status, conditions: [...conditions] } }
+    },
   })
 }
 

@@ -5,13 +5,16 @@
  * A pod on an unreachable node is removed by force: nobody is there to end it in good order. On a node that is reachable
  * but not ready, or that a user tainted, the agent still owes the pod its grace, so it is deleted with it.
  */
-import { isPodFinished, isPodReady, isTerminating } from '../../api/conditions.ts'
+import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../api/conditions.ts'
 import type { Stored } from '../../api/meta.ts'
-import { TAINT } from '../../api/names.ts'
+import { POD_CONDITION, TAINT } from '../../api/names.ts'
 import { type Node, nodeCondition, type Taint } from '../../api/node.ts'
 import type { Pod } from '../../api/pod.ts'
 import { toleratesTaint } from '../../api/taints.ts'
 import { timestamp } from '../../base/clock.ts'
+
+/** Reason of the condition Ready that this controller sets on pods. */
+export const NODE_NOT_READY = 'NodeNotReady'
 
 export type Health = 'ready' | 'notReady' | 'unreachable'
 
@@ -87,6 +90,8 @@ export interface NodePlan {
   taints: readonly Taint[]
   /** Their condition Ready becomes False, so that no traffic goes to them. */
   markNotReady: Stored<Pod>[]
+  /** Marked so while the node was lost, and it is back: Ready follows their containers again. */
+  markReady: Stored<Pod>[]
   evict: { pod: Stored<Pod>; force: boolean }[]
   /** How many pods would have been evicted, had not most nodes failed together. */
   heldBack: number
@@ -97,10 +102,11 @@ export function planNode(snapshot: NodeSnapshot): NodePlan {
   const { node, pods, cluster, nowMs } = snapshot
   const health = healthOf(node)
   const taints = planTaints(node, nowMs)
-  const plan: NodePlan = { taints, markNotReady: [], evict: [], heldBack: 0, againAfterMs: undefined }
+  const plan: NodePlan = { taints, markNotReady: [], markReady: [], evict: [], heldBack: 0, againAfterMs: undefined }
   // While no node is ready, taking endpoints away would help no one and hurt all that still run.
   if (health !== 'ready' && cluster.unready < cluster.nodes)
     plan.markNotReady = pods.filter((pod) => isPodReady(pod) && !isPodFinished(pod))
+  if (health === 'ready') plan.markReady = pods.filter(isMarked)
   const stopped = health !== 'ready' && isMassFailure(cluster)
   for (const pod of pods) {
     const atMs = leaveAtMs(snapshot, taints, pod)
@@ -110,6 +116,17 @@ export function planNode(snapshot: NodeSnapshot): NodePlan {
     else plan.againAfterMs = Math.min(plan.againAfterMs ?? Number.POSITIVE_INFINITY, atMs - nowMs)
   }
   return plan
+}
+
+/**
+ * Marked by us, and its agent's last word is that the containers are ready. The agent may have sent that word before the
+ * node was seen to be back, and will not repeat it: without this the mark would stay for ever.
+ */
+function isMarked(pod: Pod): boolean {
+  const conditions = pod.status?.conditions
+  const ready = findCondition(conditions, POD_CONDITION.ready)
+  const containersReady = findCondition(conditions, POD_CONDITION.containersReady)?.status === 'True'
+  return ready?.status === 'False' && ready.reason === NODE_NOT_READY && containersReady && !isPodFinished(pod)
 }
 
 function leaveAtMs({ node, evictionDelayMs }: NodeSnapshot, taints: readonly Taint[], pod: Pod): number | undefined {
