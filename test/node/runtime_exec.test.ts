@@ -128,9 +128,11 @@ describe('programs run in a container, and its own streams', () => {
     const watching = host.driver.attach(cat, watcher.server)
     const pipe = framePipe()
     const done = host.driver.attach(cat, pipe.server)
-    await pipe.type('one\n')
-    await eventually(() => pipe.text(CHANNEL.stdout) === 'got one\n')
-    await eventually(() => watcher.text(CHANNEL.stdout) === 'got one\n')
+    // Attaching shows only what comes after, so the line is typed until the watcher, too, has seen one.
+    await eventually(async () => {
+      await pipe.type('one\n')
+      return watcher.text(CHANNEL.stdout).includes('got one\n') && pipe.text(CHANNEL.stdout).includes('got one\n')
+    })
     pipe.client.end()
     await Promise.all([done, watching])
     expect(pipe.text(CHANNEL.stderr)).toBe('end\n')

@@ -126,7 +126,7 @@ describe('containers under runc and conmon', () => {
     const sandbox = await host.sandbox('bad')
     const wrong: [Partial<ContainerRequest>, RegExp][] = [
       [{ args: ['/bin/nothing'] }, /\/bin\/nothing.*no such file|not found/],
-      [{ args: ['/etc'] }, /permission denied|is a directory/],
+      [{ args: ['/etc'] }, /permission denied|is a directory|open executable/],
       [{ args: [] }, /nothing to run/],
       [{ layerDirectories: [join(host.directory, 'absent')] }, /mount/],
       [{ mounts: [{ hostPath: '/etc', containerPath: '/proc/x', readOnly: true }] }, /over \/proc/],

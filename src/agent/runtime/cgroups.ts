@@ -70,16 +70,21 @@ export function oomKills(cgroups: Cgroups, path: string): number | undefined {
   return undefined
 }
 
-/** Process ids in the cgroup and below it, in any hierarchy. */
+/**
+ * Process ids in the cgroup and below it. On v1 a container's processes are members in every hierarchy, so one is asked:
+ * this is called in loops, and each hierarchy costs system calls.
+ */
 export function cgroupProcesses(cgroups: Cgroups, path: string): number[] {
   const pids = new Set<number>()
   const visit = (directory: string): void => {
-    for (const line of (readText(join(directory, 'cgroup.procs')) ?? '').split('\n')) {
-      if (line !== '' && line !== '0') pids.add(Number(line))
-    }
+    const text = readText(join(directory, 'cgroup.procs'))
+    if (text === undefined) return
+    for (const line of text.split('\n')) if (line !== '' && line !== '0') pids.add(Number(line))
     for (const child of childDirectories(directory)) visit(join(directory, child))
   }
-  for (const { mountPoint } of cgroups.hierarchies) visit(join(mountPoint, path))
+  const { hierarchies } = cgroups
+  const asked = hierarchies.find(({ controllers }) => controllers.includes('pids')) ?? hierarchies[0]
+  if (asked !== undefined) visit(join(asked.mountPoint, path))
   return [...pids]
 }
 

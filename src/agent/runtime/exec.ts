@@ -149,10 +149,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
     })
     broken.catch(() => undefined)
     let held = ''
+    let early = ''
     const outputs = Promise.all([
       forward(child.stdout as Readable, CHANNEL.stdout, stream),
       forward(child.stderr as Readable, CHANNEL.stderr, stream, (text) => {
-        if (!runtimeSpeaks(text) || existsSync(session.pidFile)) return false
+        if (existsSync(session.pidFile)) return false
+        if (early.length < MAX_HELD_BYTES) early += text
+        if (!runtimeSpeaks(text)) return false
         if (held.length < MAX_HELD_BYTES) held += text
         return true
       }),
@@ -163,8 +166,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
         if (held !== '') await stream.send({ channel: CHANNEL.stderr, data: Buffer.from(held) })
         return { exitCode: code }
       }
-      const { exitCode, output } = refused(held)
-      await stream.send({ channel: CHANNEL.stderr, data: Buffer.from(`${output}\n`) })
+      const { exitCode, output } = refused(early)
+      if (held !== '') await stream.send({ channel: CHANNEL.stderr, data: Buffer.from(`${output}\n`) })
       return { exitCode }
     } catch (error) {
       kill(child)

@@ -62,7 +62,7 @@ function isUnknown(error: unknown): boolean {
 export function runtimeError(said: string): DroverError {
   const message = plainMessage(said)
   const usersFault =
-    /executable file not found|exec: .*(no such file|permission denied|not a directory|is a directory|exec format error)|exec format error|memory limit too low|OOM-killed|no such file or directory: unknown|not a directory: unknown|cwd|chdir/i
+    /executable file .*not found|open executable|exec: .*(no such file|permission denied|not a directory|is a directory|exec format error)|exec format error|memory limit too low|OOM-killed|no such file or directory: unknown|not a directory: unknown|cwd|chdir/i
   return new DroverError(usersFault.test(message) ? 'invalid' : 'internal', message)
 }
 
@@ -86,8 +86,8 @@ export function hasContainerEscape(name: string, version: string): boolean {
 /** The program was never run: the codes that a shell would give, and what the runtime says. */
 export function refused(said: string): { exitCode: number; output: string } {
   const output = plainMessage(said)
-  if (/executable file not found|no such file or directory/i.test(output)) return { exitCode: 127, output }
-  if (/permission denied|exec format error|is a directory|not a directory|cwd|chdir/i.test(output)) {
+  if (/executable file .*not found|no such file or directory/i.test(output)) return { exitCode: 127, output }
+  if (/permission denied|open executable|exec format error|is a directory|not a directory|cwd|chdir/i.test(output)) {
     return { exitCode: 126, output }
   }
   throw new DroverError('internal', output === '' ? 'the OCI runtime failed to exec and did not say why' : output)

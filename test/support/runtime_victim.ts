@@ -1,0 +1,54 @@
+/** A process that starts and removes containers until it is killed. Arguments: the host's directory, cgroup parent, layer. */
+import { join } from 'node:path'
+import { createRuntimeDriver } from '../../src/agent/runtime/driver.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { systemRandom } from '../../src/base/random.ts'
+
+const [directory = '', cgroupParent = '', layer = ''] = process.argv.slice(2)
+const driver = createRuntimeDriver({
+  runtime: 'runc',
+  conmon: 'conmon',
+  dataDir: join(directory, 'data'),
+  runDir: join(directory, 'run'),
+  cgroupParent,
+  clock: systemClock,
+  random: systemRandom,
+  log: silentLogger,
+})
+await driver.initialize()
+process.stdout.write('ready\n')
+for (let attempt = 0; ; attempt++) {
+  const podUid = `victim-${attempt}`
+  const id = `drvt-${podUid}`
+  const named = { podUid, namespace: 'default', podName: podUid, hostname: 'victim', hostNetwork: false }
+  const sandbox = await driver.ensureSandbox(named)
+  await driver.startContainer(
+    {
+      id,
+      podUid,
+      name: 'main',
+      attempt,
+      sandbox,
+      layerDirectories: [layer],
+      args: ['/bin/sleep', '1000'],
+      env: [],
+      workingDirectory: '/',
+      user: { uid: 0, gid: 0, additionalGids: [] },
+      mounts: [],
+      resources: { cpuLimitMillis: 0, cpuRequestMillis: 0, memoryLimitBytes: 0, memoryRequestBytes: 0, pidsLimit: 0 },
+      readOnlyRootFilesystem: false,
+      privileged: false,
+      addCapabilities: [],
+      dropCapabilities: [],
+      noNewPrivileges: true,
+      tty: false,
+      stdin: false,
+      logPath: join(directory, 'logs', `${id}.log`),
+      annotations: {},
+    },
+    new AbortController().signal,
+  )
+  await driver.removeContainer(id)
+  await driver.removeSandbox(podUid)
+}

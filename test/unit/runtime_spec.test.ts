@@ -1,0 +1,168 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { boundingSet, containerCapabilities } from '../../src/agent/runtime/capabilities.ts'
+import { ociResources, ociSpec, oomScoreAdj, type SpecContext } from '../../src/agent/runtime/oci_spec.ts'
+import type { ContainerRequest, ContainerResources } from '../../src/agent/runtime/runtime.ts'
+import { seccompProfile } from '../../src/agent/runtime/seccomp.ts'
+
+const ALL = boundingSet('CapBnd:\t000001ffffffffff\n')
+const none: ContainerResources = {
+  cpuLimitMillis: 0,
+  cpuRequestMillis: 0,
+  memoryLimitBytes: 0,
+  memoryRequestBytes: 0,
+  pidsLimit: 0,
+}
+const context: SpecContext = {
+  hostname: 'web-0',
+  shmPath: '/run/d/s/p/shm',
+  cgroupsPath: '/drover/c/h/p/id',
+  swapAccounting: true,
+  availableCapabilities: ALL,
+  hostDevices: [],
+  oomScoreAdjFloor: -1000,
+  memoryCapacityBytes: 16e9,
+  terminationLogPath: '/data/termination-log',
+  architecture: 'x64',
+}
+const request: ContainerRequest = {
+  id: 'id',
+  podUid: 'p',
+  name: 'main',
+  attempt: 0,
+  sandbox: { podUid: 'p', netNamespacePath: '/n/net', ipcNamespacePath: '/n/ipc', utsNamespacePath: '/n/uts' },
+  layerDirectories: ['/layer'],
+  args: ['run'],
+  env: ['A=1'],
+  workingDirectory: '',
+  user: { uid: 1, gid: 2, additionalGids: [] },
+  mounts: [],
+  resources: none,
+  readOnlyRootFilesystem: true,
+  privileged: false,
+  addCapabilities: [],
+  dropCapabilities: [],
+  noNewPrivileges: true,
+  tty: false,
+  stdin: false,
+  logPath: '/log',
+  annotations: {},
+}
+
+describe('the OCI configuration', () => {
+  it('joins the pod’s namespaces and makes its own for the rest', () => {
+    const types = (changes: Partial<ContainerRequest>) =>
+      ociSpec({ ...request, ...changes }, context).linux.namespaces.map(({ type, path }) => `${type}${path ?? ''}`)
+    expect(types({})).toEqual(['pid', 'mount', 'cgroup', 'ipc/n/ipc', 'uts/n/uts', 'network/n/net'])
+    const { netNamespacePath: _, ...hostNetwork } = request.sandbox
+    expect(types({ sandbox: hostNetwork })).not.toContain('network/n/net')
+  })
+
+  it('completes the environment without overriding it', () => {
+    const env = (changes: Partial<ContainerRequest>) => ociSpec({ ...request, ...changes }, context).process.env
+    expect(env({})).toEqual([expect.stringMatching(/^PATH=/), 'A=1', 'HOSTNAME=web-0'])
+    expect(env({ env: ['PATH=/x', 'HOSTNAME=h', 'TERM=vt100'], tty: true })).toEqual([
+      'PATH=/x',
+      'HOSTNAME=h',
+      'TERM=vt100',
+    ])
+  })
+
+  it('mounts parents before what lies in them', () => {
+    const mount = (containerPath: string) => ({ hostPath: '/h', containerPath, readOnly: false })
+    const spec = ociSpec({ ...request, mounts: [mount('/a/b/c'), mount('/a'), mount('/a/b')] }, context)
+    expect(spec.mounts.slice(-3).map((one) => one.destination)).toEqual(['/a', '/a/b', '/a/b/c'])
+  })
+
+  it('refuses targets that cannot or must not be mounted', () => {
+    for (const containerPath of ['relative', '/', '', '/a/../b', '/proc', '/proc/sys']) {
+      const mounts = [{ hostPath: '/h', containerPath, readOnly: false }]
+      expect(() => ociSpec({ ...request, mounts }, context), containerPath).toThrow(/container main: mount target/)
+    }
+    expect(() => ociSpec({ ...request, args: [] }, context)).toThrow(/nothing to run/)
+    expect(() => ociSpec({ ...request, env: ['A=\0'] }, context)).toThrow(/NUL/)
+  })
+
+  it('drops all guards only for privileged containers', () => {
+    const guarded = ociSpec(request, context)
+    expect(guarded.linux.seccomp).toBeDefined()
+    expect(guarded.linux.maskedPaths).toContain('/proc/kcore')
+    expect(guarded.linux.resources.devices).toEqual([{ allow: false, access: 'rwm' }])
+    const free = ociSpec({ ...request, privileged: true }, context)
+    expect(free.linux.seccomp).toBeUndefined()
+    expect(free.linux.maskedPaths).toEqual([])
+    expect(free.process.capabilities.bounding).toHaveLength(ALL.size)
+  })
+
+  it('turns requests and limits into cgroup values', () => {
+    expect(ociResources(none, false, true)).toEqual({ devices: [{ allow: false, access: 'rwm' }], cpu: { shares: 2 } })
+    const full = {
+      cpuLimitMillis: 1500,
+      cpuRequestMillis: 500,
+      memoryLimitBytes: 1 << 20,
+      memoryRequestBytes: 0,
+      pidsLimit: 9,
+    }
+    expect(ociResources(full, false, true)).toMatchObject({
+      cpu: { shares: 512, quota: 150_000, period: 100_000 },
+      memory: { limit: 1 << 20, swap: 1 << 20 },
+      pids: { limit: 9 },
+    })
+    expect(ociResources(full, false, false).memory).toEqual({ limit: 1 << 20 })
+    expect(ociResources({ ...none, cpuLimitMillis: 1 }, false, true).cpu.quota).toBe(1000)
+  })
+
+  it('ranks pods for the kernel’s OOM killer, never below what we may set', () => {
+    const guaranteed = { ...none, cpuLimitMillis: 1, cpuRequestMillis: 1, memoryLimitBytes: 5, memoryRequestBytes: 5 }
+    expect(oomScoreAdj(none, context)).toBe(1000)
+    expect(oomScoreAdj({ ...none, memoryRequestBytes: 4e9 }, context)).toBe(750)
+    expect(oomScoreAdj(guaranteed, context)).toBe(-997)
+    expect(oomScoreAdj(guaranteed, { ...context, oomScoreAdjFloor: 0 })).toBe(0)
+  })
+})
+
+describe('capabilities', () => {
+  const grant = (add: string[], drop: string[]) =>
+    containerCapabilities({ privileged: false, add, drop, available: ALL })
+
+  it('takes names with and without prefix, in any case', () => {
+    expect(grant(['net_admin', 'CAP_SYS_TIME'], ['all'])).toEqual(['CAP_NET_ADMIN', 'CAP_SYS_TIME'])
+    expect(grant([], [])).toHaveLength(14)
+    expect(grant(['ALL'], ['NET_RAW'])).toHaveLength(ALL.size - 1)
+    expect(grant([], ['ALL'])).toEqual([])
+  })
+
+  it('never grants what the machine lacks or what is dropped by name', () => {
+    const some = fc.subarray([...ALL])
+    fc.assert(
+      fc.property(some, some, some, (available, add, drop) => {
+        const granted = containerCapabilities({ privileged: false, add, drop, available: new Set(available) })
+        expect(granted.every((name) => available.includes(name) && !drop.includes(name))).toBe(true)
+      }),
+    )
+  })
+})
+
+describe('the seccomp profile', () => {
+  it('opens up with capabilities and with nothing else', () => {
+    const allowed = (capabilities: string[]) => seccompProfile('x64', capabilities)?.syscalls[0]?.names ?? []
+    for (const name of [
+      'mount',
+      'unshare',
+      'keyctl',
+      'add_key',
+      'bpf',
+      'kexec_load',
+      'userfaultfd',
+      'io_uring_setup',
+      'reboot',
+    ]) {
+      expect(allowed([]), name).not.toContain(name)
+    }
+    for (const name of ['read', 'openat', 'execve', 'futex', 'epoll_wait', 'getrandom'])
+      expect(allowed([])).toContain(name)
+    expect(allowed(['CAP_SYS_ADMIN'])).toEqual(expect.arrayContaining(['mount', 'unshare', 'setns']))
+    expect(allowed(['CAP_SYS_ADMIN'])).not.toContain('kexec_load')
+    expect(seccompProfile('mips', [])).toBeUndefined()
+  })
+})
