@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Agent, createAgent } from '../../src/agent/agent.ts'
+import type { Drivers } from '../../src/agent/context.ts'
 import { namespaceKind } from '../../src/api/namespace.ts'
 import { nodeKind } from '../../src/api/node.ts'
 import { systemClock } from '../../src/base/clock.ts'
@@ -17,7 +18,7 @@ import type { Resources } from '../../src/resources/resources.ts'
 import type { ClusterConfig } from '../../src/rpc/tables.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { eventually } from './eventually.ts'
-import { type FakeHost, fakeDrivers } from './fake_drivers.ts'
+import { FakeHost, fakeDrivers } from './fake_drivers.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -98,13 +99,13 @@ export class SessionHarness {
     return { ...dispatch, stop }
   }
 
-  async startAgent(nodeName: string, host: FakeHost, addresses: string | string[]): Promise<Agent & Stoppable> {
+  async startAgent(nodeName: string, on: FakeHost | Drivers, addresses: string | string[]): Promise<Agent & Stoppable> {
     const dataDir = await mkdtemp(join(tmpdir(), 'drvt-agent-'))
     const agent = createAgent({
       nodeName,
       server: { address: addresses },
       tls: await this.nodeCertificate(nodeName),
-      drivers: fakeDrivers(host),
+      drivers: on instanceof FakeHost ? fakeDrivers(on) : on,
       dataDir,
       nodeAddress: '127.0.0.1',
       clock: systemClock,
