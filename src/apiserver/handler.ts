@@ -77,7 +77,7 @@ interface Understood {
 function understand(exchange: Exchange): Understood {
   const { path, query, method } = exchange
   const target = parseTarget(path)
-  const verb = verbOf(method, target, query) ?? method.toLowerCase()
+  const verb = verbOf(method, target, query)
   const { group = '', version = '', plural = '' } = target?.kind ?? {}
   const { subresource = '', name = '', namespace = '' } = target ?? {}
   if (target !== undefined) exchange.subject = { group, plural, kind: target.kind.kind, name }

@@ -71,9 +71,18 @@ export function subresourcesOf(kind: KindDefinition): Map<string, string[]> {
 
 const isTrue = (value: string | null): boolean => value === 'true' || value === '1'
 
-/** The verb as authorization and metrics name it; undefined for a method that means nothing here. */
-export function verbOf(method: string, target: Target | undefined, query: URLSearchParams): string | undefined {
-  if (target === undefined) return method.toLowerCase()
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/**
+ * The verb as authorization and metrics name it. A method that means nothing here is its own verb, or `other` when it is
+ * none of HTTP's: HTTP/2 lets clients make them up, and metrics must not grow with them.
+ */
+export function verbOf(method: string, target: Target | undefined, query: URLSearchParams): string {
+  const known = target === undefined ? undefined : resourceVerb(method, target, query)
+  return known ?? (METHODS.has(method) ? method.toLowerCase() : 'other')
+}
+
+function resourceVerb(method: string, target: Target, query: URLSearchParams): string | undefined {
   const one = target.name !== ''
   switch (method) {
     case 'GET':

@@ -55,6 +55,8 @@ export interface Harness {
     options?: { input?: string; program?: string; timeoutMs?: number },
   ): Promise<RunResult>
   kubeconfig: string
+  /** Stops the server alone and waits for it. */
+  stopServer(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -119,7 +121,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       return Promise.resolve([{ name: 'cache', ok, ...(ok ? {} : { message: 'not filled' }) }])
     },
   })
-  running.push(server.run(stop.signal))
+  const stopOne = new AbortController()
+  stop.signal.addEventListener('abort', () => stopOne.abort())
+  const serving = server.run(stopOne.signal)
+  running.push(serving)
   await server.listening()
   const port = server.addresses()[0]?.port ?? 0
   const kubeconfig = join(directory, 'kubeconfig')
@@ -148,6 +153,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         env: { ...process.env, HOME: directory },
         ...(input === undefined ? {} : { input }),
       }),
+    async stopServer() {
+      stopOne.abort()
+      await serving
+    },
     async stop() {
       session.destroy()
       stop.abort()

@@ -41,6 +41,27 @@ describe('paths', () => {
     expect(() => parseTarget('/api/v1/nodes/%zz')).toThrow(/percent-encoding/)
   })
 
+  it('have verbs from a closed set', () => {
+    const pods = parseTarget('/api/v1/namespaces/a/pods')
+    const pod = parseTarget('/api/v1/namespaces/a/pods/b')
+    const none = new URLSearchParams()
+    expect(verbOf('GET', pods, new URLSearchParams('watch=true'))).toBe('watch')
+    expect(['GET', 'POST', 'DELETE', 'PUT'].map((method) => verbOf(method, pods, none))).toEqual([
+      'list',
+      'create',
+      'deletecollection',
+      'put',
+    ])
+    expect(['GET', 'PUT', 'PATCH', 'DELETE'].map((method) => verbOf(method, pod, none))).toEqual([
+      'get',
+      'update',
+      'patch',
+      'delete',
+    ])
+    expect(verbOf('MADE-UP', pods, none)).toBe('other')
+    expect(verbOf('MADE-UP', undefined, none)).toBe('other')
+  })
+
   it('never break on any text', () => {
     fc.assert(
       fc.property(fc.webPath(), (path) => {
