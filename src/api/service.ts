@@ -75,8 +75,14 @@ function validateService({ metadata, spec }: Service): FieldError[] {
     errors.push({ path: 'spec.ports', reason: 'Required', message: 'name at least one port' })
   }
   const seen = new Set<string>()
+  const nodePorts = new Set<string>()
   for (const [index, port] of ports.entries()) {
     const path = `spec.ports[${index}]`
+    const nodeKey = `${port.nodePort}/${port.protocol}`
+    if (port.nodePort && nodePorts.has(nodeKey)) {
+      errors.push({ path: `${path}.nodePort`, reason: 'Duplicate', message: `${nodeKey} stands twice` })
+    }
+    nodePorts.add(nodeKey)
     const key = `${port.port}/${port.protocol}`
     if (seen.has(key)) errors.push({ path, reason: 'Duplicate', message: `${key} stands twice` })
     seen.add(key)

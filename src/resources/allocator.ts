@@ -19,6 +19,9 @@ export const ALLOCATION_PREFIX = `${META_PREFIX}allocations/`
 /** A reservation younger than this may belong to a write that is still under way. */
 export const RESERVATION_GRACE_MS = 60_000
 
+/** Each further attempt means that somebody else has just changed the same key. */
+const RESERVE_ATTEMPTS = 5
+
 export interface Owner {
   namespace: string
   name: string
@@ -67,14 +70,21 @@ export class Allocator {
     const key = allocationKey(holding)
     const { namespace, name, uid } = owner
     const value = JSON.stringify({ namespace, name, uid, atMs: clock.now() } satisfies Reservation)
-    const outcome = await store.write({ type: 'put', key, value, expect: { modRevision: 0 } }, fence)
-    if (outcome.ok) return true
-    const { current } = outcome
-    // It was given back just now: the caller may ask again.
-    if (current === undefined) return false
-    if (parseReservation(current).uid !== uid && !(await this.#isStale(holding, current))) return false
-    const expect = { modRevision: current.modRevision }
-    return (await store.write({ type: 'put', key, value, expect }, fence)).ok
+    let expect = { modRevision: 0 }
+    for (let attempt = 0; attempt < RESERVE_ATTEMPTS; attempt++) {
+      const outcome = await store.write({ type: 'put', key, value, expect }, fence)
+      if (outcome.ok) return true
+      const { current } = outcome
+      // Given back just now: ask again.
+      expect = { modRevision: current?.modRevision ?? 0 }
+      if (current === undefined) continue
+      const other = parseReservation(current)
+      const isOurs = other.uid === uid
+      // Another write of the same object has it. An old one is made anew, or a sweep could take it from under us.
+      if (isOurs && clock.now() - other.atMs < RESERVATION_GRACE_MS / 2) return true
+      if (!isOurs && !(await this.#isStale(holding, current))) return false
+    }
+    return false
   }
 
   async isTaken(holding: Holding): Promise<boolean> {

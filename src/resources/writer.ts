@@ -228,7 +228,7 @@ export class ResourceWriter {
       throw error
     }
     if (!outcome.ok) {
-      await admitted?.undo()
+      await admitted?.undo(outcome.current && this.#options.cache.seeItem(at.kind, outcome.current))
       return { refused: outcome }
     }
     const object = this.#show(at, next, outcome.revision)
@@ -244,9 +244,14 @@ export class ResourceWriter {
     return this.#cached(at) ?? (await this.#load(at))
   }
 
+  /** A list of one, because it tells as of when an object is not there, so that no late event brings it back. */
   async #load(at: Place): Promise<AnyObject | undefined> {
-    const item = await this.#options.store.get(at.key)
-    return item === undefined ? undefined : this.#options.cache.seeItem(at.kind, item)
+    const { store, cache } = this.#options
+    const { items, revision } = await store.list(at.key, { limit: 1 })
+    const [item] = items
+    if (item?.key === at.key) return cache.seeItem(at.kind, item)
+    cache.see(at.kind, at, undefined, revision)
+    return undefined
   }
 
   /** Frozen, in the cache, as of its revision. */

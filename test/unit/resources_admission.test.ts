@@ -140,6 +140,46 @@ describe('node ports', () => {
     expect((await reserved(store)).length).toBe(3)
   })
 
+  it('are never given twice within a service, however it grows', async () => {
+    const { resources, store } = await run()
+    const ports = Array.from({ length: 10 }, (_, i) => ({ name: `p${i}`, port: i + 1 }))
+    await resources.create(serviceKind, service('web', { type: 'NodePort', ports: ports.slice(0, 1) }))
+    for (let n = 2; n <= 10; n++) {
+      const grown = await resources.update(
+        serviceKind,
+        service('web', { type: 'NodePort', ports: ports.slice(0, n) }),
+        'main',
+      )
+      expect(new Set(grown.spec.ports?.map(({ nodePort }) => nodePort)).size).toBe(n)
+    }
+    expect((await reserved(store)).filter((key) => key.startsWith('nodeport'))).toHaveLength(10)
+    const twice = [
+      { name: 'a', port: 1, nodePort: 30001 },
+      { name: 'b', port: 2, nodePort: 30001 },
+    ]
+    await expect(resources.create(serviceKind, service('x', { type: 'NodePort', ports: twice }))).rejects.toThrow(
+      /30001\/TCP stands twice/,
+    )
+  })
+
+  it('stay reserved when two writers ask for the same one at once', async () => {
+    const { resources, store } = await run()
+    await resources.create(serviceKind, service('web'))
+    const ask = (label: string) =>
+      resources.modify(serviceKind, 'default', 'web', 'main', (old) => ({
+        ...old,
+        metadata: { ...old.metadata, labels: { ...old.metadata.labels, [label]: 'x' } },
+        spec: { ...old.spec, type: 'NodePort' as const, ports: [{ port: 80, nodePort: 30005 }] },
+      }))
+    await Promise.all([ask('a'), ask('b'), ask('c')])
+    expect(await reserved(store)).toContain('nodeport/30005')
+    expect(Object.keys(resources.get(serviceKind, 'default', 'web')?.metadata.labels ?? {}).sort()).toEqual([
+      'a',
+      'b',
+      'c',
+    ])
+  })
+
   it('leave nothing behind when the write is refused or only tried', async () => {
     const { resources, store } = await run()
     await resources.create(serviceKind, service('web', { type: 'NodePort' }))
