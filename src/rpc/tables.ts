@@ -63,6 +63,10 @@ export interface LogsRequest {
   limitBytes?: number
 }
 
+/**
+ * `exec`; `attach` is the same without `command`. The agent's last frame, on channel `error`, is a `metav1.Status` as JSON:
+ * Success, or reason NonZeroExitCode with a cause ExitCode that holds the number. The API server passes it on as it is.
+ */
 export interface ExecRequest {
   namespace: string
   pod: string
