@@ -133,7 +133,7 @@ function readSession({ context, target, query, verb, id, user }: SessionInput): 
 }
 
 function requireWebSocket({ headers }: IncomingMessage): void {
-  const works = 'kubectl 1.31 or newer, drover, and every client that speaks v5.channel.k8s.io or v4.channel.k8s.io'
+  const works = 'kubectl 1.30 or newer, drover, and every client that speaks v5.channel.k8s.io or v4.channel.k8s.io'
   if (headers.upgrade?.toLowerCase() !== 'websocket') {
     throw new DroverError('invalid', `${headers.upgrade ?? 'this'} is not served here, WebSockets are: use ${works}`)
   }
