@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { chunked, digestOf, dockerArchive, type Entry, ociArchive, rootfsTar, tar } from '../support/archives.ts'
+import { eventually } from '../support/eventually.ts'
 
 let dataDir = ''
 let driver: ImageDriver
@@ -99,6 +100,37 @@ describe('load', () => {
     expect(layerDirectories()).toHaveLength(1)
   })
 
+  test('layers compressed with zstd, and what is said where the program is missing', async () => {
+    const layer = await rootfsTar()
+    const source = join(dataDir, 'layer')
+    writeFileSync(source, layer)
+    const packed = execFileSync('zstd', ['-q', '-c', source], { maxBuffer: 64 << 20 })
+    const config = JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { diff_ids: [digestOf(layer)] } })
+    const archive = (content: Buffer) =>
+      tar([
+        text(JSON.stringify([{ Config: 'c.json', RepoTags: ['z'], Layers: ['l'] }]), 'manifest.json'),
+        text(config, 'c.json'),
+        { name: 'l', content },
+      ])
+    await expect(load(await archive(packed.subarray(0, packed.length / 2)))).rejects.toMatchObject({
+      code: 'invalid',
+      message: expect.stringContaining('zstd'),
+    })
+    const path = process.env.PATH
+    process.env.PATH = '/nonexistent'
+    try {
+      await expect(load(await archive(packed))).rejects.toMatchObject({
+        code: 'unsupported',
+        message: expect.stringContaining('Debian package zstd'),
+      })
+    } finally {
+      process.env.PATH = path
+    }
+    expectEmpty()
+    const [image] = await load(await archive(packed))
+    expect(existsSync(join(image?.layerDirectories[0] ?? '', 'bin/busybox'))).toBe(true)
+  })
+
   test('survives a restart, and work in progress does not', async () => {
     await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }]))
     writeFileSync(join(dataDir, 'tmp', 'left'), 'over')
@@ -111,6 +143,17 @@ describe('load', () => {
   test('an image whose layer was lost is dropped at start, with what only it used', async () => {
     const [image] = await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar(), await tar([])] }]))
     await rm(join(image?.layerDirectories[0] ?? '', '..'), { recursive: true })
+    driver = await open()
+    expect(await driver.list()).toEqual([])
+    expectEmpty()
+  })
+
+  test('a layer that may be torn by a power cut is not trusted', async () => {
+    await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }]))
+    const file = join(dataDir, 'layers', layerDirectories()[0] ?? '', 'layer.json')
+    const read = () => JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+    await eventually(() => read().unsyncedSinceBoot === '')
+    writeFileSync(file, JSON.stringify({ ...read(), unsyncedSinceBoot: 'another boot' }))
     driver = await open()
     expect(await driver.list()).toEqual([])
     expectEmpty()
@@ -201,6 +244,38 @@ describe('import and remove', () => {
     await driver.remove(left?.id ?? '')
     expectEmpty()
     await expect(driver.remove('one')).rejects.toThrow(expect.objectContaining({ code: 'notFound' }))
+  })
+
+  test('an image whose layers a container shows is not removed', async () => {
+    const [image] = await load(await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }]))
+    const merged = join(dataDir, 'merged')
+    mkdirSync(join(dataDir, 'upper'))
+    mkdirSync(join(dataDir, 'work'))
+    mkdirSync(merged)
+    const lower = image?.layerDirectories.join(':')
+    const options = `lowerdir=${lower},upperdir=${dataDir}/upper,workdir=${dataDir}/work`
+    execFileSync('mount', ['-t', 'overlay', 'drvt', '-o', options, merged])
+    try {
+      await expect(driver.remove('app')).rejects.toMatchObject({ code: 'conflict' })
+      expect(readdirSync(join(merged, 'bin')).length).toBeGreaterThan(0)
+    } finally {
+      execFileSync('umount', [merged])
+    }
+    await driver.remove('app')
+    expectEmpty()
+  })
+
+  test('a layer takes over the attributes of directories that it only implies', async () => {
+    const base = await tar([
+      { name: 'tmp', type: 'directory', mode: 0o1777 },
+      { name: 'home/ada', type: 'directory', mode: 0o700, uid: 5 },
+    ])
+    const top = await tar([text('x', 'tmp/x'), text('y', 'home/ada/deep/y')])
+    const [image] = await load(await dockerArchive([{ tags: ['app'], layers: [base, top] }]))
+    const upper = image?.layerDirectories[1] ?? ''
+    expect(lstatSync(join(upper, 'tmp')).mode & 0o7777).toBe(0o1777)
+    expect(lstatSync(join(upper, 'home/ada'))).toMatchObject({ uid: 5, mode: 0o40700 })
+    expect(lstatSync(join(upper, 'home/ada/deep')).mode & 0o7777).toBe(0o755)
   })
 
   test('a name moves to the image loaded last', async () => {

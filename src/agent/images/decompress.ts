@@ -1,5 +1,4 @@
 /** Gzip, zstd or neither, told by the first bytes: media types of real registries and archives are not to be trusted. */
-import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
@@ -8,6 +7,9 @@ import { start } from '../../base/process.ts'
 
 /** Large pieces: each is a turn through the thread pool. */
 const CHUNK_BYTES = 256 << 10
+const MAX_SAID = 1000
+/** The reader of our input went away: its own words and exit code say why. */
+const BROKEN_PIPE = new Set(['EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED'])
 
 export type Compression = 'none' | 'gzip' | 'zstd'
 
@@ -68,31 +70,38 @@ async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   }
 }
 
+/** Node 20 has no zstd of its own. */
 async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const child = start('zstd', ['--decompress', '--stdout', '--quiet'], { stdio: ['pipe', 'pipe', 'pipe'] })
+  const ended = new Promise<{ code: number | null; error?: Error }>((resolve) => {
+    child.once('error', (error) => resolve({ code: null, error }))
+    child.once('close', (code) => resolve({ code }))
+  })
   const { stdin, stdout, stderr } = child
   if (stdin === null || stdout === null || stderr === null) throw new DroverError('internal', 'zstd has no pipes')
-  const failed = once(child, 'error').then(([error]) => {
-    throw new DroverError('unsupported', 'layers compressed with zstd need the program zstd (Debian package zstd)', {
-      cause: error,
-    })
-  })
-  failed.catch(() => undefined)
-  const ended = once(child, 'close')
   let said = ''
   stderr.on('data', (chunk: Buffer) => {
-    if (said.length < 1000) said += chunk.toString()
+    if (said.length < MAX_SAID) said += chunk.toString()
   })
-  let sourceError: unknown
+  let failure: unknown
   const fed = pipeline(Readable.from(source), stdin).catch((error: unknown) => {
-    // Of a broken pipe zstd's own words say more.
-    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') sourceError = error
+    failure = error
   })
   try {
-    for await (const chunk of stdout) yield chunk as Buffer
+    // How the output ends says little; how the program and its input ended says all.
+    const output = stdout[Symbol.asyncIterator]()
+    for (;;) {
+      const step = await output.next().catch(() => ({ done: true as const, value: undefined }))
+      if (step.done) break
+      yield step.value as Buffer
+    }
+    const { code, error } = await ended
+    if (error !== undefined) {
+      const hint = 'layers compressed with zstd need the program zstd; install the Debian package zstd'
+      throw new DroverError('unsupported', hint, { cause: error })
+    }
     await fed
-    if (sourceError !== undefined) throw sourceError
-    const [code] = await Promise.race([ended, failed])
+    if (failure !== undefined && !BROKEN_PIPE.has((failure as NodeJS.ErrnoException).code ?? '')) throw failure
     if (code !== 0) throw new DroverError('invalid', `damaged zstd data: ${said.trim()}`)
   } finally {
     child.kill('SIGKILL')

@@ -1,5 +1,5 @@
 /** The image driver: joins the stores of layers and images with archives and registries. Contract: images.ts. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { arch } from 'node:process'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -11,8 +11,10 @@ import { HttpClient, type ProxyOptions } from './http.ts'
 import { createImageMetrics, type ImageMetrics } from './image_metrics.ts'
 import { type ImageRecord, ImageStore, type NewImage, sha256 } from './image_store.ts'
 import type { Image, ImageDriver, PullOptions, PullProgress, ResolvedUser } from './images.ts'
+import { inheritAttributes } from './inherit.ts'
 import { type LayerHold, LayerStore } from './layer_store.ts'
-import type { ConfigDocument } from './manifest.ts'
+import { type ConfigDocument, parseConfig } from './manifest.ts'
+import { isMounted } from './mounted.ts'
 import { machinePlatform } from './platform.ts'
 import { type PullContext, type PullRequest, pullImage } from './pull.ts'
 import { formatReference, parseReference } from './reference.ts'
@@ -143,7 +145,7 @@ class Driver implements ImageDriver {
   }
 
   async remove(reference: string): Promise<void> {
-    await this.#images.remove(reference, () => Promise.resolve())
+    await this.#images.remove(reference, (record) => this.#refuseIfMounted(record))
     await this.#prune()
   }
 
@@ -177,7 +179,9 @@ class Driver implements ImageDriver {
     const hold = this.#layers.hold()
     let keep = false
     try {
-      return await this.#images.add(await make(hold))
+      const images = await make(hold)
+      this.#inherit(images)
+      return await this.#images.add(images)
     } catch (error) {
       keep = error instanceof DroverError && error.temporary
       throw error
@@ -187,10 +191,41 @@ class Driver implements ImageDriver {
     }
   }
 
+  #inherit(images: readonly NewImage[]): void {
+    const used = this.#usedLayers(undefined)
+    for (const { config } of images) {
+      const layers = parseConfig(config, 'the configuration').diffIds.flatMap(
+        (diffId) => this.#layers.get(diffId) ?? [],
+      )
+      const stack = layers.map((layer) => ({
+        ...layer,
+        path: this.#layers.path(layer),
+        fresh: !used.has(layer.diffId),
+      }))
+      inheritAttributes(stack)
+      for (const { diffId } of layers) used.add(diffId)
+    }
+  }
+
+  /** Diff IDs of all images but one. */
+  #usedLayers(but: ImageRecord | undefined): Set<string> {
+    const others = this.#images.list().filter(({ id }) => id !== but?.id)
+    return new Set(others.flatMap((record) => this.#images.config(record).diffIds))
+  }
+
+  /** Refuses while an overlay on this machine shows a layer that would go. */
+  async #refuseIfMounted(record: ImageRecord): Promise<void> {
+    const others = this.#usedLayers(record)
+    const going = this.#images.config(record).diffIds.filter((diffId) => !others.has(diffId))
+    const paths = going.flatMap((diffId) => this.#layers.get(diffId) ?? []).map((layer) => this.#layers.path(layer))
+    if (paths.length === 0 || !isMounted(await readFile('/proc/self/mountinfo', 'utf8'), paths)) return
+    const name = record.names[0] ?? record.id
+    throw new DroverError('conflict', `image ${name} is in use by a container on this node; delete its pods first`)
+  }
+
   async #prune(): Promise<void> {
-    const used = this.#images.list().flatMap((record) => this.#images.config(record).diffIds)
     this.#metrics?.images.set(this.#images.list().length)
-    await this.#layers.prune(new Set(used))
+    await this.#layers.prune(this.#usedLayers(undefined))
   }
 
   #image(record: ImageRecord): Image {

@@ -206,10 +206,10 @@ class Unpacking {
     const native = this.#root.absolute(path)
     const existing = this.#root.lstat(path)
     if (!existing?.isDirectory()) {
-      // A directory in the place of a whiteout hides what the layers below have under its name.
-      if (existing !== undefined && isWhiteout(existing)) this.#root.opaque.add(path)
       if (existing !== undefined) this.#clear(path)
       mkdirSync(native, 0o700)
+      // A directory in the place of a whiteout hides what the layers below have under its name.
+      if (existing !== undefined && isWhiteout(existing)) this.#root.opaque.add(path)
     }
     lchownSync(native, entry.uid, entry.gid)
     chmodSync(native, entry.mode)

@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest'
+import { SharedWork } from '../../src/agent/images/shared_work.ts'
+import { resolveUserIn } from '../../src/agent/images/users.ts'
+
+describe('shared work', () => {
+  const gated = () => {
+    let finish = (_value: string): void => undefined
+    const signals: AbortSignal[] = []
+    const work = (signal: AbortSignal, notify: (event: number) => void) => {
+      signals.push(signal)
+      notify(signals.length)
+      return new Promise<string>((resolve, reject) => {
+        finish = resolve
+        signal.addEventListener('abort', () => reject(signal.reason))
+      })
+    }
+    return { work, signals, finish: (value: string) => finish(value) }
+  }
+  const never = new AbortController().signal
+
+  test('is done once for all who ask, and again for who asks later', async () => {
+    const shared = new SharedWork<string, number>()
+    const { work, signals, finish } = gated()
+    const both = [shared.join('k', never, work), shared.join('k', never, work)]
+    await Promise.resolve()
+    finish('done')
+    expect(await Promise.all(both)).toEqual(['done', 'done'])
+    expect(signals).toHaveLength(1)
+    const later = shared.join('k', never, work)
+    finish('again')
+    expect(await later).toBe('again')
+  })
+
+  test('ends with the last who leaves, and starts anew for the next', async () => {
+    const shared = new SharedWork<string, number>()
+    const { work, signals, finish } = gated()
+    const [one, two] = [new AbortController(), new AbortController()]
+    const first = shared.join('k', one.signal, work)
+    const second = shared.join('k', two.signal, work)
+    one.abort()
+    await expect(first).rejects.toMatchObject({ code: 'cancelled' })
+    expect(signals[0]?.aborted).toBe(false)
+    two.abort()
+    const third = shared.join('k', never, work)
+    await expect(second).rejects.toMatchObject({ code: 'cancelled' })
+    expect(signals[0]?.aborted).toBe(true)
+    await new Promise(setImmediate)
+    finish('new')
+    expect(await third).toBe('new')
+    expect(signals).toHaveLength(2)
+  })
+
+  test('a failure is everyone’s, once', async () => {
+    const shared = new SharedWork<string>()
+    const work = () => Promise.reject(new Error('no'))
+    const both = await Promise.allSettled([shared.join('k', never, work), shared.join('k', never, work)])
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    await expect(shared.join('k', never, () => Promise.resolve('yes'))).resolves.toBe('yes')
+  })
+})
+
+describe('users', () => {
+  const files = {
+    passwd: '# comment\nroot:x:0:0:root:/root:/bin/sh\nada:x:1000:100::/home/ada:\n1000:x:5:5::/five:\nbad:x:y:z::/:\n',
+    group: 'root:x:0:\nusers:x:100:\naudio:x:29:root,ada\nvideo:x:44:ada\nbig:x:99999999999:ada\n',
+  }
+  test.each([
+    ['', { uid: 0, gid: 0, additionalGids: [29], home: '/root' }],
+    ['root', { uid: 0, gid: 0, additionalGids: [29], home: '/root' }],
+    ['ada', { uid: 1000, gid: 100, additionalGids: [29, 44], home: '/home/ada' }],
+    ['1000', { uid: 5, gid: 5, additionalGids: [], home: '/five' }],
+    ['ada:video', { uid: 1000, gid: 44, additionalGids: [], home: '/home/ada' }],
+    ['ada:7', { uid: 1000, gid: 7, additionalGids: [], home: '/home/ada' }],
+    ['12:34', { uid: 12, gid: 34, additionalGids: [], home: '/' }],
+    ['12:', { uid: 12, gid: 0, additionalGids: [], home: '/' }],
+  ])('%j', (user, expected) => expect(resolveUserIn(files, user)).toEqual(expected))
+
+  test.each(['nobody', 'bad', 'ada:nogroup', 'a:b:c', '-1', '4294967295', 'ada:4294967295'])(
+    '%j is refused',
+    (user) => {
+      expect(() => resolveUserIn(files, user)).toThrow(expect.objectContaining({ code: 'invalid' }))
+    },
+  )
+})
