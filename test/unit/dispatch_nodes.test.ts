@@ -1,0 +1,132 @@
+/** Who is alive, judged on a clock that the test moves. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Node, nodeCondition, nodeKind } from '../../src/api/node.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { SESSION_ANNOTATION } from '../../src/dispatch/node_object.ts'
+import { Nodes } from '../../src/dispatch/nodes.ts'
+import { createManualClock, type ManualClock } from '../support/manual_clock.ts'
+import { SessionHarness } from '../support/node_session.ts'
+
+let harness: SessionHarness
+let clock: ManualClock
+let control: AbortController
+/** Time in which no timer fired: the process stood still. */
+let stalledMs: number
+
+beforeEach(async () => {
+  harness = new SessionHarness()
+  await harness.open()
+  clock = createManualClock()
+  control = new AbortController()
+  stalledMs = 0
+})
+
+afterEach(async () => {
+  control.abort()
+  await harness.close()
+})
+
+const reported = { labels: {}, status: { capacity: { cpu: '1' } } }
+const ready = (name: string) => nodeCondition(harness.resources.get(nodeKind, '', name) as Node, 'Ready')?.status
+
+function startNodes(serverId = 's1', isServerAlive = (_id: string) => false): Nodes {
+  const nodes = new Nodes({
+    resources: harness.resources,
+    clock: { ...clock, monotonicMs: () => clock.monotonicMs() + stalledMs },
+    random: seededRandom(1),
+    log: silentLogger,
+    serverId,
+    notReadyAfterMs: 4_000,
+    isServerAlive,
+  })
+  void nodes.run(control.signal)
+  return nodes
+}
+
+/** Moves time and lets writes finish: the store's own work runs on real promises. */
+async function pass(ms: number): Promise<void> {
+  await clock.advance(ms)
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+async function storedNode(name: string, server: string): Promise<void> {
+  await harness.resources.create(nodeKind, {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, annotations: { [SESSION_ANNOTATION]: server } },
+  })
+  await harness.resources.modify<Node>(nodeKind, '', name, 'status', (node) => ({
+    ...node,
+    status: { ...node.status, conditions: [{ type: 'Ready', status: 'True' }] },
+  }))
+}
+
+describe('nodes', () => {
+  test('Ready while it beats, Unknown four seconds after, Ready when it beats again', async () => {
+    const nodes = startNodes()
+    nodes.connected('n1', reported)
+    await pass(0)
+    expect(ready('n1')).toBe('True')
+    for (let second = 0; second < 6; second++) {
+      await pass(1_000)
+      nodes.heard('n1')
+    }
+    expect(ready('n1')).toBe('True')
+    await pass(3_500)
+    expect(ready('n1')).toBe('True')
+    await pass(1_000)
+    expect(ready('n1')).toBe('Unknown')
+    nodes.heard('n1')
+    await pass(0)
+    expect(ready('n1')).toBe('True')
+  })
+
+  test('a session that breaks and comes back in time changes nothing', async () => {
+    const nodes = startNodes()
+    nodes.connected('n1', reported)
+    await pass(0)
+    const before = harness.resources.get(nodeKind, '', 'n1')?.metadata.resourceVersion
+    nodes.disconnected('n1')
+    await pass(3_000)
+    nodes.connected('n1', reported)
+    await pass(3_000)
+    expect(harness.resources.get(nodeKind, '', 'n1')?.metadata.resourceVersion).toBe(before)
+  })
+
+  test('a lost node that was deleted stays deleted; a live one registers anew', async () => {
+    const nodes = startNodes()
+    nodes.connected('n1', reported)
+    nodes.connected('n2', reported)
+    await pass(0)
+    nodes.disconnected('n2')
+    await harness.resources.delete(nodeKind, '', 'n1')
+    await harness.resources.delete(nodeKind, '', 'n2')
+    for (let second = 0; second < 6; second++) {
+      await pass(1_000)
+      nodes.heard('n1')
+    }
+    expect(ready('n1')).toBe('True')
+    expect(harness.resources.get(nodeKind, '', 'n2')).toBeUndefined()
+  })
+
+  test("a server judges its own nodes and those of dead servers, not another's", async () => {
+    await storedNode('mine', 's1')
+    await storedNode('dead', 's2')
+    await storedNode('theirs', 's3')
+    startNodes('s1', (id) => id === 's3')
+    await pass(5_000)
+    expect(['mine', 'dead', 'theirs'].map(ready)).toEqual(['Unknown', 'Unknown', 'True'])
+  })
+
+  test('a server that stood still itself gives nodes the time back', async () => {
+    const nodes = startNodes()
+    nodes.connected('n1', reported)
+    await pass(500)
+    stalledMs += 10_000
+    await pass(500)
+    expect(ready('n1')).toBe('True')
+    await pass(4_500)
+    expect(ready('n1')).toBe('Unknown')
+  })
+})
