@@ -20,6 +20,7 @@ import { createHealthServer } from './http.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { observeNode, readBootId } from './node_facts.ts'
+import { NodeImageReporter } from './node_images.ts'
 import { EventSender } from './pod_events.ts'
 import { Session } from './session.ts'
 import { SharedList } from './shared_list.ts'
@@ -111,8 +112,10 @@ function assemble(options: AgentOptions) {
     desired,
     reporter,
     events,
+    imagesChanged: () => images.changed(),
     networkReady: () => network.ready,
   }
+  const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const manager = new PodManager(context)
   const network = new NetworkSync({
     nodeName,
@@ -135,10 +138,11 @@ function assemble(options: AgentOptions) {
     log,
     handlers: {
       async hello() {
-        const runtimeVersion = await drivers.runtime.version()
+        const [runtimeVersion, nodeImages] = await Promise.all([drivers.runtime.version(), images.list()])
         const facts = { ...options, labels: options.labels ?? {}, capacity, runtimeVersion }
         const [node, bootId] = await Promise.all([observeNode(facts), readBootId()])
-        return { type: 'hello', nodeName, nodeJson: jsonBytes(node), bootId, agentVersion: options.version }
+        const nodeJson = jsonBytes({ ...node, status: { ...node.status, images: nodeImages } })
+        return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: options.version }
       },
       heartbeat: () => network.programmed,
       onWelcome(config) {

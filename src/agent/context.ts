@@ -39,6 +39,8 @@ export interface AgentContext {
   desired: Desired
   reporter: StatusReporter
   events: PodEvents
+  /** An image has come or gone. */
+  imagesChanged(): void
   /** Whether pods can have interfaces. */
   networkReady(): boolean
 }

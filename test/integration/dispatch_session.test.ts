@@ -136,6 +136,20 @@ describe('pods', () => {
     await holds(() => expect(host.volumes.get(uid)).toEqual({ v: { a: '2' } }))
   })
 
+  test('an image that is pulled shows on the node', async () => {
+    const { host } = await oneNode()
+    host.registry.add('far:1')
+    await runPod('a', { containers: [{ name: 'app', image: 'far:1', imagePullPolicy: 'Always' }] })
+    await holds(() =>
+      expect(
+        node('n1')
+          ?.status?.images?.flatMap(({ names = [] }) => names)
+          .sort(),
+      ).toEqual([...host.images].sort()),
+    )
+    expect(isNodeReady(node('n1') as Node)).toBe(true)
+  })
+
   test('a pod whose object is gone without a word is taken down', async () => {
     const { host } = await oneNode()
     await runPod('a')

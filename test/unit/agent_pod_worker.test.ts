@@ -98,6 +98,7 @@ class World {
       desired: this.#desired,
       reporter: new StatusReporter(clock, send),
       events: { record: () => undefined },
+      imagesChanged: () => undefined,
       networkReady: () => true,
     }
     const worker = new PodWorker({ agent, uid: 'u1', wake: () => undefined, adopted })

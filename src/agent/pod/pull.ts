@@ -73,6 +73,7 @@ async function pullNow(
   try {
     const credentials = pullCredentials(pod, agent)
     await agent.drivers.images.pull(image, { signal, credentials })
+    agent.imagesChanged()
     images.set(key, { state: 'present' })
     const seconds = ((agent.clock.monotonicMs() - startedMs) / 1000).toFixed(1)
     agent.events.record(pod, 'Normal', 'Pulled', `Pulled image "${image}" in ${seconds} s`)

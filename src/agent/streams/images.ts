@@ -27,23 +27,25 @@ async function* archiveOf(stream: FrameStream): AsyncGenerator<Uint8Array> {
 }
 
 export async function imageLoad(
-  { drivers }: AgentContext,
+  { drivers, imagesChanged }: AgentContext,
   request: unknown,
   stream: FrameStream,
   signal: AbortSignal,
 ): Promise<void> {
   const images = await drivers.images.load(archiveOf(stream), textOf(request, 'reference'), signal)
+  imagesChanged()
   for (const image of images) await say(stream, `Loaded ${image.names.join(', ') || image.id}\n`)
 }
 
 export async function imageImport(
-  { drivers }: AgentContext,
+  { drivers, imagesChanged }: AgentContext,
   request: unknown,
   stream: FrameStream,
   signal: AbortSignal,
 ): Promise<void> {
   const reference = referenceOf(request)
   const image = await drivers.images.importRootfs(archiveOf(stream), reference, signal)
+  imagesChanged()
   await say(stream, `Imported ${image.names.join(', ') || image.id}\n`)
 }
 
@@ -59,7 +61,7 @@ export async function imageList({ drivers }: AgentContext, _request: unknown, st
 }
 
 export async function imageRemove(
-  { drivers, containers }: AgentContext,
+  { drivers, containers, imagesChanged }: AgentContext,
   request: unknown,
   stream: FrameStream,
 ): Promise<void> {
@@ -80,11 +82,12 @@ export async function imageRemove(
     }
   }
   await drivers.images.remove(reference)
+  imagesChanged()
   await say(stream, `Removed ${reference}\n`)
 }
 
 export async function imagePull(
-  { drivers }: AgentContext,
+  { drivers, imagesChanged }: AgentContext,
   request: unknown,
   stream: FrameStream,
   signal: AbortSignal,
@@ -98,6 +101,7 @@ export async function imagePull(
       saying = saying.then(() => say(stream, `${message}\n`)).catch(() => undefined)
     },
   })
+  imagesChanged()
   await saying
   await say(stream, `Pulled ${image.names[0] ?? reference} ${image.digest || image.id}\n`)
 }
