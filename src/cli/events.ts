@@ -3,7 +3,8 @@ import type { Command } from 'commander'
 import { type Event, eventKind } from '../api/event.ts'
 import { formatAge } from '../api/pod_kind.ts'
 import { type CliContext, contextOf, type Io, parseTargets } from './context.ts'
-import { jsonLines, type ObjectList, resourcePath, type WatchEvent } from './rest_client.ts'
+import { follow } from './follow.ts'
+import { type ObjectList, resourcePath } from './rest_client.ts'
 import { alignColumns } from './table.ts'
 
 interface EventsOptions {
@@ -75,11 +76,8 @@ async function events(context: CliContext, options: EventsOptions): Promise<void
   }
   if (options.watch !== true) return
   const resourceVersion = list.metadata.resourceVersion
-  const response = await context.client.open('GET', path, {
-    query: { ...query, watch: true, resourceVersion },
-    signal: context.io.signal,
-  })
-  for await (const { type, object } of jsonLines<WatchEvent<Event>>(response)) {
-    if ((type === 'ADDED' || type === 'MODIFIED') && wanted(object)) context.print(alignColumns([row(object)]).join(''))
+  const request = { path, query, accept: 'application/json', resourceVersion }
+  for await (const { type, object } of follow<Event>(context, request)) {
+    if (type !== 'DELETED' && wanted(object)) context.print(alignColumns([row(object)]).join(''))
   }
 }

@@ -3,7 +3,8 @@ import type { Command } from 'commander'
 import type { KubeObject } from '../api/meta.ts'
 import { DroverError } from '../base/errors.ts'
 import { type CliContext, contextOf, displayName, type Io, parseTargets, type Target } from './context.ts'
-import { jsonLines, type ObjectList, resourcePath, type WatchEvent } from './rest_client.ts'
+import { follow } from './follow.ts'
+import { type ObjectList, resourcePath } from './rest_client.ts'
 import { alignColumns, TABLE_ACCEPT, type Table, type TableOptions, tableHeader, tableRows } from './table.ts'
 import { toYaml } from './yaml_output.ts'
 
@@ -166,16 +167,9 @@ async function watch(context: CliContext, target: Target, options: GetOptions, o
   if (asTable) print(first)
   else for (const item of first.items) printOne(context, { ...item, kind: kind.kind }, output)
   const resourceVersion = first.metadata?.resourceVersion
-  const response = await context.client.open('GET', path, {
-    accept,
-    signal: context.io.signal,
-    query: { ...query, watch: true, resourceVersion },
-  })
-  for await (const event of jsonLines<WatchEvent<Table | KubeObject>>(response)) {
-    if (event.type === 'ERROR') throw new DroverError('gone', `the watch ended: ${JSON.stringify(event.object)}`)
-    if (event.type === 'BOOKMARK') continue
-    if (asTable) print(event.object as Table)
-    else printOne(context, event.object as KubeObject, output)
+  for await (const { object } of follow<Table | KubeObject>(context, { path, query, accept, resourceVersion })) {
+    if (asTable) print(object as Table)
+    else printOne(context, object as KubeObject, output)
   }
 }
 

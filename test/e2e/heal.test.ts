@@ -1,11 +1,12 @@
 /** SIGKILL of any one process heals without help, and what should survive it does. */
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { identify } from '../../src/base/process_table.ts'
 import { eventually } from '../support/eventually.ts'
-import { LocalCluster, output } from '../support/local_cluster.ts'
+import { DROVER, LocalCluster, output } from '../support/local_cluster.ts'
 
 const WAIT = { timeoutMs: 60_000, intervalMs: 100 }
 const cluster = new LocalCluster()
@@ -78,11 +79,22 @@ describe('after SIGKILL', () => {
     for (const pid of inits) expect(now).toContain(pid)
   })
 
-  it('of the server, etcd is adopted and nothing is lost', async () => {
+  it('of the server, etcd is adopted, nothing is lost, and a watch goes on', async () => {
     const [etcd] = await pidsOf('etcd', `/${cluster.name}/server`, '--data-dir')
-    await kill(cluster.pid('server'))
-    expect(await answers()).toBe(true)
-    await clusterWorks(3)
+    const watch = spawn(process.execPath, [DROVER, '--cluster', cluster.name, 'get', 'deploy', 'hello', '-w'])
+    let seen = ''
+    watch.stdout.on('data', (chunk: Buffer) => {
+      seen += chunk.toString()
+    })
+    try {
+      await eventually(() => seen.includes('hello'), WAIT)
+      await kill(cluster.pid('server'))
+      expect(await answers()).toBe(true)
+      await clusterWorks(3)
+      await eventually(() => /hello\s+3\/3/.test(seen), WAIT)
+    } finally {
+      watch.kill('SIGKILL')
+    }
     expect(await pidsOf('etcd', `/${cluster.name}/server`, '--data-dir')).toEqual([etcd])
   })
 
