@@ -92,7 +92,7 @@ describe('what a container may see and do', () => {
   it('mounts what it is given, read-only where asked', async () => {
     const directory = join(host.directory, 'volume')
     for (const name of ['sub', 'inner']) mkdirSync(join(directory, name), { recursive: true })
-    writeFileSync(join(directory, 'file'), 'content')
+    writeFileSync(join(directory, 'file'), 'content\n')
     const mounts = [
       { hostPath: join(directory, 'sub'), containerPath: '/mnt/v/inner', readOnly: false },
       { hostPath: directory, containerPath: '/mnt/v', readOnly: true },
@@ -101,7 +101,7 @@ describe('what a container may see and do', () => {
     const text = await output('cat /mnt/v/file /etc/config; touch /mnt/v/x; touch /mnt/v/inner/y; ls /mnt/v/inner', {
       mounts,
     })
-    expect(text).toMatch(/^contentcontent/)
+    expect(text).toMatch(/^content\ncontent$/m)
     expect(text).toMatch(/x: Read-only file system/)
     expect(text).toMatch(/^y$/m)
   })

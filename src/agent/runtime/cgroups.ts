@@ -6,9 +6,11 @@
 import { readdirSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Clock, sleep } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { parseMountinfo } from '../../base/mountinfo.ts'
 import { readText } from '../../base/records.ts'
+import { sendSignal } from './procfs.ts'
 
 export interface Hierarchy {
   version: 1 | 2
@@ -70,10 +72,7 @@ export function oomKills(cgroups: Cgroups, path: string): number | undefined {
   return undefined
 }
 
-/**
- * Process ids in the cgroup and below it. On v1 a container's processes are members in every hierarchy, so one is asked:
- * this is called in loops, and each hierarchy costs system calls.
- */
+/** Process ids in the cgroup and below it, in any hierarchy: a process that is being made joins one after the other. */
 export function cgroupProcesses(cgroups: Cgroups, path: string): number[] {
   const pids = new Set<number>()
   const visit = (directory: string): void => {
@@ -82,9 +81,7 @@ export function cgroupProcesses(cgroups: Cgroups, path: string): number[] {
     for (const line of text.split('\n')) if (line !== '' && line !== '0') pids.add(Number(line))
     for (const child of childDirectories(directory)) visit(join(directory, child))
   }
-  const { hierarchies } = cgroups
-  const asked = hierarchies.find(({ controllers }) => controllers.includes('pids')) ?? hierarchies[0]
-  if (asked !== undefined) visit(join(asked.mountPoint, path))
+  for (const { mountPoint } of cgroups.hierarchies) visit(join(mountPoint, path))
   return [...pids]
 }
 
@@ -98,19 +95,35 @@ function childDirectories(directory: string): string[] {
   }
 }
 
-/** Removes the cgroup and those below it in every hierarchy. Fails with `unavailable` while processes live there. */
-export async function removeCgroup(cgroups: Cgroups, path: string): Promise<void> {
-  await Promise.all(cgroups.hierarchies.map(({ mountPoint }) => removeTree(join(mountPoint, path))))
+const REMOVE_TIMEOUT_MS = 10_000
+const RETRY_MS = 5
+
+/**
+ * Removes the cgroup and those below it in every hierarchy, killing what still lives there. Fails with `unavailable` when
+ * processes do not die in time. The last look is the removal itself: the kernel refuses it while a process is inside.
+ */
+export async function clearCgroup(cgroups: Cgroups, path: string, clock: Clock): Promise<void> {
+  const deadlineMs = clock.monotonicMs() + REMOVE_TIMEOUT_MS
+  while (true) {
+    try {
+      await Promise.all(cgroups.hierarchies.map(({ mountPoint }) => removeDirectories(join(mountPoint, path))))
+      return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw DroverError.from(error)
+      const pids = cgroupProcesses(cgroups, path)
+      if (clock.monotonicMs() > deadlineMs) {
+        throw new DroverError('unavailable', `cgroup ${path} still has processes ${pids.join(', ')}`, { cause: error })
+      }
+      for (const pid of pids) sendSignal(pid, 'SIGKILL')
+      await sleep(clock, RETRY_MS)
+    }
+  }
 }
 
-async function removeTree(directory: string): Promise<void> {
+async function removeDirectories(directory: string): Promise<void> {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => [])
-  for (const entry of entries) if (entry.isDirectory()) await removeTree(join(directory, entry.name))
+  for (const entry of entries) if (entry.isDirectory()) await removeDirectories(join(directory, entry.name))
   await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return
-    if (error.code === 'EBUSY') {
-      throw new DroverError('unavailable', `cgroup ${directory} still has processes`, { cause: error })
-    }
-    throw new DroverError('internal', `cannot remove cgroup ${directory}: ${error.message}`, { cause: error })
+    if (error.code !== 'ENOENT') throw error
   })
 }

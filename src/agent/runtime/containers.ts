@@ -17,7 +17,7 @@ import type { Logger } from '../../base/log.ts'
 import { identify, isAlive } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
 import { boundingSet } from './capabilities.ts'
-import { type Cgroups, cgroupProcesses, oomKills, removeCgroup } from './cgroups.ts'
+import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
 import { createContainer } from './conmon.ts'
 import { hostDevices } from './devices.ts'
 import type { ExitWatcher } from './exits.ts'
@@ -255,7 +255,7 @@ export class Containers {
 
   async remove(id: string): Promise<void> {
     checkId(id, 'container id')
-    const { paths, runtime, cgroups, cgroupPathOf } = this.#options
+    const { paths, runtime, cgroups, cgroupPathOf, clock } = this.#options
     const own = this.pathsOf(id)
     const meta = this.meta(id)
     if (fileTimeMs(own.directory) !== undefined) {
@@ -263,7 +263,7 @@ export class Containers {
       const cgroup = podUid === undefined ? undefined : cgroupPathOf(podUid, id)
       await this.#kill(id, own, cgroup)
       await Promise.all([runtime.delete(id), unmountOverlay(own.directory)])
-      if (cgroup !== undefined) await removeCgroup(cgroups(), cgroup)
+      if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
     }
     await rm(own.exitFile, { force: true })
     await removeTree(own.directory)

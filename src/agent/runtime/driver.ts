@@ -9,13 +9,12 @@ import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
-import { type Cgroups, cgroupProcesses, detectCgroups, removeCgroup } from './cgroups.ts'
+import { type Cgroups, clearCgroup, detectCgroups } from './cgroups.ts'
 import { Containers } from './containers.ts'
 import { createExecutor } from './exec.ts'
 import { createExitWatcher } from './exits.ts'
 import { createOciRuntime, hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
-import { sendSignal } from './procfs.ts'
 import type { RuntimeDriver } from './runtime.ts'
 import { ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
 
@@ -99,9 +98,8 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     listSandboxes: () => listSandboxes(paths.sandboxes),
     async removeSandbox(podUid) {
       checkId(podUid, 'pod uid')
-      const path = cgroupPathOf(podUid)
-      for (const pid of cgroupProcesses(cgroups(), path)) sendSignal(pid, 'SIGKILL')
-      await Promise.all([removeSandboxFiles(paths.sandboxes, podUid), removeCgroup(cgroups(), path)])
+      const cgroup = clearCgroup(cgroups(), cgroupPathOf(podUid), clock)
+      await Promise.all([removeSandboxFiles(paths.sandboxes, podUid), cgroup])
     },
     startContainer: (request, signal) => containers.start(request, signal),
     listContainers: () => containers.list(),
