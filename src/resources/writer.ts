@@ -257,8 +257,9 @@ export class ResourceWriter {
   /** Frozen, in the cache, as of its revision. */
   #show(at: Place, object: KubeObject, revision: number): AnyObject {
     const stored = atRevision(object, revision)
-    this.#options.cache.see(at.kind, at, stored, revision)
-    return stored
+    const shown = this.#options.cache.see(at.kind, at, stored, revision)
+    // The watch may have been quicker: one object per revision.
+    return shown?.metadata.resourceVersion === stored.metadata.resourceVersion ? shown : stored
   }
 
   /** What stood in the way of a write is news. */

@@ -33,7 +33,8 @@ export async function runResources(
   })
   const controller = new AbortController()
   const running = resources.run(controller.signal)
-  await resources.ready()
+  // A run that fails says so here, instead of leaving the test to wait.
+  await Promise.race([resources.ready(), running])
   await ensureBuiltins(resources)
   return {
     resources,
