@@ -22,7 +22,7 @@ import { NetworkSync } from './network_sync.ts'
 import { observeNode, readBootId } from './node_facts.ts'
 import { NodeImageReporter } from './node_images.ts'
 import { EventSender } from './pod_events.ts'
-import { Session } from './session.ts'
+import { type Hello, Session } from './session.ts'
 import { SharedList } from './shared_list.ts'
 import { StatusReporter } from './status_reporter.ts'
 import { StreamServer } from './streams.ts'
@@ -129,21 +129,14 @@ function assemble(options: AgentOptions) {
     onProgrammed: () => session.beat(),
   })
   const streams = new StreamServer(context)
-  const servers = [options.server.address].flat()
   const session = new Session({
-    servers,
+    servers: [options.server.address].flat(),
     tls,
     clock,
     random,
     log,
     handlers: {
-      async hello() {
-        const [runtimeVersion, nodeImages] = await Promise.all([drivers.runtime.version(), images.list()])
-        const facts = { ...options, labels: options.labels ?? {}, capacity, runtimeVersion }
-        const [node, bootId] = await Promise.all([observeNode(facts), readBootId()])
-        const nodeJson = jsonBytes({ ...node, status: { ...node.status, images: nodeImages } })
-        return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: options.version }
-      },
+      hello: () => hello(options, images),
       heartbeat: () => network.programmed,
       onWelcome(config) {
         cluster = config
@@ -168,6 +161,18 @@ function assemble(options: AgentOptions) {
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
   return { session, manager, network, streams, health }
+}
+
+async function hello(options: AgentOptions, images: NodeImageReporter): Promise<Hello> {
+  const { nodeName, labels = {}, capacity = {}, version, drivers } = options
+  const [runtimeVersion, nodeImages, bootId] = await Promise.all([
+    drivers.runtime.version(),
+    images.list(),
+    readBootId(),
+  ])
+  const node = await observeNode({ ...options, labels, capacity, runtimeVersion })
+  const nodeJson = jsonBytes({ ...node, status: { ...node.status, images: nodeImages } })
+  return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }
 }
 
 /** What keeps the agent from being ready, in words. */

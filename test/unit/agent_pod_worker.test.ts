@@ -56,6 +56,7 @@ class World {
   readonly host = new FakeHost()
   readonly fuse = new Fuse()
   reports: PodStatusReport[] = []
+  readonly events: string[] = []
   worker: PodWorker
   configs: Record<string, Record<string, string>> = {}
   #desired = new Desired()
@@ -97,7 +98,7 @@ class World {
       containers: new SharedList(() => drivers.runtime.listContainers()),
       desired: this.#desired,
       reporter: new StatusReporter(clock, send),
-      events: { record: () => undefined },
+      events: { record: (_pod, _type, reason) => this.events.push(reason) },
       imagesChanged: () => undefined,
       networkReady: () => true,
     }
@@ -215,6 +216,7 @@ describe('a worker', () => {
     })
     await world.run(10)
     expect(world.host.started).toHaveLength(3)
+    expect(world.events.filter((reason) => reason === 'BackOff')).toHaveLength(2)
   })
 
   test('a Never pod ends as Failed, with its dead container kept for its logs', async () => {

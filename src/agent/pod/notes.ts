@@ -27,6 +27,8 @@ export interface PodNotes {
   probers: Map<string, Prober>
   /** Termination messages by container id. */
   messages: Map<string, string>
+  /** Waits that an event was made of; one a restart. */
+  backOffsTold: Set<string>
   cleaned: boolean
   removed: boolean
 }
@@ -41,6 +43,7 @@ export function newNotes(nowMs: number): PodNotes {
     stops: new Map(),
     probers: new Map(),
     messages: new Map(),
+    backOffsTold: new Set(),
     cleaned: false,
     removed: false,
   }

@@ -2,7 +2,7 @@
  * One pod's worker: look, plan, do one step, look again, until there is nothing to do. It is called through a queue
  * that never runs it twice at once, and may be called at any time.
  */
-import type { Pod } from '../../api/pod.ts'
+import type { Pod, PodStatus } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
@@ -234,6 +234,23 @@ export class PodWorker {
       messages: this.#notes.messages,
     })
     this.#agent.reporter.report({ namespace, name, uid: this.uid }, status)
+    this.#tellBackOff(pod, status)
+  }
+
+  /** An event for each wait that begins; the container's status says how long it is. */
+  #tellBackOff(pod: Pod, status: PodStatus): void {
+    for (const { name, restartCount, state, image } of [
+      ...(status.initContainerStatuses ?? []),
+      ...(status.containerStatuses ?? []),
+    ]) {
+      const reason = state?.waiting?.reason
+      if (reason !== 'CrashLoopBackOff' && reason !== 'ImagePullBackOff') continue
+      const wait = `${name}/${restartCount}/${reason}`
+      if (this.#notes.backOffsTold.has(wait)) continue
+      this.#notes.backOffsTold.add(wait)
+      const what = reason === 'CrashLoopBackOff' ? `restarting failed container ${name}` : `pulling image "${image}"`
+      this.#agent.events.record(pod, 'Warning', 'BackOff', `Back-off ${what} in pod ${this.#name()}`)
+    }
   }
 
   #isWorthSaying(facts: PodFacts, pod: Pod): boolean {
