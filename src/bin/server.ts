@@ -237,7 +237,7 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
-    const rest = runServices([dispatch.service, leader, api], runner, stopping)
+    const rest = runServices([...Object.values(events), dispatch.service, leader, api], runner, stopping)
     try {
       // A port in use is for the user to mend: no use in trying again and again.
       await api.listening()
