@@ -57,6 +57,8 @@ export async function execInTerminal(
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     env,
     detached: true,
+    // At an OOM kill conmon leaves a file `oom` where it stands.
+    cwd: directory,
   })
   const stderr = watchStderr(child)
   // Node's types know five of the six; all are sockets both ways.
