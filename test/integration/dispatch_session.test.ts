@@ -221,6 +221,31 @@ describe('the session', () => {
     await holds(() => expect(nodeCondition(node('n1') as Node, 'Ready')?.status).toBe('Unknown'))
   })
 
+  test('when its server dies, an agent goes on with another, and its node stays Ready', async () => {
+    const alive = new Set(['server-1', 'server-2'])
+    const isServerAlive = (id: string) => alive.has(id)
+    const first = await harness.startDispatch({ isServerAlive })
+    const second = await harness.startDispatch({ isServerAlive, serverId: 'server-2' })
+    const host = new FakeHost()
+    const agent = await harness.startAgent('n1', host, [addressOf(first), addressOf(second)])
+    await harness.giveCidr('n1')
+    await runPod('a')
+    const seen: string[] = []
+    const stop = harness.resources.subscribe(nodeKind, ({ object }) => {
+      seen.push(nodeCondition(object, 'Ready')?.status ?? '')
+    })
+    const [holder, other] = first.gateway.connectedNodes().length === 1 ? [first, second] : [second, first]
+    await holder.stop()
+    await holds(() => expect(other.gateway.connectedNodes()).toEqual(['n1']))
+    await runPod('b')
+    await harness.resources.delete(podKind, 'default', 'a', { gracePeriodSeconds: 1 })
+    await holds(() => expect(getPod('a')).toBeUndefined())
+    stop()
+    expect(agent.state().sessions).toBe(2)
+    expect(seen.filter((status) => status !== 'True')).toEqual([])
+    expect(host.started).toHaveLength(2)
+  })
+
   test('a second session of a node ends the first', async () => {
     const { dispatch, agent } = await oneNode()
     const tls = await harness.nodeCertificate('n1')
