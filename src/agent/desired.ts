@@ -6,7 +6,7 @@ import type { ConfigMap } from '../api/configmap.ts'
 import type { Pod } from '../api/pod.ts'
 import type { Secret } from '../api/secret.ts'
 import { parseJson, type TableChanges, type TableName } from '../rpc/messages.ts'
-import type { PeerRow, ServiceRow } from '../rpc/tables.ts'
+import type { PeerRow, PolicyTableRow, ServiceRow } from '../rpc/tables.ts'
 
 interface Table {
   /** Undefined until this session has given a COMPLETE. */
@@ -26,7 +26,12 @@ function newTable(): Table {
 }
 
 export class Desired {
-  readonly #tables: Record<TableName, Table> = { assignments: newTable(), services: newTable(), peers: newTable() }
+  readonly #tables: Record<TableName, Table> = {
+    assignments: newTable(),
+    services: newTable(),
+    peers: newTable(),
+    policies: newTable(),
+  }
   /** Counts up whenever a ConfigMap or Secret comes, changes or goes. */
   #configRevision = 0
 
@@ -95,6 +100,10 @@ export class Desired {
 
   services(): ServiceRow[] {
     return [...this.#tables.services.rows.values()] as ServiceRow[]
+  }
+
+  policies(): PolicyTableRow[] {
+    return [...this.#tables.policies.rows.values()] as PolicyTableRow[]
   }
 
   peers(): PeerRow[] {

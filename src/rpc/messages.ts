@@ -7,9 +7,9 @@ import { drover } from './gen/node.js'
 
 const wire = drover.node.v1
 
-export type TableName = 'assignments' | 'services' | 'peers'
+export type TableName = 'assignments' | 'services' | 'peers' | 'policies'
 
-export const TABLES: readonly TableName[] = ['assignments', 'services', 'peers']
+export const TABLES: readonly TableName[] = ['assignments', 'services', 'peers', 'policies']
 
 export interface PodStatusReport {
   namespace: string
@@ -75,6 +75,7 @@ const TABLE_NUMBERS = {
   assignments: wire.Table.TABLE_ASSIGNMENTS,
   services: wire.Table.TABLE_SERVICES,
   peers: wire.Table.TABLE_PEERS,
+  policies: wire.Table.TABLE_POLICIES,
 } as const
 
 function tableOf(number: number | null | undefined): TableName {

@@ -50,6 +50,49 @@ export interface ServiceRow {
   ports: ServicePortRow[]
 }
 
+/** Whom a rule means: members of a set, or a range of addresses. */
+export type PolicyPeer = { set: string } | { cidr: string; except: string[] }
+
+/** Ports of one protocol: all, a range, or those that the pods of a set name so (elements `ADDRESS . PROTOCOL . PORT`). */
+export type PolicyPort =
+  | { protocol: 'TCP' | 'UDP' | 'SCTP'; from?: number; to?: number }
+  | { protocol: 'TCP' | 'UDP' | 'SCTP'; named: string }
+
+export interface PolicyRule {
+  /** Absent: everybody. Empty: nobody. */
+  peers?: PolicyPeer[]
+  /** Absent: every port and protocol. */
+  ports?: PolicyPort[]
+}
+
+/**
+ * Rows of TABLE_POLICIES, each node's own: `pod/UID` of its pods that policies select, `policy/NAMESPACE/NAME` of those
+ * policies, `member/SET/ELEMENT` of the sets that they name. Pods go by uid: a pod is bound by its policies before it has an address.
+ */
+export type PolicyTableRow = PolicyPodRow | PolicyRow | PolicyMemberRow
+
+export interface PolicyPodRow {
+  type: 'pod'
+  podUid: string
+  /** `NAMESPACE/NAME` of the policies that isolate it in this direction; absent: not isolated. */
+  ingress?: string[]
+  egress?: string[]
+}
+
+export interface PolicyRow {
+  type: 'policy'
+  /** `NAMESPACE/NAME`. */
+  key: string
+  ingress: PolicyRule[]
+  egress: PolicyRule[]
+}
+
+export interface PolicyMemberRow {
+  type: 'member'
+  set: string
+  element: string
+}
+
 /** Requests of streams, by verb. */
 export interface LogsRequest {
   namespace: string

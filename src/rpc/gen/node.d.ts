@@ -12,6 +12,306 @@ export namespace drover {
         namespace v1 {
 
             /**
+             * Properties of a JoinRequest.
+             * @deprecated Use drover.node.v1.JoinRequest.$Properties instead.
+             */
+            interface IJoinRequest extends drover.node.v1.JoinRequest.$Properties {
+            }
+
+            /** Represents a JoinRequest. */
+            class JoinRequest {
+
+                /**
+                 * Constructs a new JoinRequest.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.JoinRequest.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** JoinRequest tokenId. */
+                tokenId: string;
+
+                /** JoinRequest tokenSecret. */
+                tokenSecret: string;
+
+                /** JoinRequest nodeName. */
+                nodeName: string;
+
+                /** JoinRequest publicKey. */
+                publicKey: Uint8Array;
+
+                /** JoinRequest clockMs. */
+                clockMs: number;
+
+                /** JoinRequest machineId. */
+                machineId: string;
+
+                /** JoinRequest nodeJson. */
+                nodeJson: Uint8Array;
+
+                /**
+                 * Encodes the specified JoinRequest message. Does not implicitly {@link drover.node.v1.JoinRequest.verify|verify} messages.
+                 * @param message JoinRequest message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.JoinRequest.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a JoinRequest message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.JoinRequest & drover.node.v1.JoinRequest.$Shape} JoinRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.JoinRequest & drover.node.v1.JoinRequest.$Shape;
+            }
+
+            namespace JoinRequest {
+
+                /** Properties of a JoinRequest. */
+                interface $Properties {
+
+                    /** JoinRequest tokenId */
+                    tokenId?: (string|null);
+
+                    /** JoinRequest tokenSecret */
+                    tokenSecret?: (string|null);
+
+                    /** JoinRequest nodeName */
+                    nodeName?: (string|null);
+
+                    /** JoinRequest publicKey */
+                    publicKey?: (Uint8Array|null);
+
+                    /** JoinRequest clockMs */
+                    clockMs?: (number|null);
+
+                    /** JoinRequest machineId */
+                    machineId?: (string|null);
+
+                    /** JoinRequest nodeJson */
+                    nodeJson?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a JoinRequest. */
+                type $Shape = drover.node.v1.JoinRequest.$Properties;
+            }
+
+            /**
+             * Properties of a JoinResponse.
+             * @deprecated Use drover.node.v1.JoinResponse.$Properties instead.
+             */
+            interface IJoinResponse extends drover.node.v1.JoinResponse.$Properties {
+            }
+
+            /** Represents a JoinResponse. */
+            class JoinResponse {
+
+                /**
+                 * Constructs a new JoinResponse.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.JoinResponse.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** JoinResponse certificate. */
+                certificate: string;
+
+                /** JoinResponse ca. */
+                ca: string;
+
+                /** JoinResponse servers. */
+                servers: string[];
+
+                /** JoinResponse clusterName. */
+                clusterName: string;
+
+                /**
+                 * Encodes the specified JoinResponse message. Does not implicitly {@link drover.node.v1.JoinResponse.verify|verify} messages.
+                 * @param message JoinResponse message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.JoinResponse.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a JoinResponse message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.JoinResponse & drover.node.v1.JoinResponse.$Shape} JoinResponse
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.JoinResponse & drover.node.v1.JoinResponse.$Shape;
+            }
+
+            namespace JoinResponse {
+
+                /** Properties of a JoinResponse. */
+                interface $Properties {
+
+                    /** JoinResponse certificate */
+                    certificate?: (string|null);
+
+                    /** JoinResponse ca */
+                    ca?: (string|null);
+
+                    /** JoinResponse servers */
+                    servers?: (string[]|null);
+
+                    /** JoinResponse clusterName */
+                    clusterName?: (string|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a JoinResponse. */
+                type $Shape = drover.node.v1.JoinResponse.$Properties;
+            }
+
+            /**
+             * Properties of a RenewRequest.
+             * @deprecated Use drover.node.v1.RenewRequest.$Properties instead.
+             */
+            interface IRenewRequest extends drover.node.v1.RenewRequest.$Properties {
+            }
+
+            /** Represents a RenewRequest. */
+            class RenewRequest {
+
+                /**
+                 * Constructs a new RenewRequest.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.RenewRequest.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** RenewRequest publicKey. */
+                publicKey: Uint8Array;
+
+                /** RenewRequest clockMs. */
+                clockMs: number;
+
+                /**
+                 * Encodes the specified RenewRequest message. Does not implicitly {@link drover.node.v1.RenewRequest.verify|verify} messages.
+                 * @param message RenewRequest message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.RenewRequest.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a RenewRequest message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.RenewRequest & drover.node.v1.RenewRequest.$Shape} RenewRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.RenewRequest & drover.node.v1.RenewRequest.$Shape;
+            }
+
+            namespace RenewRequest {
+
+                /** Properties of a RenewRequest. */
+                interface $Properties {
+
+                    /** RenewRequest publicKey */
+                    publicKey?: (Uint8Array|null);
+
+                    /** RenewRequest clockMs */
+                    clockMs?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a RenewRequest. */
+                type $Shape = drover.node.v1.RenewRequest.$Properties;
+            }
+
+            /**
+             * Properties of a RenewResponse.
+             * @deprecated Use drover.node.v1.RenewResponse.$Properties instead.
+             */
+            interface IRenewResponse extends drover.node.v1.RenewResponse.$Properties {
+            }
+
+            /** Represents a RenewResponse. */
+            class RenewResponse {
+
+                /**
+                 * Constructs a new RenewResponse.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.RenewResponse.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** RenewResponse certificate. */
+                certificate: string;
+
+                /** RenewResponse ca. */
+                ca: string;
+
+                /** RenewResponse servers. */
+                servers: string[];
+
+                /**
+                 * Encodes the specified RenewResponse message. Does not implicitly {@link drover.node.v1.RenewResponse.verify|verify} messages.
+                 * @param message RenewResponse message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.RenewResponse.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a RenewResponse message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.RenewResponse & drover.node.v1.RenewResponse.$Shape} RenewResponse
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.RenewResponse & drover.node.v1.RenewResponse.$Shape;
+            }
+
+            namespace RenewResponse {
+
+                /** Properties of a RenewResponse. */
+                interface $Properties {
+
+                    /** RenewResponse certificate */
+                    certificate?: (string|null);
+
+                    /** RenewResponse ca */
+                    ca?: (string|null);
+
+                    /** RenewResponse servers */
+                    servers?: (string[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a RenewResponse. */
+                type $Shape = drover.node.v1.RenewResponse.$Properties;
+            }
+
+            /**
              * Properties of an AgentMessage.
              * @deprecated Use drover.node.v1.AgentMessage.$Properties instead.
              */
@@ -673,7 +973,10 @@ export namespace drover {
                 TABLE_SERVICES = 2,
 
                 /** TABLE_PEERS value */
-                TABLE_PEERS = 3
+                TABLE_PEERS = 3,
+
+                /** TABLE_POLICIES value */
+                TABLE_POLICIES = 4
             }
 
             /**

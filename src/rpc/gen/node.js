@@ -36,6 +36,792 @@ export const drover = $root.drover = (() => {
              */
             const v1 = {};
 
+            v1.JoinRequest = (function() {
+
+                /**
+                 * Properties of a JoinRequest.
+                 * @typedef {Object} drover.node.v1.JoinRequest.$Properties
+                 * @property {string|null} [tokenId] JoinRequest tokenId
+                 * @property {string|null} [tokenSecret] JoinRequest tokenSecret
+                 * @property {string|null} [nodeName] JoinRequest nodeName
+                 * @property {Uint8Array|null} [publicKey] JoinRequest publicKey
+                 * @property {number|null} [clockMs] JoinRequest clockMs
+                 * @property {string|null} [machineId] JoinRequest machineId
+                 * @property {Uint8Array|null} [nodeJson] JoinRequest nodeJson
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a JoinRequest.
+                 * @memberof drover.node.v1
+                 * @interface IJoinRequest
+                 * @augments drover.node.v1.JoinRequest.$Properties
+                 * @deprecated Use drover.node.v1.JoinRequest.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a JoinRequest.
+                 * @typedef {drover.node.v1.JoinRequest.$Properties} drover.node.v1.JoinRequest.$Shape
+                 */
+
+                /**
+                 * Constructs a new JoinRequest.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a JoinRequest.
+                 * @constructor
+                 * @param {drover.node.v1.JoinRequest.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const JoinRequest = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * JoinRequest tokenId.
+                 * @member {string} tokenId
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.tokenId = "";
+
+                /**
+                 * JoinRequest tokenSecret.
+                 * @member {string} tokenSecret
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.tokenSecret = "";
+
+                /**
+                 * JoinRequest nodeName.
+                 * @member {string} nodeName
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.nodeName = "";
+
+                /**
+                 * JoinRequest publicKey.
+                 * @member {Uint8Array} publicKey
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.publicKey = $util.newBuffer([]);
+
+                /**
+                 * JoinRequest clockMs.
+                 * @member {number} clockMs
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.clockMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * JoinRequest machineId.
+                 * @member {string} machineId
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.machineId = "";
+
+                /**
+                 * JoinRequest nodeJson.
+                 * @member {Uint8Array} nodeJson
+                 * @memberof drover.node.v1.JoinRequest
+                 * @instance
+                 */
+                JoinRequest.prototype.nodeJson = $util.newBuffer([]);
+
+                /**
+                 * Encodes the specified JoinRequest message. Does not implicitly {@link drover.node.v1.JoinRequest.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.JoinRequest
+                 * @static
+                 * @param {drover.node.v1.JoinRequest.$Properties} message JoinRequest message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                JoinRequest.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.tokenId != null && $Object.hasOwnProperty.call(message, "tokenId") && message.tokenId !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.tokenId);
+                    if (message.tokenSecret != null && $Object.hasOwnProperty.call(message, "tokenSecret") && message.tokenSecret !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.tokenSecret);
+                    if (message.nodeName != null && $Object.hasOwnProperty.call(message, "nodeName") && message.nodeName !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.nodeName);
+                    if (message.publicKey != null && $Object.hasOwnProperty.call(message, "publicKey") && message.publicKey.length)
+                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.publicKey);
+                    if (message.clockMs != null && $Object.hasOwnProperty.call(message, "clockMs") && (typeof message.clockMs === "object" ? message.clockMs.low || message.clockMs.high : message.clockMs !== 0))
+                        writer.uint32(/* id 5, wireType 0 =*/40).uint64(message.clockMs);
+                    if (message.machineId != null && $Object.hasOwnProperty.call(message, "machineId") && message.machineId !== "")
+                        writer.uint32(/* id 6, wireType 2 =*/50).string(message.machineId);
+                    if (message.nodeJson != null && $Object.hasOwnProperty.call(message, "nodeJson") && message.nodeJson.length)
+                        writer.uint32(/* id 7, wireType 2 =*/58).bytes(message.nodeJson);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a JoinRequest message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.JoinRequest
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.JoinRequest & drover.node.v1.JoinRequest.$Shape} JoinRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                JoinRequest.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.JoinRequest();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.tokenId = value;
+                                else
+                                    delete message.tokenId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.tokenSecret = value;
+                                else
+                                    delete message.tokenSecret;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.nodeName = value;
+                                else
+                                    delete message.nodeName;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.publicKey = value;
+                                else
+                                    delete message.publicKey;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.clockMs = value;
+                                else
+                                    delete message.clockMs;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.machineId = value;
+                                else
+                                    delete message.machineId;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.nodeJson = value;
+                                else
+                                    delete message.nodeJson;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return JoinRequest;
+            })();
+
+            v1.JoinResponse = (function() {
+
+                /**
+                 * Properties of a JoinResponse.
+                 * @typedef {Object} drover.node.v1.JoinResponse.$Properties
+                 * @property {string|null} [certificate] JoinResponse certificate
+                 * @property {string|null} [ca] JoinResponse ca
+                 * @property {Array.<string>|null} [servers] JoinResponse servers
+                 * @property {string|null} [clusterName] JoinResponse clusterName
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a JoinResponse.
+                 * @memberof drover.node.v1
+                 * @interface IJoinResponse
+                 * @augments drover.node.v1.JoinResponse.$Properties
+                 * @deprecated Use drover.node.v1.JoinResponse.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a JoinResponse.
+                 * @typedef {drover.node.v1.JoinResponse.$Properties} drover.node.v1.JoinResponse.$Shape
+                 */
+
+                /**
+                 * Constructs a new JoinResponse.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a JoinResponse.
+                 * @constructor
+                 * @param {drover.node.v1.JoinResponse.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const JoinResponse = function (properties) {
+                    this.servers = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * JoinResponse certificate.
+                 * @member {string} certificate
+                 * @memberof drover.node.v1.JoinResponse
+                 * @instance
+                 */
+                JoinResponse.prototype.certificate = "";
+
+                /**
+                 * JoinResponse ca.
+                 * @member {string} ca
+                 * @memberof drover.node.v1.JoinResponse
+                 * @instance
+                 */
+                JoinResponse.prototype.ca = "";
+
+                /**
+                 * JoinResponse servers.
+                 * @member {Array.<string>} servers
+                 * @memberof drover.node.v1.JoinResponse
+                 * @instance
+                 */
+                JoinResponse.prototype.servers = $util.emptyArray;
+
+                /**
+                 * JoinResponse clusterName.
+                 * @member {string} clusterName
+                 * @memberof drover.node.v1.JoinResponse
+                 * @instance
+                 */
+                JoinResponse.prototype.clusterName = "";
+
+                /**
+                 * Encodes the specified JoinResponse message. Does not implicitly {@link drover.node.v1.JoinResponse.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.JoinResponse
+                 * @static
+                 * @param {drover.node.v1.JoinResponse.$Properties} message JoinResponse message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                JoinResponse.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.certificate != null && $Object.hasOwnProperty.call(message, "certificate") && message.certificate !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.certificate);
+                    if (message.ca != null && $Object.hasOwnProperty.call(message, "ca") && message.ca !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.ca);
+                    if (message.servers != null && message.servers.length)
+                        for (let i = 0; i < message.servers.length; ++i)
+                            writer.uint32(/* id 3, wireType 2 =*/26).string(message.servers[i]);
+                    if (message.clusterName != null && $Object.hasOwnProperty.call(message, "clusterName") && message.clusterName !== "")
+                        writer.uint32(/* id 4, wireType 2 =*/34).string(message.clusterName);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a JoinResponse message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.JoinResponse
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.JoinResponse & drover.node.v1.JoinResponse.$Shape} JoinResponse
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                JoinResponse.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.JoinResponse();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.certificate = value;
+                                else
+                                    delete message.certificate;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.ca = value;
+                                else
+                                    delete message.ca;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.servers && message.servers.length))
+                                    message.servers = [];
+                                message.servers.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.clusterName = value;
+                                else
+                                    delete message.clusterName;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return JoinResponse;
+            })();
+
+            v1.RenewRequest = (function() {
+
+                /**
+                 * Properties of a RenewRequest.
+                 * @typedef {Object} drover.node.v1.RenewRequest.$Properties
+                 * @property {Uint8Array|null} [publicKey] RenewRequest publicKey
+                 * @property {number|null} [clockMs] RenewRequest clockMs
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a RenewRequest.
+                 * @memberof drover.node.v1
+                 * @interface IRenewRequest
+                 * @augments drover.node.v1.RenewRequest.$Properties
+                 * @deprecated Use drover.node.v1.RenewRequest.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a RenewRequest.
+                 * @typedef {drover.node.v1.RenewRequest.$Properties} drover.node.v1.RenewRequest.$Shape
+                 */
+
+                /**
+                 * Constructs a new RenewRequest.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a RenewRequest.
+                 * @constructor
+                 * @param {drover.node.v1.RenewRequest.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const RenewRequest = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * RenewRequest publicKey.
+                 * @member {Uint8Array} publicKey
+                 * @memberof drover.node.v1.RenewRequest
+                 * @instance
+                 */
+                RenewRequest.prototype.publicKey = $util.newBuffer([]);
+
+                /**
+                 * RenewRequest clockMs.
+                 * @member {number} clockMs
+                 * @memberof drover.node.v1.RenewRequest
+                 * @instance
+                 */
+                RenewRequest.prototype.clockMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Encodes the specified RenewRequest message. Does not implicitly {@link drover.node.v1.RenewRequest.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.RenewRequest
+                 * @static
+                 * @param {drover.node.v1.RenewRequest.$Properties} message RenewRequest message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                RenewRequest.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.publicKey != null && $Object.hasOwnProperty.call(message, "publicKey") && message.publicKey.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.publicKey);
+                    if (message.clockMs != null && $Object.hasOwnProperty.call(message, "clockMs") && (typeof message.clockMs === "object" ? message.clockMs.low || message.clockMs.high : message.clockMs !== 0))
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint64(message.clockMs);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a RenewRequest message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.RenewRequest
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.RenewRequest & drover.node.v1.RenewRequest.$Shape} RenewRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                RenewRequest.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.RenewRequest();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.publicKey = value;
+                                else
+                                    delete message.publicKey;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.clockMs = value;
+                                else
+                                    delete message.clockMs;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return RenewRequest;
+            })();
+
+            v1.RenewResponse = (function() {
+
+                /**
+                 * Properties of a RenewResponse.
+                 * @typedef {Object} drover.node.v1.RenewResponse.$Properties
+                 * @property {string|null} [certificate] RenewResponse certificate
+                 * @property {string|null} [ca] RenewResponse ca
+                 * @property {Array.<string>|null} [servers] RenewResponse servers
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a RenewResponse.
+                 * @memberof drover.node.v1
+                 * @interface IRenewResponse
+                 * @augments drover.node.v1.RenewResponse.$Properties
+                 * @deprecated Use drover.node.v1.RenewResponse.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a RenewResponse.
+                 * @typedef {drover.node.v1.RenewResponse.$Properties} drover.node.v1.RenewResponse.$Shape
+                 */
+
+                /**
+                 * Constructs a new RenewResponse.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a RenewResponse.
+                 * @constructor
+                 * @param {drover.node.v1.RenewResponse.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const RenewResponse = function (properties) {
+                    this.servers = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * RenewResponse certificate.
+                 * @member {string} certificate
+                 * @memberof drover.node.v1.RenewResponse
+                 * @instance
+                 */
+                RenewResponse.prototype.certificate = "";
+
+                /**
+                 * RenewResponse ca.
+                 * @member {string} ca
+                 * @memberof drover.node.v1.RenewResponse
+                 * @instance
+                 */
+                RenewResponse.prototype.ca = "";
+
+                /**
+                 * RenewResponse servers.
+                 * @member {Array.<string>} servers
+                 * @memberof drover.node.v1.RenewResponse
+                 * @instance
+                 */
+                RenewResponse.prototype.servers = $util.emptyArray;
+
+                /**
+                 * Encodes the specified RenewResponse message. Does not implicitly {@link drover.node.v1.RenewResponse.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.RenewResponse
+                 * @static
+                 * @param {drover.node.v1.RenewResponse.$Properties} message RenewResponse message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                RenewResponse.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.certificate != null && $Object.hasOwnProperty.call(message, "certificate") && message.certificate !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.certificate);
+                    if (message.ca != null && $Object.hasOwnProperty.call(message, "ca") && message.ca !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.ca);
+                    if (message.servers != null && message.servers.length)
+                        for (let i = 0; i < message.servers.length; ++i)
+                            writer.uint32(/* id 3, wireType 2 =*/26).string(message.servers[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a RenewResponse message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.RenewResponse
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.RenewResponse & drover.node.v1.RenewResponse.$Shape} RenewResponse
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                RenewResponse.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.RenewResponse();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.certificate = value;
+                                else
+                                    delete message.certificate;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.ca = value;
+                                else
+                                    delete message.ca;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.servers && message.servers.length))
+                                    message.servers = [];
+                                message.servers.push(reader.stringVerify());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return RenewResponse;
+            })();
+
             v1.AgentMessage = (function() {
 
                 /**
@@ -1683,6 +2469,7 @@ export const drover = $root.drover = (() => {
              * @property {number} TABLE_ASSIGNMENTS=1 TABLE_ASSIGNMENTS value
              * @property {number} TABLE_SERVICES=2 TABLE_SERVICES value
              * @property {number} TABLE_PEERS=3 TABLE_PEERS value
+             * @property {number} TABLE_POLICIES=4 TABLE_POLICIES value
              */
             v1.Table = (function() {
                 const valuesById = $Object.create(null), values = $Object.create(valuesById);
@@ -1690,6 +2477,7 @@ export const drover = $root.drover = (() => {
                 values[valuesById[1] = "TABLE_ASSIGNMENTS"] = 1;
                 values[valuesById[2] = "TABLE_SERVICES"] = 2;
                 values[valuesById[3] = "TABLE_PEERS"] = 3;
+                values[valuesById[4] = "TABLE_POLICIES"] = 4;
                 return values;
             })();
 
