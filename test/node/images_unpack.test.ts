@@ -119,6 +119,7 @@ describe('hostile archives', () => {
         { ...link('l', `${canary}/secret`), pax: { 'SCHILY.xattr.user.x': 'y' } },
       ],
     ],
+    ['a directory with others in it that turns into a file', () => [directory('d/e/f'), file('d')]],
     ['a time through a link', () => [directory('d/sub'), link('d', canary)]],
   ])('%s leaves the rest alone', async (_name, entries) => {
     await unpack(entries())

@@ -74,8 +74,8 @@ export class ConfinedRoot {
   isReal(relative: string): boolean {
     const parent = relative.slice(0, Math.max(0, relative.lastIndexOf('/')))
     if (this.#directories.has(parent)) return true
-    const stats = this.lstat(parent)
-    if (!stats?.isDirectory() || !this.isReal(parent)) return false
+    // From the top: below what is no directory the kernel answers with an error, not with "nothing there".
+    if (!this.isReal(parent) || !this.lstat(parent)?.isDirectory()) return false
     this.#directories.add(parent)
     return true
   }

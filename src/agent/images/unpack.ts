@@ -72,7 +72,9 @@ export async function unpackLayer(tar: AsyncIterable<Uint8Array>, options: Unpac
     }
   }
   await reader.drain()
-  return unpacking.finish()
+  return unpacking.finish().catch((thrown: unknown) => {
+    throw DroverError.from(thrown)
+  })
 }
 
 class Unpacking {
