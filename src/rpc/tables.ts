@@ -37,17 +37,28 @@ export interface ServicePortRow {
   endpoints: ServiceEndpoint[]
 }
 
+/** An endpoint as discovery knows it, whatever its ports. */
+export interface ServiceHost {
+  address: string
+  /** Its name below the service's, where it has one of its own. */
+  hostname?: string
+}
+
 /** One service: row `service/NAMESPACE/NAME` of TABLE_SERVICES. */
 export interface ServiceRow {
   namespace: string
   name: string
-  /** Empty for headless services. */
+  /** Empty for headless and ExternalName services. */
   clusterIP: string
   externalIPs: string[]
   sessionAffinitySeconds: number
   externalTrafficPolicy: 'Cluster' | 'Local'
   internalTrafficPolicy: 'Cluster' | 'Local'
   ports: ServicePortRow[]
+  /** What the name stands for, of ExternalName services; they have no address and no endpoints. */
+  externalName?: string
+  /** Endpoints to be found by name: of headless services all that are ready or published, else those with names. */
+  hosts?: ServiceHost[]
 }
 
 /** Whom a rule means: members of a set, or a range of addresses. */
