@@ -34,6 +34,8 @@ export function runProgram(
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 255
       done({ code, stdout, stderr })
     })
+    // A program that ends before it has read its input is judged by its exit code, not by EPIPE.
+    child.stdin?.on('error', () => undefined)
     child.stdin?.end(input ?? '')
   })
 }
