@@ -2,7 +2,7 @@
 import { createReadStream, existsSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { Command } from 'commander'
-import { DroverError } from '../base/errors.ts'
+import { DroverError, type ErrorCode } from '../base/errors.ts'
 import { type CliContext, contextOf, type Io } from './context.ts'
 import { jsonLines } from './rest_client.ts'
 import { alignColumns } from './table.ts'
@@ -19,6 +19,7 @@ interface Progress {
   message?: string
   ok?: boolean
   error?: string
+  code?: ErrorCode
 }
 
 interface NodeImages {
@@ -113,20 +114,26 @@ async function send(context: CliContext, { verb, file, reference, nodes }: Uploa
 /** Prints progress as it comes; throws when a node failed. */
 async function report(context: CliContext, response: Readable): Promise<void> {
   const failed: string[] = []
+  const codes = new Set<ErrorCode>()
   let nodes = 0
-  for await (const { node, message, ok, error } of jsonLines<Progress>(response)) {
+  for await (const { node, message, ok, error, code = 'internal' } of jsonLines<Progress>(response)) {
     if (message !== undefined) context.print(`${node}: ${message}`)
     if (ok === undefined) continue
     nodes++
     if (ok) context.print(`${node}: done`)
     else {
       failed.push(node)
+      codes.add(code)
       context.note(`${node}: ${error}`)
     }
   }
   if (nodes === 0) throw new DroverError('unavailable', 'no node answered; see: drover get nodes')
-  if (failed.length > 0)
-    throw new DroverError('internal', `failed on ${failed.length} of ${nodes} nodes: ${failed.join(', ')}`)
+  const [code] = codes
+  if (code !== undefined)
+    throw new DroverError(
+      codes.size === 1 ? code : 'internal',
+      `failed on ${failed.length} of ${nodes} nodes: ${failed.join(', ')}`,
+    )
 }
 
 export function formatSize(bytes: number): string {

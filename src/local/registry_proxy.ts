@@ -90,6 +90,11 @@ function forward(options: RegistryProxyOptions, request: IncomingMessage, respon
   request.pipe(upstream)
 }
 
+/** A status line's words: what went wrong, in characters that may stand there (RFC 9112 §4). */
+function reasonPhrase(error: Error): string {
+  return error.message.replace(/[^\x20-\x7e]/g, ' ').slice(0, 200)
+}
+
 function tunnel(options: RegistryProxyOptions, request: IncomingMessage, client: Duplex, head: Buffer): void {
   client.on('error', () => client.destroy())
   if (!allowed(request, options.secret)) {
@@ -107,7 +112,7 @@ function tunnel(options: RegistryProxyOptions, request: IncomingMessage, client:
   })
   upstream.on('error', (error) => {
     options.log.warn({ err: error, target: request.url }, 'registry proxy: cannot connect')
-    client.end('HTTP/1.1 502 Bad Gateway\r\n\r\n')
+    client.end(`HTTP/1.1 502 ${reasonPhrase(error)}\r\n\r\n`)
   })
   client.on('close', () => upstream.destroy())
 }

@@ -142,13 +142,23 @@ export class HttpClient {
       asked.on('error', reject)
       asked.on('response', (response) => {
         response.destroy()
-        reject(new DroverError('unavailable', `the proxy answered ${response.statusCode} to CONNECT ${target}`))
+        reject(
+          new DroverError(
+            'unavailable',
+            `the proxy answered ${response.statusCode} to CONNECT ${target}: ${response.statusMessage}`,
+          ),
+        )
       })
       asked.on('connect', (response, connected: Socket) => {
         if (response.statusCode === 200) resolve(connected)
         else {
           connected.destroy()
-          reject(new DroverError('unavailable', `the proxy answered ${response.statusCode} to CONNECT ${target}`))
+          reject(
+            new DroverError(
+              'unavailable',
+              `the proxy answered ${response.statusCode} to CONNECT ${target}: ${response.statusMessage}`,
+            ),
+          )
         }
       })
       asked.end()

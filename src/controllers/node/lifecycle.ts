@@ -111,8 +111,9 @@ async function taint(context: ControllerContext, node: Stored<Node>, { taints }:
       return { ...current, spec: taints.length > 0 ? { ...spec, taints: [...taints] } : spec }
     },
   })
-  if (health === 'ready') events.record(node, 'Normal', 'NodeReady', `Node ${node.metadata.name} is ready again`)
-  else {
+  // A node without the condition has only just come: it is ready, or not yet, but not again and not no longer.
+  if (health === 'ready') events.record(node, 'Normal', 'NodeReady', `Node ${node.metadata.name} is ready`)
+  else if (before !== undefined) {
     const why = before?.message ? `: ${before.message}` : ''
     events.record(node, 'Warning', 'NodeNotReady', `Node ${node.metadata.name} is ${wordOf(health)}${why}`)
   }
