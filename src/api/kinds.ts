@@ -5,6 +5,7 @@ import { endpointSliceKind } from './endpointslice.ts'
 import { eventKind } from './event.ts'
 import type { KindDefinition } from './kind.ts'
 import { namespaceKind } from './namespace.ts'
+import { networkPolicyKind } from './networkpolicy.ts'
 import { nodeKind } from './node.ts'
 import { podKind } from './pod_kind.ts'
 import { replicaSetKind } from './replicaset.ts'
@@ -22,6 +23,7 @@ export const KINDS: readonly KindDefinition[] = [
   deploymentKind,
   replicaSetKind,
   endpointSliceKind,
+  networkPolicyKind,
 ]
 
 export function findKind(group: string, version: string, plural: string): KindDefinition | undefined {

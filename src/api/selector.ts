@@ -38,6 +38,19 @@ export function matchesLabels(wanted: Labels, labels: Labels): boolean {
   return entries.length > 0 && entries.every(([key, value]) => labelOf(labels, key) === value)
 }
 
+/** As a table shows it, in the words that `parseSelector` reads; `<none>` for one that matches everything. */
+export function selectorText({ matchLabels = {}, matchExpressions = [] }: LabelSelector): string {
+  const words = { In: 'in', NotIn: 'notin' } as const
+  const parts = [
+    ...Object.entries(matchLabels).map(([key, value]) => `${key}=${value}`),
+    ...matchExpressions.map(({ key, operator, values = [] }) => {
+      if (operator === 'Exists') return key
+      return operator === 'DoesNotExist' ? `!${key}` : `${key} ${words[operator]} (${values.join(',')})`
+    }),
+  ]
+  return parts.join(',') || '<none>'
+}
+
 export function selectorErrors(selector: LabelSelector, path: string): FieldError[] {
   const errors: FieldError[] = []
   for (const key of Object.keys(selector.matchLabels ?? {})) {

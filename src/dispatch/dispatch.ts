@@ -24,6 +24,7 @@ import { createGateway } from './gateway.ts'
 import type { ReportedNode } from './node_object.ts'
 import { Nodes } from './nodes.ts'
 import { PodReports } from './pod_reports.ts'
+import { PolicyTables } from './policy_tables.ts'
 import { NodeSession } from './session.ts'
 import { SharedTables } from './shared_tables.ts'
 
@@ -119,6 +120,7 @@ class RunningDispatch {
   readonly #sessions: Map<string, NodeSession>
   readonly #metrics: Metrics
   readonly #assignments: Assignments
+  readonly #policies: PolicyTables
   readonly #shared: SharedTables
   readonly #nodes: Nodes
   readonly #reports: PodReports
@@ -129,6 +131,7 @@ class RunningDispatch {
     this.#metrics = metrics
     const { resources, clock } = options
     this.#assignments = new Assignments(resources)
+    this.#policies = new PolicyTables(resources)
     this.#shared = new SharedTables(resources, clock, () => {
       for (const session of sessions.values()) session.pump()
     })
@@ -147,7 +150,7 @@ class RunningDispatch {
   ): Promise<void> {
     const { resources, tls, listen } = this.#options
     await resources.ready()
-    const stops = [this.#assignments.subscribe(), this.#shared.subscribe()]
+    const stops = [this.#policies.subscribe(), this.#assignments.subscribe(), this.#shared.subscribe()]
     const server = createNodeServer(tls, {
       onConnect: (nodeName, stream) => this.#accept(nodeName, stream),
       onStream,
@@ -225,7 +228,9 @@ class RunningDispatch {
     await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
     if (!open) return undefined
     const replaced = this.#sessions.get(nodeName)
-    const table = this.#assignments.open(nodeName, () => this.#sessions.get(nodeName)?.pump())
+    const pump = () => this.#sessions.get(nodeName)?.pump()
+    const policies = this.#policies.open(nodeName, pump)
+    const table = this.#assignments.open(nodeName, pump)
     this.#shared.flush()
     const session = new NodeSession({
       nodeName,
@@ -233,12 +238,17 @@ class RunningDispatch {
       stream,
       tables: [
         ['peers', this.#shared.peers],
+        // Before the pods that they bind: an agent isolates a pod before it starts it.
+        ['policies', policies],
         ['assignments', table],
         ['services', this.#shared.services],
       ],
     })
     this.#sessions.set(nodeName, session)
-    stream.onClose(() => this.#assignments.close(nodeName, table))
+    stream.onClose(() => {
+      this.#policies.close(nodeName, policies)
+      this.#assignments.close(nodeName, table)
+    })
     this.#nodes.connected(nodeName, reported)
     replaced?.stream.close(new DroverError('conflict', `another session of node ${nodeName} has begun`))
     log.info({ node: nodeName, boot: hello.bootId, version: hello.agentVersion }, 'node session began')

@@ -79,4 +79,24 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
       ports: [{ port: 80 }],
     },
   },
+  NetworkPolicy: {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { name: 'web', namespace: 'default' },
+    spec: {
+      podSelector: selector,
+      ingress: [
+        { from: [{ ipBlock: { cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] } }, { namespaceSelector: {} }] },
+        {
+          from: [{ podSelector: selector }],
+          ports: [
+            { port: 80, endPort: 90 },
+            { port: 'http', protocol: 'UDP' },
+          ],
+        },
+      ],
+      egress: [{ to: [{ podSelector: selector, namespaceSelector: {} }] }],
+      policyTypes: ['Ingress', 'Egress'],
+    },
+  },
 }
