@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { DroverError } from './errors.ts'
+import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
 
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. */
@@ -27,10 +28,36 @@ export interface RunResult {
 
 const DEFAULT_TIMEOUT_MS = 30_000
 const DEFAULT_MAX_OUTPUT_BYTES = 4 << 20
+const SIGKILL = 9
 const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }
+
+/**
+ * How this process starts programs, a property of the process like its limits: chosen once, by the agent's composition
+ * root. Rejected: an argument of every driver and helper that runs a program, for which only speed would differ.
+ */
+const chosen: { launcher: Launcher | undefined } = { launcher: undefined }
+
+/** From now on programs are started through a small helper; without Perl all stays as it was, and this says false. */
+export async function useLauncher(): Promise<boolean> {
+  const launcher = createLauncher((program, args, options) => spawn(program, args, options))
+  try {
+    await launcher.launch('true', [], {}).ended
+    chosen.launcher = launcher
+    return true
+  } catch {
+    launcher.close()
+    return false
+  }
+}
 
 /** Runs a program to its end. Rejects only when it cannot be started, runs out of time or is cancelled. */
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const { launcher } = chosen
+  const fits = Buffer.byteLength(options.input ?? '') <= MAX_LAUNCH_INPUT_BYTES
+  return launcher?.alive && fits ? runLaunched(launcher, program, args, options) : runSpawned(program, args, options)
+}
+
+function runSpawned(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { input, cwd, env, timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
   return new Promise((resolve, reject) => {
@@ -46,11 +73,12 @@ export function run(program: string, args: readonly string[], options: RunOption
     const stdout = collect(child.stdout, limit)
     const stderr = collect(child.stderr, limit)
     child.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.name === 'AbortError')
-        reject(new DroverError('cancelled', `${program} was cancelled`, { cause: error }))
-      else if (error.code === 'ENOENT')
-        reject(new DroverError('unsupported', `program ${program} not found`, { cause: error }))
-      else reject(new DroverError('internal', `cannot run ${program}: ${error.message}`, { cause: error }))
+      const cancelled = error.name === 'AbortError'
+      reject(
+        cancelled
+          ? new DroverError('cancelled', `${program} was cancelled`, { cause: error })
+          : startFailure(program, error),
+      )
     })
     child.on('close', (code, killSignal) => {
       if (killSignal === 'SIGKILL' && child.killed && !signal?.aborted) {
@@ -61,7 +89,7 @@ export function run(program: string, args: readonly string[], options: RunOption
         exitCode: code ?? 128 + (SIGNAL_NUMBERS[killSignal ?? ''] ?? 0),
         stdout: stdout.text(),
         stderr: stderr.text(),
-        truncated: stdout.truncated() || stderr.truncated(),
+        truncated: stdout.truncated || stderr.truncated,
       })
     })
     if (input !== undefined && child.stdin !== null) {
@@ -70,6 +98,62 @@ export function run(program: string, args: readonly string[], options: RunOption
       child.stdin.end(input)
     }
   })
+}
+
+function runLaunched(
+  launcher: Launcher,
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  const { cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
+  const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
+  const [stdout, stderr] = [new Collected(limit), new Collected(limit)]
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) throw new DroverError('cancelled', `${program} was cancelled`, { cause: signal.reason })
+    const launched = launcher.launch(program, args, {
+      onStdout: (data) => stdout.add(data),
+      onStderr: (data) => stderr.add(data),
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(env === undefined ? {} : { env }),
+      ...(input === undefined ? {} : { input }),
+    })
+    const kill = (error: DroverError): void => {
+      launched.kill(SIGKILL)
+      reject(error)
+    }
+    const onAbort = (): void =>
+      kill(new DroverError('cancelled', `${program} was cancelled`, { cause: signal?.reason }))
+    const timer = setTimeout(
+      () => kill(new DroverError('timeout', `${program} ${args.join(' ')} did not finish within ${timeoutMs} ms`)),
+      timeoutMs,
+    )
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const over = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+    launched.ended.then(
+      (end) => {
+        over()
+        resolve({
+          exitCode: end.signal > 0 ? 128 + end.signal : end.code,
+          stdout: stdout.text(),
+          stderr: stderr.text(),
+          truncated: stdout.truncated || stderr.truncated,
+        })
+      },
+      (error: NodeJS.ErrnoException) => {
+        over()
+        reject(startFailure(program, error))
+      },
+    )
+  })
+}
+
+function startFailure(program: string, error: NodeJS.ErrnoException): DroverError {
+  if (error.code === 'ENOENT') return new DroverError('unsupported', `program ${program} not found`, { cause: error })
+  return new DroverError('internal', `cannot run ${program}: ${error.message}`, { cause: error })
 }
 
 /** Runs a program and throws `internal` with its standard error unless it ends with 0. */
@@ -87,14 +171,29 @@ export function start(program: string, args: readonly string[], options: SpawnOp
   return spawn(program, args, options)
 }
 
-function collect(stream: NodeJS.ReadableStream | null, limit: number): { text(): string; truncated(): boolean } {
-  const chunks: Buffer[] = []
-  let size = 0
-  let truncated = false
-  stream?.on('data', (chunk: Buffer) => {
-    if (size >= limit) truncated = true
-    else chunks.push(chunk)
-    size += chunk.length
-  })
-  return { text: () => Buffer.concat(chunks).toString('utf8'), truncated: () => truncated }
+class Collected {
+  readonly #limit: number
+  readonly #chunks: Buffer[] = []
+  #size = 0
+  truncated = false
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  add(chunk: Buffer): void {
+    if (this.#size >= this.#limit) this.truncated = true
+    else this.#chunks.push(chunk)
+    this.#size += chunk.length
+  }
+
+  text(): string {
+    return Buffer.concat(this.#chunks).toString('utf8')
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream | null, limit: number): Collected {
+  const collected = new Collected(limit)
+  stream?.on('data', (chunk: Buffer) => collected.add(chunk))
+  return collected
 }

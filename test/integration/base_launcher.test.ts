@@ -1,0 +1,164 @@
+/** Programs started through the helper behave as those started directly, and what it adds: reports after the end. */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
+import { run, runOk, useLauncher } from '../../src/base/process.ts'
+import { identify } from '../../src/base/process_table.ts'
+import { eventually } from '../support/eventually.ts'
+
+const directory = realpathSync(mkdtempSync(join(tmpdir(), 'drvt-launcher-')))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+/** The same expectations hold before and after the helper is in use. */
+function behaves(): void {
+  it('tells the exit code and both outputs', async () => {
+    const script = 'echo out; echo err >&2; exit 3'
+    expect(await run('sh', ['-c', script])).toEqual({ exitCode: 3, stdout: 'out\n', stderr: 'err\n', truncated: false })
+  })
+
+  it('tells a signal as a shell does', async () => {
+    expect((await run('sh', ['-c', 'kill -TERM $$'])).exitCode).toBe(143)
+  })
+
+  it('hands arguments on as they are', async () => {
+    const args = ['', ' ', 'a b', '$HOME', '"', "'", '\\', 'ü\n', '*']
+    expect(await runOk('printf', ['[%s]', ...args])).toBe(args.map((arg) => `[${arg}]`).join(''))
+  })
+
+  it.each([0, 1, 4096, MAX_LAUNCH_INPUT_BYTES, MAX_LAUNCH_INPUT_BYTES + 1, 1 << 20])(
+    'writes an input of %d bytes',
+    async (size) => {
+      expect(await runOk('wc', ['-c'], { input: 'x'.repeat(size) })).toContain(String(size))
+    },
+  )
+
+  it('hands on bytes, NUL among them', async () => {
+    const { stdout } = await run('od', ['-An', '-tx1'], { input: Buffer.from([0, 1, 255, 0]) })
+    expect(stdout.trim()).toBe('00 01 ff 00')
+  })
+
+  it('gives no input by default', async () => {
+    expect(await runOk('cat', [])).toBe('')
+  })
+
+  it('takes a directory and an environment of its own', async () => {
+    const env = { PATH: process.env.PATH ?? '', EMPTY: '', TEXT: 'a=b c' }
+    const said = await runOk('sh', ['-c', 'pwd; echo "[$EMPTY][$TEXT][$HOME]"; env | wc -l'], { cwd: directory, env })
+    expect(said.split('\n').slice(0, 2)).toEqual([directory, '[][a=b c][]'])
+  })
+
+  it('keeps our environment by default', async () => {
+    expect(await runOk('sh', ['-c', 'echo $PATH'])).toBe(`${process.env.PATH}\n`)
+  })
+
+  it('says what is not found, and where it cannot run', async () => {
+    await expect(run('no-such-program', [])).rejects.toMatchObject({
+      code: 'unsupported',
+      message: 'program no-such-program not found',
+    })
+    await expect(run(directory, [])).rejects.toMatchObject({ code: 'internal' })
+  })
+
+  it('drops output beyond the bound', async () => {
+    const { stdout, truncated } = await run('sh', ['-c', 'head -c 300000 /dev/zero'], { maxOutputBytes: 1000 })
+    expect(truncated).toBe(true)
+    expect(stdout.length).toBeLessThan(200_000)
+  })
+
+  it('reads much output', async () => {
+    expect((await runOk('sh', ['-c', 'head -c 3000000 /dev/zero | tr "\\0" x'])).length).toBe(3_000_000)
+  })
+
+  it('ends what takes too long', async () => {
+    await expect(run('sleep', ['100'], { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' })
+  })
+
+  it('ends what is cancelled', async () => {
+    const controller = new AbortController()
+    const running = run('sleep', ['100'], { signal: controller.signal })
+    controller.abort()
+    await expect(running).rejects.toMatchObject({ code: 'cancelled' })
+    await expect(run('true', [], { signal: controller.signal })).rejects.toMatchObject({ code: 'cancelled' })
+  })
+
+  it('runs many side by side', async () => {
+    const numbers = Array.from({ length: 100 }, (_, i) => String(i))
+    expect(await Promise.all(numbers.map((n) => runOk('echo', [n])))).toEqual(numbers.map((n) => `${n}\n`))
+  })
+}
+
+describe('directly', behaves)
+
+describe('through the helper', () => {
+  beforeAll(async () => {
+    expect(await useLauncher()).toBe(true)
+  })
+  behaves()
+})
+
+describe('the helper', () => {
+  let child: ReturnType<typeof spawn>
+  let launcher: Launcher
+  beforeAll(() => {
+    launcher = createLauncher((program, args, options) => (child = spawn(program, args, options)))
+  })
+  afterAll(() => launcher.close())
+
+  const reported = async (script: string): Promise<string[]> => {
+    const parts: string[] = []
+    const launched = launcher.launch('sh', ['-c', script], {
+      quiet: true,
+      detached: true,
+      onReport: (data) => parts.push(data.toString('utf8')),
+    })
+    await eventually(() => parts.at(-1) === '')
+    launched.release()
+    return parts
+  }
+
+  it('hands on what is reported on descriptor 3, also after the program has ended', async () => {
+    expect(await reported('echo one >&3')).toEqual(['one\n', ''])
+    expect(await reported('(sleep 0.05; echo late >&3) 2>/dev/null &')).toEqual(['late\n', ''])
+  })
+
+  it('starts a detached program in a session of its own', async () => {
+    const said = (await reported('cut -d" " -f1,6 /proc/self/stat >&3; echo $$ >&3')).join('')
+    const [, session] = said.split(/\s+/)
+    expect(said.trim().endsWith(`\n${session}`)).toBe(true)
+  })
+
+  it('leaves nothing behind: no descriptor and no zombie', async () => {
+    const descriptors = () => readdirSync(`/proc/${child.pid}/fd`).length
+    const before = descriptors()
+    for (let i = 0; i < 20; i++) await launcher.launch('true', [], {}).ended
+    expect(descriptors()).toBe(before)
+    expect(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')).toBe('')
+  })
+
+  it('does not hand its descriptors on', async () => {
+    // What whoever runs the tests has left open goes through all of us.
+    const inherited = readdirSync(`/proc/${child.pid}/fd`)
+    const waiting = launcher.launch('sleep', ['100'], {})
+    let said = ''
+    const onStdout = (data: Buffer): void => {
+      said += data.toString('utf8')
+    }
+    await launcher.launch('sh', ['-c', 'ls -l /proc/$$/fd'], { onStdout }).ended
+    waiting.kill(9)
+    expect((await waiting.ended).signal).toBe(9)
+    const pipes = [...said.matchAll(/ (\d+) -> pipe:/g)].map(([, fd]) => fd)
+    expect(pipes.filter((fd) => fd !== undefined && !inherited.includes(fd))).toEqual([])
+  })
+
+  it('ends with its owner, and what waits for it is told', async () => {
+    const waiting = launcher.launch('sleep', ['0.2'], {})
+    launcher.close()
+    await expect(waiting.ended).rejects.toThrow('has ended')
+    await eventually(() => identify(child.pid ?? 0) === undefined)
+    expect(launcher.alive).toBe(false)
+  })
+})
