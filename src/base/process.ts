@@ -3,6 +3,7 @@
  * Rejected: child_process in each driver, which had each of them bound output and time in its own way.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { PassThrough, type Readable } from 'node:stream'
 import { DroverError } from './errors.ts'
 import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
 
@@ -169,6 +170,64 @@ export async function runOk(program: string, args: readonly string[], options: R
 /** Starts a program whose lifetime the caller manages. */
 export function start(program: string, args: readonly string[], options: SpawnOptions): ChildProcess {
   return spawn(program, args, options)
+}
+
+/** A program that reports on its file descriptor 3 and may leave children behind that do so in its stead. */
+export interface Reporting {
+  /** What it reports; ends when nobody is left who could. */
+  report: Readable
+  /** What it has said on standard error, to a bound. */
+  said(): string
+  /** Rejects when it cannot be started. */
+  failed: Promise<never>
+  /** Closes its pipes on our side; it runs on. */
+  release(): void
+}
+
+export interface ReportingOptions {
+  cwd: string
+  env: NodeJS.ProcessEnv
+}
+
+const MAX_SAID_BYTES = 64 << 10
+
+/** Starts a program in a session of its own, without input, its output going nowhere. */
+export function startReporting(program: string, args: readonly string[], options: ReportingOptions): Reporting {
+  const said = new Collected(MAX_SAID_BYTES)
+  const never = (failed: Promise<never>): Promise<never> => {
+    failed.catch(() => undefined)
+    return failed
+  }
+  const { launcher } = chosen
+  if (!launcher?.alive) {
+    const child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], detached: true })
+    child.stderr?.on('data', (chunk: Buffer) => said.add(chunk))
+    const report = child.stdio[3] as Readable
+    const failed = new Promise<never>((_, reject) => {
+      child.on('error', (error) => reject(startFailure(program, error)))
+    })
+    const release = (): void => {
+      report.destroy()
+      child.stderr?.destroy()
+    }
+    return { report, said: () => said.text(), failed: never(failed), release }
+  }
+  const report = new PassThrough()
+  const launched = launcher.launch(program, args, {
+    ...options,
+    detached: true,
+    quiet: true,
+    onReport: (data) => (data.length === 0 ? report.end() : report.write(data)),
+    onStderr: (data) => said.add(data),
+  })
+  const failed = new Promise<never>((_, reject) => {
+    launched.ended.catch((error: NodeJS.ErrnoException) => reject(startFailure(program, error)))
+  })
+  const release = (): void => {
+    launched.release()
+    report.destroy()
+  }
+  return { report, said: () => said.text(), failed: never(failed), release }
 }
 
 class Collected {

@@ -98,8 +98,8 @@ async function lookUp(
   topDown: readonly string[],
   parts: readonly string[],
 ): Promise<{ path: string; stats: Stats } | undefined> {
-  for (const layer of topDown) {
-    let hides = false
+  for (const [depth, layer] of topDown.entries()) {
+    const directories: string[] = []
     let path = layer
     for (const [i, part] of parts.entries()) {
       path = join(path, part)
@@ -108,9 +108,11 @@ async function lookUp(
       if (isWhiteout(stats)) return undefined
       if (i === parts.length - 1) return { path, stats }
       if (!stats.isDirectory()) return undefined
-      hides ||= await isOpaque(path)
+      directories.push(path)
     }
-    if (hides) return undefined
+    // Asked only when something could be hidden: it costs a process a directory, at every start of a container.
+    if (depth === topDown.length - 1) return undefined
+    for (const directory of directories) if (await isOpaque(directory)) return undefined
   }
   return undefined
 }

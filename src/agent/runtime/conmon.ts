@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
-import { start } from '../../base/process.ts'
+import { type Reporting, startReporting } from '../../base/process.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 
 export interface ConmonCommon {
@@ -56,26 +56,21 @@ export function commonArgs(options: ConmonCommon, id: string, bundle: string): s
 
 /** Starts conmon, which creates the container. Resolves with the pid of the container's init, which waits to be started. */
 export async function createContainer(options: CreateOptions): Promise<number> {
-  const child = start(
-    options.conmon,
-    [
-      ...commonArgs(options, options.id, options.bundle),
-      `--conmon-pidfile=${options.conmonPidFile}`,
-      `--container-pidfile=${options.initPidFile}`,
-      `--log-path=k8s-file:${options.logPath}`,
-      ...(options.tty ? ['--terminal'] : []),
-      ...(options.stdin ? ['--stdin'] : []),
-      ...(options.stdin && !options.stdinOnce ? ['--leave-stdin-open'] : []),
-    ],
-    {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-      env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }),
-      detached: true,
-      // At an OOM kill conmon leaves a file `oom` where it stands.
-      cwd: options.bundle,
-    },
-  )
-  const report = await firstReport(child, options.signal)
+  const args = [
+    ...commonArgs(options, options.id, options.bundle),
+    `--conmon-pidfile=${options.conmonPidFile}`,
+    `--container-pidfile=${options.initPidFile}`,
+    `--log-path=k8s-file:${options.logPath}`,
+    ...(options.tty ? ['--terminal'] : []),
+    ...(options.stdin ? ['--stdin'] : []),
+    ...(options.stdin && !options.stdinOnce ? ['--leave-stdin-open'] : []),
+  ]
+  const started = startReporting(options.conmon, args, {
+    env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }),
+    // At an OOM kill conmon leaves a file `oom` where it stands.
+    cwd: options.bundle,
+  })
+  const report = await firstReport(started, options.signal)
   if (report.data < 0) throw runtimeFailure(report.message)
   return report.data
 }
@@ -131,17 +126,15 @@ export function watchStderr(child: ChildProcess): { failed: Promise<never>; text
   return { failed, text: () => said.trim() }
 }
 
-async function firstReport(child: ChildProcess, signal: AbortSignal): Promise<ConmonReport> {
-  const stderr = watchStderr(child)
-  const pipe = child.stdio[3] as Readable
-  const onAbort = () => pipe.destroy(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
+async function firstReport(started: Reporting, signal: AbortSignal): Promise<ConmonReport> {
+  const { report, said, failed, release } = started
+  const onAbort = () => report.destroy(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    return await Promise.race([readFirst(pipe, () => stderr.text()), stderr.failed])
+    return await Promise.race([readFirst(report, said), failed])
   } finally {
     signal.removeEventListener('abort', onAbort)
-    pipe.destroy()
-    child.stderr?.destroy()
+    release()
   }
 }
 
