@@ -4,6 +4,7 @@
  */
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
+import type { Taint } from '../api/node.ts'
 import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -11,7 +12,8 @@ import { Counter, Gauge, type Registry } from '../base/metrics.ts'
 import { parseBytes, parseCpuMillis } from '../base/quantity.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
-import { jsonBytes } from '../rpc/messages.ts'
+import type { NodeClient } from '../rpc/client.ts'
+import { jsonBytes, type TableChanges } from '../rpc/messages.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import type { AgentContext, Drivers } from './context.ts'
@@ -20,6 +22,7 @@ import { createHealthServer } from './http.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { observeNode, readBootId } from './node_facts.ts'
+import { type NodeFiles, nodeFiles } from './node_files.ts'
 import { NodeImageReporter } from './node_images.ts'
 import { EventSender } from './pod_events.ts'
 import { type Hello, Session } from './session.ts'
@@ -31,13 +34,20 @@ export interface AgentOptions {
   nodeName: string
   /** `host:port` of one server or more. */
   server: { address: string | readonly string[] }
-  /** PEM texts; the certificate's name is `system:node:NAME`, its organization `system:nodes`. */
-  tls: TlsFiles
+  /**
+   * PEM texts; the certificate's name is `system:node:NAME`, its organization `system:nodes`. As a function it is asked
+   * at each dialling.
+   */
+  tls: TlsFiles | (() => TlsFiles)
+  /** Whether the cluster counts this node in: `false` when a server has said that it was removed. */
+  onMembership?: (member: boolean) => void
   drivers: Drivers
   dataDir: string
   /** This node's address on the underlay. */
   nodeAddress: string
   labels?: Readonly<Record<string, string>>
+  /** For the Node object, should it be made now. */
+  taints?: readonly Taint[]
   /** Quantities that replace what was measured: cpu, memory, pods, ephemeral-storage. */
   capacity?: Readonly<Record<string, string>>
   clock: Clock
@@ -47,6 +57,10 @@ export interface AgentOptions {
   version: string
   /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
   http?: { host: string; port: number }
+  /** How servers are dialled; by gRPC unless said otherwise. */
+  dial?: (address: string) => NodeClient
+  /** The host's own unless said otherwise. */
+  files?: NodeFiles
 }
 
 export interface AgentState {
@@ -66,6 +80,15 @@ export interface Agent {
 }
 
 const DEFAULT_DOMAIN = 'cluster.local'
+const NO_ASSIGNMENTS: TableChanges = {
+  type: 'changes',
+  table: 'assignments',
+  complete: true,
+  baseSequence: 0,
+  sequence: 0,
+  changes: [],
+  last: true,
+}
 
 export function createAgent(options: AgentOptions): Agent {
   const parts = assemble(options)
@@ -108,6 +131,7 @@ function assemble(options: AgentOptions) {
     random,
     log,
     drivers,
+    files: options.files ?? nodeFiles,
     containers: new SharedList(() => drivers.runtime.listContainers()),
     desired,
     reporter,
@@ -131,7 +155,8 @@ function assemble(options: AgentOptions) {
   const streams = new StreamServer(context)
   const session = new Session({
     servers: [options.server.address].flat(),
-    tls,
+    tls: typeof tls === 'function' ? tls : () => tls,
+    ...(options.dial === undefined ? {} : { dial: options.dial }),
     clock,
     random,
     log,
@@ -140,6 +165,7 @@ function assemble(options: AgentOptions) {
       heartbeat: () => network.programmed,
       onWelcome(config) {
         cluster = config
+        options.onMembership?.(true)
         desired.beginSession()
         network.beginSession(config)
         reporter.resendAll()
@@ -153,6 +179,13 @@ function assemble(options: AgentOptions) {
         else network.wake()
       },
       onOpenStream: (request, client) => streams.open(request, client),
+      onRemoved() {
+        // Its pods run elsewhere by now, or are wanted no more: what still runs here would be a second copy.
+        log.warn('this node was removed from the cluster: its pods are stopped; join again with a new token')
+        options.onMembership?.(false)
+        desired.apply(NO_ASSIGNMENTS)
+        manager.sync()
+      },
     },
   })
   const health =
@@ -164,13 +197,13 @@ function assemble(options: AgentOptions) {
 }
 
 async function hello(options: AgentOptions, images: NodeImageReporter): Promise<Hello> {
-  const { nodeName, labels = {}, capacity = {}, version, drivers } = options
+  const { nodeName, labels = {}, taints = [], capacity = {}, version, drivers, files = nodeFiles } = options
   const [runtimeVersion, nodeImages, bootId] = await Promise.all([
     drivers.runtime.version(),
     images.list(),
-    readBootId(),
+    readBootId(files),
   ])
-  const node = await observeNode({ ...options, labels, capacity, runtimeVersion })
+  const node = await observeNode({ ...options, labels, taints, capacity, files, runtimeVersion })
   const nodeJson = jsonBytes({ ...node, status: { ...node.status, images: nodeImages } })
   return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }
 }

@@ -6,6 +6,7 @@ import type { Random } from '../base/random.ts'
 import type { Desired } from './desired.ts'
 import type { ImageDriver } from './images/images.ts'
 import type { NetworkDriver } from './network/network.ts'
+import type { NodeFiles } from './node_files.ts'
 import type { ContainerState, RuntimeDriver } from './runtime/runtime.ts'
 import type { SharedList } from './shared_list.ts'
 import type { StatusReporter } from './status_reporter.ts'
@@ -35,6 +36,7 @@ export interface AgentContext {
   random: Random
   log: Logger
   drivers: Drivers
+  files: NodeFiles
   containers: SharedList<ContainerState[]>
   desired: Desired
   reporter: StatusReporter

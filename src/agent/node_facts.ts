@@ -1,17 +1,19 @@
 /** The node as its agent sees it: capacity, addresses, node info. */
-import { readFile, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, hostname, release, totalmem } from 'node:os'
 import { LABEL } from '../api/names.ts'
-import type { Node } from '../api/node.ts'
+import type { Node, Taint } from '../api/node.ts'
 import { type Clock, timestamp } from '../base/clock.ts'
+import type { NodeFiles } from './node_files.ts'
 
 export interface NodeFactsOptions {
   nodeName: string
   nodeAddress: string
   labels: Readonly<Record<string, string>>
+  taints: readonly Taint[]
   /** Quantities that replace what was measured: cpu, memory, pods, ephemeral-storage. */
   capacity: Readonly<Record<string, string>>
   dataDir: string
+  files: NodeFiles
   version: string
   runtimeVersion: string
   clock: Clock
@@ -20,32 +22,22 @@ export interface NodeFactsOptions {
 const MAX_PODS = 110
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', ia32: '386' }
 
-async function readLine(path: string): Promise<string> {
-  return readFile(path, 'utf8').then(
-    (text) => text.trim(),
-    () => '',
-  )
+async function readLine(files: NodeFiles, path: string): Promise<string> {
+  return (await files.read(path)).trim()
 }
 
 /** The host's boot id, or an empty text where the kernel gives none. */
-export function readBootId(): Promise<string> {
-  return readLine('/proc/sys/kernel/random/boot_id')
-}
-
-async function diskBytes(directory: string): Promise<number> {
-  return statfs(directory).then(
-    ({ blocks, bsize }) => blocks * bsize,
-    () => 0,
-  )
+export function readBootId(files: NodeFiles): Promise<string> {
+  return readLine(files, '/proc/sys/kernel/random/boot_id')
 }
 
 export async function observeNode(options: NodeFactsOptions): Promise<Node> {
-  const { nodeName, nodeAddress, labels, clock, version, runtimeVersion } = options
+  const { nodeName, nodeAddress, labels, clock, files, version, runtimeVersion } = options
   const [bootID, machineID, osRelease, storageBytes] = await Promise.all([
-    readBootId(),
-    readLine('/etc/machine-id'),
-    readLine('/etc/os-release'),
-    diskBytes(options.dataDir),
+    readBootId(files),
+    readLine(files, '/etc/machine-id'),
+    readLine(files, '/etc/os-release'),
+    files.diskBytes(options.dataDir),
   ])
   const architecture = ARCHITECTURES[arch()] ?? arch()
   const capacity: Record<string, string> = {
@@ -70,6 +62,7 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
       name: nodeName,
       labels: { [LABEL.hostname]: nodeName, [LABEL.os]: 'linux', [LABEL.arch]: architecture, ...labels },
     },
+    ...(options.taints.length === 0 ? {} : { spec: { taints: [...options.taints] } }),
     status: {
       capacity,
       allocatable: capacity,

@@ -25,12 +25,17 @@ export interface SessionHandlers {
   onWelcome(cluster: ClusterConfig): void
   onChanges(changes: TableChanges): void
   onOpenStream(request: OpenStream, client: NodeClient): void
+  /** The cluster says that this node is no longer part of it. */
+  onRemoved?(): void
 }
 
 export interface SessionOptions {
   /** `host:port` each. */
   servers: readonly string[]
-  tls: TlsFiles
+  /** Asked at each dialling, so that a renewed certificate is taken. */
+  tls: () => TlsFiles
+  /** By gRPC unless said otherwise. */
+  dial?: (address: string) => NodeClient
   clock: Clock
   random: Random
   log: Logger
@@ -85,6 +90,7 @@ export class Session implements Service {
       const before = this.#sessions
       const error = await this.#runOne(address, signal)
       if (signal.aborted) return
+      if (error.code === 'gone') this.#options.handlers.onRemoved?.()
       failures = this.#sessions > before ? 1 : failures + 1
       const delayMs = backoffDelayMs(reconnectPolicy, failures, random)
       log.warn({ server: address, err: error, delayMs: Math.round(delayMs) }, 'no session; dialling again')
@@ -94,10 +100,10 @@ export class Session implements Service {
 
   /** One session from dialling to its end; resolves with what ended it. */
   async #runOne(address: string, signal: AbortSignal): Promise<DroverError> {
-    const { tls, clock, handlers } = this.#options
+    const { tls, clock, handlers, dial = (to: string) => createNodeClient(to, tls()) } = this.#options
     const hello = await handlers.hello()
     if (signal.aborted) return new DroverError('cancelled', 'stopping')
-    const client = createNodeClient(address, tls)
+    const client = dial(address)
     const stream = client.connect()
     const timers = new Set<Timer>()
     try {

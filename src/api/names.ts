@@ -37,12 +37,32 @@ export const LABEL = {
 } as const
 
 export const ANNOTATION = {
+  /** Of a pod: how long busy connections hold back its first signal. */
+  drainSeconds: 'drover.dev/drain-seconds',
+  /** Of a Node: since when its pods are being replaced elsewhere. */
+  draining: 'drover.dev/draining',
+  /** Of a Deployment or its namespace: a rollout that fails goes back. */
+  autoRollback: 'drover.dev/auto-rollback',
+  /** Of a Deployment: what its pods read of ConfigMaps and Secrets is part of its template. */
+  rollOnConfigChange: 'drover.dev/roll-on-config-change',
+  /** Of a pod template: the hash of that. */
+  configHash: 'drover.dev/config-hash',
+  /** Of a ReplicaSet: the revision under which all its pods were available. */
+  completedRevision: 'drover.dev/completed-revision',
+  /** Of a ReplicaSet whose rollout failed: the set that stands in for it, and why. */
+  rolledBackTo: 'drover.dev/rolled-back-to',
+  rolledBackReason: 'drover.dev/rolled-back-reason',
+  rolledBackMessage: 'drover.dev/rolled-back-message',
   revision: 'deployment.kubernetes.io/revision',
   desiredReplicas: 'deployment.kubernetes.io/desired-replicas',
   maxReplicas: 'deployment.kubernetes.io/max-replicas',
   changeCause: 'kubernetes.io/change-cause',
   lastApplied: 'kubectl.kubernetes.io/last-applied-configuration',
   restartedAt: 'kubectl.kubernetes.io/restartedAt',
+  /** Of a Node: the joining that its certificate must be of. */
+  joinId: 'drover.dev/join-id',
+  /** Of a Node: what its machine calls itself, so that it is known when it joins again. */
+  machineId: 'drover.dev/machine-id',
 } as const
 
 export const TAINT = {
@@ -61,3 +81,6 @@ export const POD_CONDITION = {
   /** No live node routes to the pod any more. */
   drained: 'drover.dev/Drained',
 } as const
+
+/** Before the join id in a node certificate's OU. */
+export const JOIN_ID_PREFIX = 'drover:join:'

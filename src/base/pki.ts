@@ -4,7 +4,7 @@
  * so it is loaded by the first issue and never at a program's start.
  * Source: RFC 5280; the hash of a CA is that of its public key, as kubeadm's `discovery-token-ca-cert-hash`.
  */
-import { createHash, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Extension, JsonGeneralName, JsonNameParams } from '@peculiar/x509'
 import type { Clock } from './clock.ts'
@@ -25,6 +25,7 @@ export interface CertificateRequest {
   commonName: string
   /** Kubernetes' groups. */
   organizations?: readonly string[]
+  organizationalUnits?: readonly string[]
   dnsNames?: readonly string[]
   ipAddresses?: readonly string[]
   usages: readonly ('server' | 'client')[]
@@ -35,6 +36,7 @@ export interface CertificateRequest {
 export interface CertificateFacts {
   commonName: string
   organizations: readonly string[]
+  organizationalUnits: readonly string[]
   notBeforeMs: number
   notAfterMs: number
   /** Lower-case hex of the public key's SHA-256 (DER SubjectPublicKeyInfo). */
@@ -56,7 +58,7 @@ export async function createCa(commonName: string, options: CaOptions): Promise<
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: serialNumber(),
-      name: new x509.Name(distinguishedName(commonName, [])),
+      name: new x509.Name(distinguishedName({ commonName })),
       notBefore: new Date(nowMs - BACKDATE_MS),
       notAfter: new Date(nowMs + (options.validityMs ?? CA_VALIDITY_MS)),
       signingAlgorithm: ALGORITHM,
@@ -72,11 +74,42 @@ export async function createCa(commonName: string, options: CaOptions): Promise<
   return { certPem: withNewline(certificate.toString('pem')), keyPem: await exportKey(keys.privateKey) }
 }
 
+/** A certificate with a key of its own, for who lives on this machine. */
 export async function issueCertificate(ca: CertificateAndKey, request: CertificateRequest): Promise<CertificateAndKey> {
+  const keys = await generateKeys()
+  return { certPem: await sign(ca, keys.publicKey, request), keyPem: await exportKey(keys.privateKey) }
+}
+
+/**
+ * A certificate for a key that its owner keeps. `publicKey` is a DER SubjectPublicKeyInfo of an ECDSA P-256 key; throws
+ * `invalid` for any other. That the owner holds the private key shows when the certificate is used.
+ */
+export async function signPublicKey(
+  ca: CertificateAndKey,
+  publicKey: Uint8Array,
+  request: CertificateRequest,
+): Promise<string> {
+  return sign(ca, await importPublicKey(publicKey), request)
+}
+
+/** A new ECDSA P-256 key: PKCS #8 in PEM, and its public half as DER SubjectPublicKeyInfo. */
+export function createKey(): { keyPem: string; publicKey: Buffer } {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+  })
+  return { keyPem: privateKey, publicKey }
+}
+
+async function sign(
+  ca: CertificateAndKey,
+  publicKey: webcrypto.CryptoKey,
+  request: CertificateRequest,
+): Promise<string> {
   const x509 = await loadX509()
   const issuer = new x509.X509Certificate(ca.certPem)
   const signingKey = await importKey(ca.keyPem)
-  const keys = await generateKeys()
   const nowMs = request.clock.now()
   const extensions: Extension[] = [
     new x509.BasicConstraintsExtension(false, undefined, true),
@@ -84,7 +117,7 @@ export async function issueCertificate(ca: CertificateAndKey, request: Certifica
     new x509.ExtendedKeyUsageExtension(
       request.usages.map((usage) => x509.ExtendedKeyUsage[usage === 'server' ? 'serverAuth' : 'clientAuth']),
     ),
-    await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+    await x509.SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
     await x509.AuthorityKeyIdentifierExtension.create(issuer, false, webcrypto),
   ]
   const names = alternativeNames(request)
@@ -92,19 +125,20 @@ export async function issueCertificate(ca: CertificateAndKey, request: Certifica
   const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: serialNumber(),
-      subject: new x509.Name(distinguishedName(request.commonName, request.organizations ?? [])),
+      subject: new x509.Name(distinguishedName(request)),
       issuer: issuer.subjectName,
-      notBefore: new Date(nowMs - BACKDATE_MS),
+      // A life of seconds (tests) must not be over before it began.
+      notBefore: new Date(nowMs - Math.min(BACKDATE_MS, request.validityMs / 2)),
       // A leaf that outlived its CA would fail later and less clearly.
       notAfter: new Date(Math.min(nowMs + request.validityMs, issuer.notAfter.getTime())),
       signingAlgorithm: ALGORITHM,
-      publicKey: keys.publicKey,
+      publicKey,
       signingKey,
       extensions,
     },
     webcrypto,
   )
-  return { certPem: withNewline(certificate.toString('pem')), keyPem: await exportKey(keys.privateKey) }
+  return withNewline(certificate.toString('pem'))
 }
 
 /** Reads a certificate (the first, if the text holds several). Throws `invalid`. */
@@ -114,10 +148,12 @@ export function certificateFacts(pem: string | Uint8Array): CertificateFacts {
   const subject = certificate.toLegacyObject().subject as unknown as {
     CN?: string | string[]
     O?: string | string[]
+    OU?: string | string[]
   }
   return {
     commonName: [subject.CN ?? ''].flat()[0] ?? '',
     organizations: [subject.O ?? []].flat(),
+    organizationalUnits: [subject.OU ?? []].flat(),
     notBeforeMs: Date.parse(certificate.validFrom),
     notAfterMs: Date.parse(certificate.validTo),
     publicKeySha256: publicKeyHash(certificate),
@@ -156,6 +192,14 @@ async function importKey(pem: string): Promise<webcrypto.CryptoKey> {
   }
 }
 
+async function importPublicKey(der: Uint8Array): Promise<webcrypto.CryptoKey> {
+  try {
+    return await webcrypto.subtle.importKey('spki', der, ALGORITHM, true, ['verify'])
+  } catch (cause) {
+    throw new DroverError('invalid', 'the public key is not an ECDSA P-256 key (DER SubjectPublicKeyInfo)', { cause })
+  }
+}
+
 /** 128 random bits, the first one clear: serial numbers are positive (RFC 5280 §4.1.2.2). */
 function serialNumber(): string {
   const bytes = randomBytes(16)
@@ -163,13 +207,20 @@ function serialNumber(): string {
   return bytes.toString('hex')
 }
 
-function distinguishedName(commonName: string, organizations: readonly string[]): JsonNameParams {
+function distinguishedName(
+  subject: Pick<CertificateRequest, 'commonName' | 'organizations' | 'organizationalUnits'>,
+): JsonNameParams {
   // UTF8String is named outright: left alone, the library reads a leading # as hexadecimal.
   const value = (text: string) => {
     if (text === '') throw new DroverError('invalid', 'a name in a certificate is empty')
     return [{ utf8String: text }]
   }
-  return [...organizations.map((organization) => ({ O: value(organization) })), { CN: value(commonName) }]
+  const { commonName, organizations = [], organizationalUnits = [] } = subject
+  return [
+    ...organizations.map((organization) => ({ O: value(organization) })),
+    ...organizationalUnits.map((unit) => ({ OU: value(unit) })),
+    { CN: value(commonName) },
+  ]
 }
 
 function alternativeNames(request: CertificateRequest): JsonGeneralName[] {

@@ -5,7 +5,7 @@
  *   DIR/ca.crt ca.key            the cluster's CA
  *   DIR/NAME.crt NAME.key        a leaf
  */
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { Clock } from './clock.ts'
 import { DroverError } from './errors.ts'
@@ -21,6 +21,7 @@ export interface LeafRequest {
   file: string
   commonName: string
   organizations?: string[]
+  organizationalUnits?: string[]
   dnsNames?: string[]
   ipAddresses?: string[]
   usages: ('server' | 'client')[]
@@ -32,6 +33,18 @@ export interface PkiFiles {
   keyPath(file: string): string
   /** The leaf as it stands on disk, made or renewed when needed. */
   ensureLeaf(request: LeafRequest): Promise<CertificateAndKey>
+}
+
+export interface PkiLives {
+  caMs?: number
+  leafMs?: number
+}
+
+/** When a certificate is to be renewed: with a third of its life left. */
+export function renewalDueMs(certPem: string): number {
+  const { validFrom, validTo } = new X509Certificate(certPem)
+  const to = Date.parse(validTo)
+  return to - (to - Date.parse(validFrom)) / 3
 }
 
 function load(directory: string, file: string): CertificateAndKey | undefined {
@@ -49,20 +62,26 @@ function save(directory: string, file: string, { certPem, keyPem }: CertificateA
 /** Whether the leaf may be used on: of this CA, names all that is asked, and not in the last third of its life. */
 function isCurrent(leaf: CertificateAndKey, ca: CertificateAndKey, request: LeafRequest, nowMs: number): boolean {
   const certificate = new X509Certificate(leaf.certPem)
-  const from = Date.parse(certificate.validFrom)
-  const to = Date.parse(certificate.validTo)
-  if (nowMs < from || nowMs > to - (to - from) / 3) return false
+  if (nowMs < Date.parse(certificate.validFrom) || nowMs >= renewalDueMs(leaf.certPem)) return false
+  // Written one after the other: a crash between the two leaves a key that is not the certificate's.
+  if (!certificate.checkPrivateKey(createPrivateKey(leaf.keyPem))) return false
   if (!certificate.verify(new X509Certificate(ca.certPem).publicKey)) return false
   const names = request.dnsNames ?? []
   const addresses = request.ipAddresses ?? []
   return (
     certificate.subject.split('\n').includes(`CN=${request.commonName}`) &&
+    (request.organizationalUnits ?? []).every((unit) => certificate.subject.split('\n').includes(`OU=${unit}`)) &&
     names.every((name) => certificate.checkHost(name) !== undefined) &&
     addresses.every((address) => certificate.checkIP(address) !== undefined)
   )
 }
 
-export async function openPki(directory: string, clusterName: string, clock: Clock): Promise<PkiFiles> {
+export async function openPki(
+  directory: string,
+  clusterName: string,
+  clock: Clock,
+  { caMs = CA_VALIDITY_MS, leafMs = LEAF_VALIDITY_MS }: PkiLives = {},
+): Promise<PkiFiles> {
   let ca = load(directory, 'ca')
   if (ca === undefined) {
     if (readIfExists(join(directory, 'ca.crt')) !== undefined) {
@@ -73,7 +92,7 @@ export async function openPki(directory: string, clusterName: string, clock: Clo
     }
     // The library is heavy and only needed to make certificates.
     const { createCa } = await import('./pki.ts')
-    ca = await createCa(`drover ${clusterName}`, { clock, validityMs: CA_VALIDITY_MS })
+    ca = await createCa(`drover ${clusterName}`, { clock, validityMs: caMs })
     save(directory, 'ca', ca)
   }
   const authority = ca
@@ -86,7 +105,7 @@ export async function openPki(directory: string, clusterName: string, clock: Clo
       if (existing !== undefined && isCurrent(existing, authority, request, clock.now())) return existing
       const { issueCertificate } = await import('./pki.ts')
       const { file, ...wanted } = request
-      const leaf = await issueCertificate(authority, { ...wanted, validityMs: LEAF_VALIDITY_MS, clock })
+      const leaf = await issueCertificate(authority, { ...wanted, validityMs: leafMs, clock })
       save(directory, file, leaf)
       return leaf
     },

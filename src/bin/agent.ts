@@ -11,9 +11,11 @@ import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
+import { useLauncher } from '../base/process.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
 import { type AgentFlags, parseHostPort, type RoleContext } from './flags.ts'
+import { parseTaint, resolveMembership } from './membership.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
 
@@ -77,31 +79,40 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
 export async function runAgent(flags: AgentFlags, { version, signal }: RoleContext): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new DroverError('forbidden', 'an agent needs root: it makes namespaces and mounts')
-  const log = createLogger('agent', flags.logLevel).child({ node: flags.nodeName })
+  const rootLog = createLogger('agent', flags.logLevel)
   const registry = new Registry()
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
   mkdirSync(flags.runDir, { recursive: true, mode: 0o700 })
-  const drivers = createDrivers(flags, log, registry)
+  const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   if (flags.reset === true) {
-    await reset(drivers)
+    await reset(createDrivers(flags, rootLog, registry))
     return
   }
+  const { nodeName, servers, nodeAddress, tls, onMembership, services } = await resolveMembership(
+    flags,
+    declared,
+    rootLog,
+  )
+  const log = rootLog.child({ node: nodeName })
+  if (!(await useLauncher())) log.warn('no perl here: pods start slower (Debian: perl-base)')
+  const drivers = createDrivers(flags, log, registry)
   collectDefaultMetrics({ register: registry })
   const agent = createAgent({
     ...environment,
-    nodeName: flags.nodeName,
-    server: { address: flags.server },
-    tls: { ca: read(flags.ca, '--ca'), cert: read(flags.cert, '--cert'), key: read(flags.key, '--key') },
+    nodeName,
+    server: { address: servers },
+    tls,
+    onMembership,
     drivers,
     dataDir: flags.dataDir,
-    nodeAddress: flags.nodeAddress,
-    labels: parseLabels(flags.label ?? []),
+    nodeAddress,
+    ...declared,
     log,
     registry,
     version,
     ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
   })
-  await runServices([agent.service], { ...environment, log }, signal)
+  await runServices([agent.service, ...services], { ...environment, log }, signal)
 }
 
 /** Containers first, then what they stood on. Each step is idempotent: a reset that was cut off is run again. */

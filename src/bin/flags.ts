@@ -29,22 +29,29 @@ export interface ServerFlags {
   nodePortRange: string
   notReadyAfter: string
   kubeconfigOut?: string
+  advertise?: string[]
+  /** False: no join line is printed. */
+  joinLine: boolean
   tokenFile?: string
   logLevel: LogLevel
 }
 
 export interface AgentFlags {
-  nodeName: string
-  server: string[]
+  /** Default: the name that it joined under, or the host's. */
+  nodeName?: string
+  server?: string[]
+  /** A join token, or the path of a file that holds one. */
+  join?: string
   dataDir: string
   runDir: string
-  ca: string
-  cert: string
-  key: string
-  nodeAddress: string
+  ca?: string
+  cert?: string
+  key?: string
+  nodeAddress?: string
   cgroupParent: string
   runtime: string
   label?: string[]
+  taint?: string[]
   registryProxy?: string
   registryProxySecretFile?: string
   insecureRegistry?: string[]

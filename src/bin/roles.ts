@@ -1,5 +1,4 @@
 /** Words and options of the roles `server` and `agent`; the roles themselves are loaded when they run. */
-import { hostname } from 'node:os'
 import type { Command } from 'commander'
 import type { Io } from '../cli/context.ts'
 import type { AgentFlags, ServerFlags } from './flags.ts'
@@ -23,6 +22,11 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--node-port-range <from-to>', 'node ports', '30000-32767')
     .option('--not-ready-after <ms>', 'silence after which a node counts as lost', '4000')
     .option('--kubeconfig-out <file>', "where the administrator's kubeconfig is written")
+    .option(
+      '--advertise <host[:port]...>',
+      'where agents reach the node listener from outside; default: what it listens on',
+    )
+    .option('--no-join-line', 'print no line to join nodes with at the first start')
     .option('--token-file <file>', 'bearer tokens: lines of TOKEN,USER,GROUP;GROUP')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .addHelpText(
@@ -36,17 +40,19 @@ export function registerRoles(program: Command, io: Io, version: string): void {
   program
     .command('agent')
     .description('run a node')
-    .option('--node-name <name>', 'its name', hostname().toLowerCase())
-    .requiredOption('--server <host:port...>', "the servers' node addresses")
+    .option('--join <token>', 'join a cluster (or a file that holds the token); later starts need it no more')
+    .option('--server <host:port...>', "the servers' node addresses; default: as when it joined")
+    .option('--node-name <name>', "its name (default: the host's)")
     .option('--data-dir <dir>', 'images, containers, logs', '/var/lib/drover/agent')
     .option('--run-dir <dir>', 'files that a reboot may lose; short', '/run/drover-agent')
-    .requiredOption('--ca <file>', "the cluster's CA")
-    .requiredOption('--cert <file>', "the node's certificate")
-    .requiredOption('--key <file>', 'its key')
-    .requiredOption('--node-address <address>', 'address on the underlay')
+    .option('--ca <file>', "the cluster's CA, for a certificate that was made by hand")
+    .option('--cert <file>', 'that certificate')
+    .option('--key <file>', 'its key')
+    .option('--node-address <address>', 'address on the underlay (default: the one that reaches the server)')
     .option('--cgroup-parent <path>', 'cgroup of all pods', '/drover')
     .option('--runtime <program>', 'OCI runtime', 'runc')
     .option('--label <key=value...>', "the node's labels")
+    .option('--taint <key=value:effect...>', "the node's taints, when it joins")
     .option('--registry-proxy <url>', 'HTTP proxy for registries')
     .option('--registry-proxy-secret-file <file>', 'secret that the proxy asks for')
     .option('--insecure-registry <host:port...>', 'registries to speak plain HTTP with')
@@ -54,6 +60,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--manage-sysctls', 'turn forwarding on in this network namespace')
     .option('--reset', 'remove every container, interface and rule of this node, and end')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .addHelpText('after', '\nExample:\n  drover agent --join drover1.… --server 10.0.0.5:6444 --label zone=a')
     .action(async (flags: AgentFlags) => {
       const { runAgent } = await import('./agent.ts')
       await runAgent(flags, { version, signal: io.signal })

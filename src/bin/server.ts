@@ -5,13 +5,15 @@
  *                                    ← controllers, scheduler       while leading
  */
 import { mkdirSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { createApiServer } from '../apiserver/server.ts'
+import { createApiServer, type TlsMaterial } from '../apiserver/server.ts'
 import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Gauge, Registry } from '../base/metrics.ts'
+import { certificateFacts } from '../base/pki.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices, type Service } from '../base/service.ts'
 import { createControllers } from '../controllers/manager.ts'
@@ -20,18 +22,33 @@ import { createAllocationRepair } from '../resources/allocations.ts'
 import { ensureBuiltins } from '../resources/builtins.ts'
 import { createResources } from '../resources/create.ts'
 import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
+import type { Resources } from '../resources/resources.ts'
+import { hostOf } from '../rpc/client.ts'
+import type { TlsFiles } from '../rpc/server.ts'
 import { createScheduler } from '../scheduler/loop.ts'
 import { createCompactor } from '../store/compactor.ts'
+import type { EtcdTls } from '../store/etcd/connection.ts'
 import { createEtcdServer } from '../store/etcd/server.ts'
-import { createEtcdStore } from '../store/etcd/store.ts'
+import { createEtcdStore, type RenewableStore } from '../store/etcd/store.ts'
 import type { Fence, Store } from '../store/store.ts'
-import { parseCidrOption, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './flags.ts'
+import { createCertificateRenewal } from './certificates.ts'
+import {
+  type HostPort,
+  parseCidrOption,
+  parseHostPort,
+  parsePortRange,
+  type RoleContext,
+  type ServerFlags,
+} from './flags.ts'
+import { ensureClusterInfo, firstJoinLine } from './join_line.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
-import { ensureServerPki, type ServerPki } from './server_pki.ts'
+import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } from './server_pki.ts'
 import { readTokens } from './tokens.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
+/** A node that was away for longer joins again. */
+const NODE_CERTIFICATE_MS = 90 * 86_400_000
 
 /** A name for this server that survives its restarts: the store tells its writers apart by it. */
 function serverIdentity(dataDir: string): string {
@@ -45,7 +62,9 @@ function serverIdentity(dataDir: string): string {
 
 interface Etcd {
   services: Service[]
-  connect(signal: AbortSignal): Promise<Store>
+  connect(signal: AbortSignal): Promise<RenewableStore>
+  /** The client certificate as it stands on disk; undefined without TLS. */
+  tls(): EtcdTls | undefined
 }
 
 /** A child etcd, or connections to the one that was named. */
@@ -63,13 +82,20 @@ function openEtcd(
   }
   if (flags.etcd !== undefined) {
     const endpoints = flags.etcd.split(',')
-    const tls = {
-      ca: read(flags.etcdCa, '--etcd-ca'),
-      cert: read(flags.etcdCert, '--etcd-cert'),
-      key: read(flags.etcdKey, '--etcd-key'),
-    }
     const secure = endpoints.some((endpoint) => endpoint.startsWith('https://'))
-    return { services: [], connect: () => createEtcdStore({ ...options, endpoints, ...(secure ? { tls } : {}) }) }
+    const tls = (): EtcdTls | undefined =>
+      secure
+        ? {
+            ca: read(flags.etcdCa, '--etcd-ca'),
+            cert: read(flags.etcdCert, '--etcd-cert'),
+            key: read(flags.etcdKey, '--etcd-key'),
+          }
+        : undefined
+    const connect = () => {
+      const own = tls()
+      return createEtcdStore({ ...options, endpoints, ...(own === undefined ? {} : { tls: own }) })
+    }
+    return { services: [], connect, tls }
   }
   const { files } = pki
   const server = createEtcdServer({
@@ -84,13 +110,16 @@ function openEtcd(
       clientKeyFile: files.keyPath('etcd-client'),
     },
   })
+  const tls = (): EtcdTls => ({
+    ca: files.ca.certPem,
+    cert: read(files.certPath('etcd-client'), 'etcd-client'),
+    key: read(files.keyPath('etcd-client'), 'etcd-client'),
+    serverName: 'localhost',
+  })
   return {
     services: [server],
-    async connect(signal) {
-      const client = await files.ensureLeaf({ file: 'etcd-client', commonName: 'drover', usages: ['client'] })
-      const tls = { ca: files.ca.certPem, cert: client.certPem, key: client.keyPem, serverName: 'localhost' }
-      return createEtcdStore({ ...options, endpoints: [await server.endpoint(signal)], tls })
-    },
+    connect: async (signal) => createEtcdStore({ ...options, endpoints: [await server.endpoint(signal)], tls: tls() }),
+    tls,
   }
 }
 
@@ -106,12 +135,15 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
   mkdirSync(flags.runDir, { recursive: true })
   const serverId = serverIdentity(flags.dataDir)
-  const pki = await ensureServerPki(
-    flags.dataDir,
-    flags.clusterName,
-    [...listen, nodeListen].map(({ host }) => host),
-    systemClock,
-  )
+  const nodeAddresses = advertisedAddresses(flags.advertise ?? [], nodeListen)
+  const pki = await openServerPki({
+    dataDir: flags.dataDir,
+    clusterName: flags.clusterName,
+    listen: [...listen, nodeListen].map(({ host }) => host),
+    advertise: nodeAddresses.map(hostOf),
+    clock: systemClock,
+  })
+  const leaves = await pki.ensure()
 
   const runner = { ...environment, log }
   const etcd = openEtcd(flags, pki, { serverId, log, registry })
@@ -129,7 +161,10 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
         nodePortRange,
         serverId,
         pki,
+        leaves,
+        nodeAddresses,
         store,
+        etcdTls: etcd.tls,
         registry,
         log,
         version,
@@ -153,7 +188,11 @@ interface Serving {
   nodePortRange: { from: number; to: number }
   serverId: string
   pki: ServerPki
-  store: Store
+  leaves: ServerLeaves
+  /** `host:port` where agents reach us. */
+  nodeAddresses: string[]
+  store: RenewableStore
+  etcdTls: () => EtcdTls | undefined
   registry: Registry
   log: Logger
   version: string
@@ -161,7 +200,7 @@ interface Serving {
 }
 
 async function serve(serving: Serving): Promise<void> {
-  const { flags, pki, store, registry, log, serverId, signal } = serving
+  const { flags, pki, leaves, store, registry, log, serverId, signal } = serving
   const { clusterCidr, serviceCidr, nodePortRange, nodeListen, version } = serving
   const runner = { ...environment, log }
   const resources = createResources({
@@ -186,7 +225,7 @@ async function serve(serving: Serving): Promise<void> {
     log: log.child({ part: 'dispatch' }),
     registry,
     listen: nodeListen,
-    tls: { ca: pki.files.ca.certPem, cert: pki.server.certPem, key: pki.server.keyPem },
+    tls: nodeTls(serving, leaves),
     cluster: {
       clusterName: flags.clusterName,
       clusterCidr,
@@ -196,18 +235,38 @@ async function serve(serving: Serving): Promise<void> {
     },
     serverId,
     notReadyAfterMs: Number(flags.notReadyAfter),
+    join: {
+      ca: pki.files.ca,
+      certificateMs: NODE_CERTIFICATE_MS,
+      clusterName: flags.clusterName,
+      servers: () => serving.nodeAddresses,
+    },
   })
   const api = createApiServer({
     ...environment,
     resources,
     gateway: dispatch.gateway,
-    tls: { cert: pki.server.certPem, key: pki.server.keyPem, clientCa: pki.files.ca.certPem },
+    tls: apiTls(serving, leaves),
     listen: serving.listen,
     tokens: readTokens(flags.tokenFile),
     log: log.child({ part: 'apiserver' }),
     registry,
     version,
     readiness: () => readiness(store, dispatch.address),
+  })
+  const renewal = createCertificateRenewal({
+    pki,
+    current: leaves,
+    clock: systemClock,
+    log: log.child({ part: 'certificates' }),
+    registry,
+    onRenewed(renewed) {
+      api.setTls(apiTls(serving, renewed))
+      dispatch.setTls(nodeTls(serving, renewed))
+      const etcdTls = serving.etcdTls()
+      if (etcdTls !== undefined) store.setTls(etcdTls)
+      writeKubeconfig(serving, renewed)
+    },
   })
   const isLeader = new Gauge({
     name: 'leader_election_master_status',
@@ -237,11 +296,13 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
-    const rest = runServices([...Object.values(events), dispatch.service, leader, api], runner, stopping)
+    const services = [...Object.values(events), dispatch.service, leader, api, renewal]
+    const rest = runServices(services, runner, stopping)
     try {
       // A port in use is for the user to mend: no use in trying again and again.
       await api.listening()
-      writeKubeconfig(serving)
+      writeKubeconfig(serving, leaves)
+      await announce(serving, resources)
       log.info({ addresses: api.addresses(), nodes: nodeListen }, 'serving')
     } catch (error) {
       stop.abort()
@@ -267,7 +328,45 @@ async function readiness(store: Store, address: () => unknown) {
   return Promise.all([check('etcd', () => store.health()), check('node-sessions', address)])
 }
 
-function writeKubeconfig({ flags, pki, listen }: Serving): void {
+const nodeTls = ({ pki }: Serving, { server }: ServerLeaves): TlsFiles => ({
+  ca: pki.files.ca.certPem,
+  cert: server.certPem,
+  key: server.keyPem,
+})
+
+const apiTls = ({ pki }: Serving, { server }: ServerLeaves): TlsMaterial => ({
+  cert: server.certPem,
+  key: server.keyPem,
+  clientCa: pki.files.ca.certPem,
+})
+
+/** Tells those who may join where and how. The line goes to standard output alone: logs hold no secrets. */
+async function announce({ flags, pki, serverId, nodeAddresses }: Serving, resources: Resources): Promise<void> {
+  const caPem = pki.files.ca.certPem
+  const { publicKeySha256 } = certificateFacts(caPem)
+  const own = { clusterName: flags.clusterName, caPem, caHash: publicKeySha256, nodeAddresses, serverId }
+  await ensureClusterInfo(resources, own)
+  const line = flags.joinLine ? await firstJoinLine(resources, own, systemClock) : undefined
+  if (line !== undefined) process.stdout.write(line)
+}
+
+/** Where agents reach the node listener: what was named, else the first address that others can dial. */
+function advertisedAddresses(named: readonly string[], { host, port }: HostPort): string[] {
+  if (named.length === 0) {
+    const dialable = dialableAddresses([host])
+    const address = dialable.find((candidate) => !candidate.startsWith('127.') && candidate !== '::1') ?? dialable[0]
+    return [withPort(address ?? host, port)]
+  }
+  return named.map((text) => {
+    if (isIP(text) !== 0 || !/:\d+$/.test(text)) return withPort(text, port)
+    const parsed = parseHostPort(text, '--advertise')
+    return withPort(parsed.host, parsed.port)
+  })
+}
+
+const withPort = (host: string, port: number): string => `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
+
+function writeKubeconfig({ flags, pki, listen }: Serving, { admin }: ServerLeaves): void {
   const [first] = listen
   if (first === undefined) return
   const host = first.host === '0.0.0.0' || first.host === '::' ? '127.0.0.1' : first.host
@@ -276,7 +375,7 @@ function writeKubeconfig({ flags, pki, listen }: Serving): void {
     server: `https://${host.includes(':') ? `[${host}]` : host}:${first.port}`,
     caPem: pki.files.ca.certPem,
     user: 'admin',
-    credentials: pki.admin,
+    credentials: admin,
   })
   const path = flags.kubeconfigOut ?? join(flags.dataDir, 'kubeconfig')
   if (readIfExists(path) !== content) writeFileAtomic(path, content, 0o600)

@@ -1,14 +1,34 @@
 /** The server's certificates: who it is to clients, nodes and etcd, and the administrator's way in. */
+import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import type { CertificateAndKey } from '../base/pki.ts'
-import { openPki, type PkiFiles } from '../base/pki_files.ts'
+import { type LeafRequest, openPki, type PkiFiles, type PkiLives } from '../base/pki_files.ts'
+
+/** Every leaf that the server owns. */
+export interface ServerLeaves {
+  server: CertificateAndKey
+  admin: CertificateAndKey
+  etcd: CertificateAndKey
+  etcdClient: CertificateAndKey
+}
 
 export interface ServerPki {
   files: PkiFiles
-  server: CertificateAndKey
-  admin: CertificateAndKey
+  /** The leaves as they stand on disk; those that are due are renewed first. */
+  ensure(): Promise<ServerLeaves>
+}
+
+export interface ServerPkiOptions {
+  dataDir: string
+  clusterName: string
+  /** Hosts that it listens on. */
+  listen: readonly string[]
+  /** Names and addresses by which it is reached from outside. */
+  advertise: readonly string[]
+  clock: Clock
+  lives?: PkiLives
 }
 
 const SERVICE_NAMES = [
@@ -27,33 +47,38 @@ export function dialableAddresses(listen: readonly string[]): string[] {
   return [...new Set(['127.0.0.1', ...named, ...all.filter((address) => !address.startsWith('fe80'))])]
 }
 
-export async function ensureServerPki(
-  dataDir: string,
-  clusterName: string,
-  listen: readonly string[],
-  clock: Clock,
-): Promise<ServerPki> {
-  const files = await openPki(join(dataDir, 'pki'), clusterName, clock)
-  const server = await files.ensureLeaf({
+export async function openServerPki(options: ServerPkiOptions): Promise<ServerPki> {
+  const { dataDir, clusterName, listen, advertise, clock, lives } = options
+  const files = await openPki(join(dataDir, 'pki'), clusterName, clock, lives)
+  const names = [...dialableAddresses(listen), ...advertise]
+  const server: LeafRequest = {
     file: 'server',
     commonName: 'drover-server',
-    dnsNames: ['localhost', ...SERVICE_NAMES],
-    ipAddresses: dialableAddresses(listen),
+    dnsNames: ['localhost', ...SERVICE_NAMES, ...names.filter((name) => isIP(name) === 0)],
+    ipAddresses: [...new Set(names.filter((name) => isIP(name) !== 0))],
     usages: ['server'],
-  })
-  const admin = await files.ensureLeaf({
+  }
+  const admin: LeafRequest = {
     file: 'admin',
     commonName: 'admin',
     organizations: ['system:masters'],
     usages: ['client'],
-  })
-  await files.ensureLeaf({
+  }
+  const etcd: LeafRequest = {
     file: 'etcd',
     commonName: 'etcd',
     dnsNames: ['localhost'],
     ipAddresses: ['127.0.0.1'],
     usages: ['server', 'client'],
-  })
-  await files.ensureLeaf({ file: 'etcd-client', commonName: 'drover', usages: ['client'] })
-  return { files, server, admin }
+  }
+  const etcdClient: LeafRequest = { file: 'etcd-client', commonName: 'drover', usages: ['client'] }
+  return {
+    files,
+    ensure: async () => ({
+      server: await files.ensureLeaf(server),
+      admin: await files.ensureLeaf(admin),
+      etcd: await files.ensureLeaf(etcd),
+      etcdClient: await files.ensureLeaf(etcdClient),
+    }),
+  }
 }

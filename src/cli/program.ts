@@ -9,8 +9,10 @@ import { registerExec } from './exec.ts'
 import { registerGet } from './get.ts'
 import { registerImages } from './images.ts'
 import { registerLogs } from './logs.ts'
+import { registerNode } from './node.ts'
 import { registerRollout } from './rollout.ts'
 import { registerScale } from './scale.ts'
+import { registerToken } from './token.ts'
 import { registerVersion } from './version.ts'
 
 export function createProgram(version: string): Command {
@@ -39,5 +41,7 @@ export function registerClientCommands(program: Command, io: Io, version: string
   registerRollout(program, io)
   registerEvents(program, io)
   registerImages(program, io)
+  registerNode(program, io)
+  registerToken(program, io)
   registerVersion(program, io, version)
 }

@@ -12,6 +12,7 @@ import { createIpamController } from './node/ipam_controller.ts'
 import { createNodeLifecycleController } from './node/lifecycle.ts'
 import { createPodGarbageController } from './podgc/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
+import { createTokenController } from './token/controller.ts'
 
 export interface ControllersOptions extends ControllerContext {
   /** Range of all pod addresses, e.g. `10.244.0.0/16`. */
@@ -32,5 +33,6 @@ export function createControllers(options: ControllersOptions): Service[] {
     createReplicaSetController(options),
     createEndpointSliceController(options),
     createPodGarbageController(options),
+    createTokenController(options),
   ]
 }

@@ -4,7 +4,7 @@
  * and from what agents say when they connect.
  */
 import type { KubeObject } from '../api/meta.ts'
-import type { Node } from '../api/node.ts'
+import { type Node, nodeKind } from '../api/node.ts'
 import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
@@ -17,10 +17,11 @@ import type { EventRecorder, Resources } from '../resources/resources.ts'
 import type { CancellableFrameStream } from '../rpc/frames.ts'
 import type { MessageStream } from '../rpc/message_stream.ts'
 import { type AgentMessage, jsonBytes, type NodeEvent, parseJson, type ServerMessage } from '../rpc/messages.ts'
-import { createNodeServer, type TlsFiles } from '../rpc/server.ts'
+import { createNodeServer, type NodeCaller, type NodeServer, type TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import { Assignments } from './assignments.ts'
 import { createGateway } from './gateway.ts'
+import { checkMember, createJoinDesk, type JoinAuthority } from './join.ts'
 import type { ReportedNode } from './node_object.ts'
 import { Nodes } from './nodes.ts'
 import { PodReports } from './pod_reports.ts'
@@ -46,6 +47,10 @@ export interface DispatchOptions {
   notReadyAfterMs?: number
   /** With several servers: whether the one of this id lives. A lone server leaves it out. */
   isServerAlive?: (serverId: string) => boolean
+  /** Lets machines join and certificates be renewed; without it both are refused. */
+  join?: JoinAuthority
+  /** How agents call in; by gRPC unless said otherwise. */
+  createServer?: typeof createNodeServer
 }
 
 export interface Dispatch {
@@ -53,6 +58,8 @@ export interface Dispatch {
   gateway: NodeGateway
   /** Where it listens, while the service runs. Throws `unavailable` before that. */
   address(): { host: string; port: number }
+  /** Takes a renewed certificate for new connections; open sessions go on. */
+  setTls(tls: TlsFiles): void
 }
 
 const DEFAULT_HEARTBEAT_MS = 1_000
@@ -61,6 +68,8 @@ const DEFAULT_NOT_READY_MS = 4_000
 const BARRIER_TIMEOUT_MS = 10_000
 /** An agent that says nothing after it has dialled. */
 const HELLO_TIMEOUT_MS = 10_000
+/** A local cluster's agents may call a moment before their Nodes are made. */
+const NODE_WAIT_MS = 2_000
 
 export function createDispatch(options: DispatchOptions): Dispatch {
   const { listen, registry, clock, random } = options
@@ -88,12 +97,16 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     }),
   }
   let port: number | undefined
+  let tls = options.tls
+  let server: NodeServer | undefined
   const service: Service = {
     id: 'dispatch',
     async run(signal) {
-      const running = new RunningDispatch(options, sessions, metrics)
-      await running.run(signal, gateway.onStream, (bound) => {
+      const running = new RunningDispatch({ ...options, tls }, sessions, metrics)
+      await running.run(signal, gateway.onStream, (bound, listening) => {
         port = bound
+        server = listening
+        server.setTls(tls)
       })
     },
   }
@@ -103,6 +116,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     address() {
       if (port === undefined) throw new DroverError('unavailable', 'dispatch does not listen yet')
       return { host: listen.host, port }
+    },
+    setTls(renewed) {
+      tls = renewed
+      server?.setTls(renewed)
     },
   }
 }
@@ -139,6 +156,7 @@ class RunningDispatch {
       ...options,
       notReadyAfterMs: options.notReadyAfterMs ?? DEFAULT_NOT_READY_MS,
       isServerAlive: options.isServerAlive ?? (() => false),
+      onRemoved: (nodeName) => this.#removed(nodeName),
     })
     this.#reports = new PodReports(options)
   }
@@ -146,21 +164,24 @@ class RunningDispatch {
   async run(
     signal: AbortSignal,
     onStream: (nodeName: string, streamId: string, stream: CancellableFrameStream) => void,
-    onListening: (port: number) => void,
+    onListening: (port: number, server: NodeServer) => void,
   ): Promise<void> {
-    const { resources, tls, listen } = this.#options
+    const { resources, tls, listen, createServer = createNodeServer } = this.#options
     await resources.ready()
+    const desk = this.#joinDesk()
     const stops = [this.#policies.subscribe(), this.#assignments.subscribe(), this.#shared.subscribe()]
-    const server = createNodeServer(tls, {
-      onConnect: (nodeName, stream) => this.#accept(nodeName, stream),
+    const server = createServer(tls, {
+      onConnect: (caller, stream) => this.#accept(caller, stream),
       onStream,
+      onJoin: async (request, source) => desk().join(request, source),
+      onRenew: async (caller, request) => desk().renew(caller, request),
     })
     const inner = new AbortController()
     const both = AbortSignal.any([signal, inner.signal])
     try {
       const working = Promise.all([this.#nodes.run(both), this.#reports.run(both)])
       working.catch(() => inner.abort())
-      onListening(await server.listen(listen.host, listen.port))
+      onListening(await server.listen(listen.host, listen.port), server)
       await working
     } finally {
       inner.abort()
@@ -173,7 +194,26 @@ class RunningDispatch {
     }
   }
 
-  #accept(nodeName: string, stream: AgentStream): void {
+  #joinDesk() {
+    const { join: authority } = this.#options
+    const desk = authority === undefined ? undefined : createJoinDesk({ ...this.#options, authority })
+    return () => {
+      if (desk === undefined) throw new DroverError('unsupported', 'this server lets no machine join')
+      return desk
+    }
+  }
+
+  /** The Node of a session that may not make its own is gone. */
+  #removed(nodeName: string): void {
+    this.#sessions
+      .get(nodeName)
+      ?.stream.close(
+        new DroverError('gone', `node ${nodeName} was removed from the cluster; join again with a new token`),
+      )
+  }
+
+  #accept(caller: NodeCaller, stream: AgentStream): void {
+    const { nodeName } = caller
     const { clock, log } = this.#options
     let session: NodeSession | undefined
     const refuse = (error: unknown): void => {
@@ -192,7 +232,7 @@ class RunningDispatch {
         } else {
           greeted = true
           timer.cancel()
-          this.#greet(nodeName, stream, message).then((started) => {
+          this.#greet(caller, stream, message).then((started) => {
             session = started
           }, refuse)
         }
@@ -207,7 +247,8 @@ class RunningDispatch {
     })
   }
 
-  async #greet(nodeName: string, stream: AgentStream, hello: AgentMessage): Promise<NodeSession | undefined> {
+  async #greet(caller: NodeCaller, stream: AgentStream, hello: AgentMessage): Promise<NodeSession | undefined> {
+    const { nodeName } = caller
     const { resources, cluster, serverId, log } = this.#options
     if (hello.type !== 'hello') throw new DroverError('invalid', 'the first message must be Hello')
     if (hello.nodeName !== nodeName) {
@@ -218,6 +259,8 @@ class RunningDispatch {
     stream.onClose(() => {
       open = false
     })
+    await this.#checkMember(caller)
+    if (!open) return undefined
     stream.write({
       type: 'welcome',
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_MS,
@@ -227,6 +270,8 @@ class RunningDispatch {
     // An agent removes what COMPLETE does not name: it must show all that was ever acknowledged, by any server.
     await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
     if (!open) return undefined
+    // Looked at again: the node may have been removed while this waited.
+    checkMember(resources, caller)
     const replaced = this.#sessions.get(nodeName)
     const pump = () => this.#sessions.get(nodeName)?.pump()
     const policies = this.#policies.open(nodeName, pump)
@@ -249,11 +294,38 @@ class RunningDispatch {
       this.#policies.close(nodeName, policies)
       this.#assignments.close(nodeName, table)
     })
-    this.#nodes.connected(nodeName, reported)
+    this.#nodes.connected(nodeName, reported, caller.joinId === undefined)
     replaced?.stream.close(new DroverError('conflict', `another session of node ${nodeName} has begun`))
     log.info({ node: nodeName, boot: hello.bootId, version: hello.agentVersion }, 'node session began')
     session.pump()
     return session
+  }
+
+  /** Throws `gone` for a certificate whose node was removed, after the cache shows all that is stored. */
+  async #checkMember(caller: NodeCaller): Promise<void> {
+    const { resources, clock } = this.#options
+    try {
+      checkMember(resources, caller)
+      return
+    } catch {
+      await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
+    }
+    if (resources.get(nodeKind, '', caller.nodeName) === undefined) await this.#nodeAppears(caller.nodeName, clock)
+    checkMember(resources, caller)
+  }
+
+  #nodeAppears(nodeName: string, clock: Clock): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        timer.cancel()
+        stop()
+        resolve()
+      }
+      const timer = clock.schedule(NODE_WAIT_MS, done)
+      const stop = this.#options.resources.subscribe(nodeKind, ({ type, object }) => {
+        if (type !== 'DELETED' && object.metadata.name === nodeName) done()
+      })
+    })
   }
 
   #onMessage(nodeName: string, session: NodeSession | undefined, message: AgentMessage): void {
@@ -306,6 +378,6 @@ class RunningDispatch {
 /** Reads the agent's own view of its node; the schema is checked when it is written. */
 function reportedNode(json: unknown): ReportedNode {
   if (!isObject(json)) throw new DroverError('invalid', 'the node in Hello is not an object')
-  const { metadata, status } = json as unknown as Partial<Node>
-  return { labels: metadata?.labels ?? {}, status: status ?? {} }
+  const { metadata, spec, status } = json as unknown as Partial<Node>
+  return { labels: metadata?.labels ?? {}, taints: spec?.taints ?? [], status: status ?? {} }
 }

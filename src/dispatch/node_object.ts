@@ -1,6 +1,6 @@
 /** The Node object as dispatch writes it: the agent's facts, and the condition Ready. Pure. */
 import type { Condition } from '../api/meta.ts'
-import type { Node } from '../api/node.ts'
+import type { Node, Taint } from '../api/node.ts'
 import { withTransition } from './pod_status.ts'
 
 /** Names the server that holds or last held the node's session, so that only one server judges the node. */
@@ -16,6 +16,8 @@ export type Liveness =
 /** What the agent has said of its node since its session began. */
 export interface ReportedNode {
   labels: Readonly<Record<string, string>>
+  /** For a Node that is made now; one that stands keeps the taints that people gave it. */
+  taints?: readonly Taint[]
   status: NonNullable<Node['status']>
 }
 

@@ -26,6 +26,8 @@ export interface NodesOptions {
   notReadyAfterMs: number
   /** Whether another server lives and so judges its own nodes. A lone server judges all. */
   isServerAlive: (serverId: string) => boolean
+  /** The Node of a live session that may not register itself has been deleted. */
+  onRemoved?: (nodeName: string) => void
 }
 
 interface Known {
@@ -33,6 +35,8 @@ interface Known {
   connected: boolean
   lost: boolean
   reported: ReportedNode | undefined
+  /** Whether the node makes its own Node object; one that joined has it from its joining, and is out without it. */
+  registers: boolean
 }
 
 const WRITES_AT_ONCE = 32
@@ -60,6 +64,11 @@ export class Nodes {
     const stop = resources.subscribe(nodeKind, ({ type, object }) => {
       const name = keyOf(object)
       const known = this.#known.get(name)
+      if (type === 'DELETED' && known !== undefined && !known.registers) {
+        this.#known.delete(name)
+        if (known.connected) this.#options.onRemoved?.(name)
+        return
+      }
       // Deleted or overwritten under a live session: put back what is true.
       if (known?.connected && !known.lost && (type === 'DELETED' || !isNodeReady(object))) this.#queue.add(name)
     })
@@ -72,13 +81,14 @@ export class Nodes {
     }
   }
 
-  /** A session has begun. */
-  connected(nodeName: string, reported: ReportedNode): void {
+  /** A session has begun. `registers`: its Node object is made when there is none. */
+  connected(nodeName: string, reported: ReportedNode, registers = true): void {
     this.#known.set(nodeName, {
       lastHeardMs: this.#options.clock.monotonicMs(),
       connected: true,
       lost: false,
       reported,
+      registers,
     })
     this.#queue.add(nodeName)
   }
@@ -113,7 +123,7 @@ export class Nodes {
   #await(nodeName: string): void {
     if (this.#known.has(nodeName)) return
     const lastHeardMs = this.#options.clock.monotonicMs()
-    this.#known.set(nodeName, { lastHeardMs, connected: false, lost: false, reported: undefined })
+    this.#known.set(nodeName, { lastHeardMs, connected: false, lost: false, reported: undefined, registers: true })
   }
 
   #startTicking(startedMs: number): () => void {
@@ -155,7 +165,7 @@ export class Nodes {
     } catch (error) {
       if (!isCode(error, 'notFound')) throw error
       // A lost node that was deleted is forgotten; a live one registers anew.
-      if (known.lost) this.#known.delete(name)
+      if (known.lost || !known.registers) this.#known.delete(name)
       else await this.#create(name, known)
     }
     if (known.lost && !known.connected && this.#known.get(name) === known) this.#known.delete(name)
@@ -164,7 +174,9 @@ export class Nodes {
 
   async #create(name: string, known: Known): Promise<void> {
     const { resources, serverId } = this.#options
-    const bare: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name }, spec: {}, status: {} }
+    const taints = known.reported?.taints ?? []
+    const spec = taints.length === 0 ? {} : { taints: [...taints] }
+    const bare: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name }, spec, status: {} }
     try {
       const change = { liveness: { state: 'live' } as const, reported: known.reported, serverId, now: this.#now() }
       await resources.create(nodeKind, desiredNode(bare, change))

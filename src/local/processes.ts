@@ -41,6 +41,7 @@ export function serverProcess(self: Self, record: ClusterRecord, gateway: string
     ...['--cluster-cidr', record.clusterCidr],
     ...['--service-cidr', record.serviceCidr],
     ...['--kubeconfig-out', paths.kubeconfig],
+    '--no-join-line',
   ]
   return { name: 'server', program: self.node, args }
 }
@@ -58,9 +59,6 @@ function agentArgs(self: Self, record: ClusterRecord, host: HostPlacement, gatew
     ...['--server', `${gateway}:${record.nodePort}`],
     ...['--data-dir', directory],
     ...['--run-dir', paths.hostRun(host.name)],
-    ...['--ca', join(directory, 'pki', 'ca.crt')],
-    ...['--cert', join(directory, 'pki', 'node.crt')],
-    ...['--key', join(directory, 'pki', 'node.key')],
     ...['--node-address', host.address],
     ...['--cgroup-parent', `/drover/${record.name}/${host.name}`],
     ...['--registry-proxy', `http://${gateway}:${record.proxyPort}`],

@@ -85,7 +85,7 @@ function tableOf(number: number | null | undefined): TableName {
 }
 
 /** protobufjs gives Long objects where the package `long` happens to be installed, whatever its types say. */
-function numberOf(value: unknown): number {
+export function numberOf(value: unknown): number {
   if (typeof value === 'number') return value
   if (typeof value === 'object' && value !== null && 'low' in value && 'high' in value) {
     return Number(value.high) * 2 ** 32 + (Number(value.low) >>> 0)
@@ -93,7 +93,7 @@ function numberOf(value: unknown): number {
   return 0
 }
 
-function bytes(encoded: Uint8Array): Buffer {
+export function bytes(encoded: Uint8Array): Buffer {
   return Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength)
 }
 

@@ -62,7 +62,9 @@ const noPolicy = {
 } as unknown as FaultPolicy
 
 export class EtcdConnection {
-  readonly #clients: readonly Etcd3[]
+  #clients: readonly Etcd3[]
+  /** Of certificates that were replaced: streams live on them until they break. One set a renewal, which is months. */
+  readonly #retired: Etcd3[] = []
   readonly #endpoints: readonly string[]
   readonly #clock: Clock
   readonly #random: Random
@@ -131,9 +133,16 @@ export class EtcdConnection {
     return { client, failed: () => this.#moveOn(index) }
   }
 
+  /** For connections from now on. Those that stand go on: a certificate is looked at only when one begins. */
+  setTls(tls: EtcdTls): void {
+    for (const endpoint of this.#endpoints) checkEndpoint(endpoint, tls)
+    this.#retired.push(...this.#clients)
+    this.#clients = this.#endpoints.map((endpoint) => createClient(endpoint, tls))
+  }
+
   close(): void {
     this.#closed = true
-    for (const client of this.#clients) client.close()
+    for (const client of [...this.#clients, ...this.#retired]) client.close()
   }
 
   #moveOn(from: number): void {

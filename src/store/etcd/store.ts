@@ -52,8 +52,13 @@ const PAGE_BYTES = 2 << 20
 const LIST_ATTEMPTS = 3
 const CLOSE_GRACE_MS = 3_000
 
+export interface RenewableStore extends Store {
+  /** Takes a renewed certificate for new connections. */
+  setTls(tls: EtcdTls): void
+}
+
 /** Rejects with `unavailable` when no endpoint answers in time. */
-export async function createEtcdStore(options: EtcdStoreOptions): Promise<Store> {
+export async function createEtcdStore(options: EtcdStoreOptions): Promise<RenewableStore> {
   const store = new EtcdStore(options)
   try {
     await store.open(options.connectTimeoutMs ?? 15_000)
@@ -64,7 +69,7 @@ export async function createEtcdStore(options: EtcdStoreOptions): Promise<Store>
   return store
 }
 
-class EtcdStore implements Store {
+class EtcdStore implements RenewableStore {
   readonly #options: EtcdStoreOptions
   readonly #connection: EtcdConnection
   readonly #committer: Committer
@@ -93,6 +98,10 @@ class EtcdStore implements Store {
     })
     this.#progressInOrder = progressIsInOrder(status.version)
     await this.#committer.takeOver(timeoutMs)
+  }
+
+  setTls(tls: EtcdTls): void {
+    this.#connection.setTls(tls)
   }
 
   async get(key: string): Promise<StoredItem | undefined> {
