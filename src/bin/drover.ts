@@ -31,7 +31,7 @@ function interruption(): AbortSignal {
   return controller.signal
 }
 
-const LOCAL = new Set(['up', 'down', 'check', 'kubeconfig', 'clusters', 'supervise', 'help'])
+const LOCAL = new Set(['up', 'down', 'check', 'kubeconfig', 'clusters', 'supervise', 'chaos', 'help'])
 
 async function createFullProgram(io: Io, version: string): Promise<Command> {
   const program = createProgram(version)

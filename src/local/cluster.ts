@@ -23,11 +23,27 @@ export interface ClusterRecord {
   apiPort: number
   /** Node sessions, on the underlay's gateway address. */
   nodePort: number
+  /** Servers beyond the first, which runs etcd for all. */
+  moreServers?: { apiPort: number; nodePort: number }[]
   /** Registry proxy for the hosts, on the underlay's gateway address. */
   proxyPort: number
   proxySecret: string
   clusterCidr: string
   serviceCidr: string
+}
+
+export interface ServerRecord {
+  /** `server`, `server-2`, …: names its process. */
+  name: string
+  apiPort: number
+  nodePort: number
+}
+
+export function serversOf({ apiPort, nodePort, moreServers = [] }: ClusterRecord): ServerRecord[] {
+  return [{ apiPort, nodePort }, ...moreServers].map((ports, index) => ({
+    name: index === 0 ? 'server' : `server-${index + 1}`,
+    ...ports,
+  }))
 }
 
 /** Long names would not fit beside the rest of a socket's path. */

@@ -9,7 +9,9 @@ import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
 import type { Io } from '../cli/context.ts'
 import { alignColumns } from '../cli/table.ts'
+import { registerChaos } from './chaos_commands.ts'
 import { type ClusterRecord, clusterPaths, listClusters, loadCluster } from './cluster.ts'
+import { hostsNetwork } from './cluster_network.ts'
 import { down, isRunning } from './down.ts'
 import { observeMachine } from './observe_machine.ts'
 import { agentProcess, type Self, serverProcess } from './processes.ts'
@@ -18,7 +20,8 @@ import { createRegistryProxy } from './registry_proxy.ts'
 import { findingLine, judge } from './requirements.ts'
 import { startSample } from './sample.ts'
 import { keepProcess, logTrimmer } from './supervisor.ts'
-import { ensureHostFiles, hostsNetwork, type LocalTools, up } from './up.ts'
+import { ensureHostFiles, type LocalTools, up } from './up.ts'
+import { labelsByHost, wholeNumber, withZones } from './up_flags.ts'
 
 export interface LocalEnvironment {
   io: Io
@@ -49,6 +52,10 @@ export function registerLocalCommands(program: Command, environment: LocalEnviro
   registerDown(program, environment)
   registerCheck(program, environment)
   registerKubeconfig(program, environment)
+  registerChaos(program, {
+    tools: () => tools(environment),
+    cluster: (command) => existing(nameOf(command)),
+  })
   program
     .command('clusters')
     .description('list the local clusters')
@@ -70,30 +77,12 @@ export function registerLocalCommands(program: Command, environment: LocalEnviro
 
 interface UpFlags {
   nodes?: string
+  servers?: string
+  zones?: string
   apiPort?: string
   timeout: string
   sample?: boolean
   label?: string[]
-}
-
-function wholeNumber(text: string, option: string): number {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 0)
-    throw new DroverError('invalid', `${option} takes a whole number, not "${text}"`)
-  return value
-}
-
-/** `1:topology.kubernetes.io/zone=a` labels host 1; without a number, all hosts. */
-function labelsByHost(flags: readonly string[]): (index: number) => Record<string, string> {
-  const parsed = flags.map((flag) => {
-    const match = /^(?:(\d+):)?([^=]+)=(.*)$/.exec(flag)
-    if (match === null) throw new DroverError('invalid', `--label takes [HOST:]KEY=VALUE, not "${flag}"`)
-    return { host: match[1] === undefined ? undefined : Number(match[1]), key: match[2] ?? '', value: match[3] ?? '' }
-  })
-  return (index) =>
-    Object.fromEntries(
-      parsed.filter(({ host }) => host === undefined || host === index).map(({ key, value }) => [key, value]),
-    )
 }
 
 function registerUp(program: Command, environment: LocalEnvironment): void {
@@ -101,18 +90,25 @@ function registerUp(program: Command, environment: LocalEnvironment): void {
     .command('up')
     .description('bring up a cluster on this machine, or mend it')
     .option('--nodes <count>', 'how many hosts; default 3')
+    .option('--servers <count>', 'how many servers, on one etcd; default 1')
+    .option('--zones <count>', 'spread the hosts over this many zones: a, b, …')
     .option('--api-port <port>', 'port of the API; default: the first free from 6443')
     .option('--label <[host:]key=value...>', 'labels of the nodes, e.g. 1:topology.kubernetes.io/zone=a')
     .option('--timeout <seconds>', 'how long to wait for it', '120')
     .option('--sample', 'with the sample service "hello"')
-    .addHelpText('after', '\nExamples:\n  drover up\n  drover up --nodes 5 --cluster lab\n  drover up --sample')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  drover up\n  drover up --nodes 5 --cluster lab\n  drover up --sample\n  drover up --nodes 5 --zones 3 --servers 3 --label 1:disk=ssd',
+    )
     .action(async (flags: UpFlags, command: Command) => {
       const name = nameOf(command)
       const local = tools(environment)
+      const labels = labelsByHost(flags.label ?? [])
       const options = {
         name,
         nodes: flags.nodes === undefined ? (loadCluster(name)?.hosts.length ?? 3) : wholeNumber(flags.nodes, '--nodes'),
-        labels: labelsByHost(flags.label ?? []),
+        labels: flags.zones === undefined ? labels : withZones(wholeNumber(flags.zones, '--zones'), labels),
+        ...(flags.servers === undefined ? {} : { servers: wholeNumber(flags.servers, '--servers') }),
         timeoutMs: wholeNumber(flags.timeout, '--timeout') * 1000,
         ...(flags.apiPort === undefined ? {} : { apiPort: wholeNumber(flags.apiPort, '--api-port') }),
       }

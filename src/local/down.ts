@@ -3,15 +3,16 @@
  * nothing can start new ones; then the server; then the underlay. With `--purge` also the state. Every step can be
  * repeated; what is found is removed whoever left it.
  */
-import { readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { DroverError } from '../base/errors.ts'
 import { silentLogger } from '../base/log.ts'
 import { run } from '../base/process.ts'
-import { identify } from '../base/process_table.ts'
+import { Chaos, etcdProcesses } from './chaos.ts'
 import { type ClusterRecord, clusterPaths } from './cluster.ts'
+import { hostsNetwork } from './cluster_network.ts'
 import { agentReset, forgetProcess, recordedProcesses, runningProcess, stopProcess } from './processes.ts'
-import { hostsNetwork, type LocalTools } from './up.ts'
+import { removeCgroup, removeIfEmpty, unmountBelow } from './remove.ts'
+import type { LocalTools } from './up.ts'
 
 const STOP_GRACE_MS = 10_000
 const RESET_TIMEOUT_MS = 120_000
@@ -23,6 +24,8 @@ export async function down(record: ClusterRecord, purge: boolean, tools: LocalTo
   await progress.step('agents', async () => {
     // The supervisor first, or it would start again what is stopped.
     await stopNamed(record, tools, (name) => name === 'supervisor')
+    // What is frozen hears no signal.
+    await (await Chaos.open(record, io.clock)).healAll()
     await stopNamed(record, tools, (name) => name.startsWith('agent-'))
   })
   await progress.step('pods', async () => {
@@ -61,38 +64,8 @@ async function stopNamed(record: ClusterRecord, { io }: LocalTools, wanted: (nam
       forgetProcess(paths, name)
     }),
   )
-  if (wanted('server')) await stopStrayEtcd(record, io.clock)
-}
-
-/** An etcd whose server was killed runs on by itself: it is known by its data directory. */
-async function stopStrayEtcd(record: ClusterRecord, clock: LocalTools['io']['clock']): Promise<void> {
-  const directory = clusterPaths(record.name).server
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    let args: string[]
-    try {
-      args = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0')
-    } catch {
-      continue
-    }
-    const isOurs =
-      args[0]?.endsWith('etcd') && args.some((arg) => arg.startsWith(`${directory}/`) || arg.includes(`=${directory}/`))
-    const identity = isOurs ? identify(Number(entry)) : undefined
-    if (identity !== undefined) await stopProcess(clock, identity, STOP_GRACE_MS)
-  }
-}
-
-/** Mount points below the directories, deepest first, are let go. */
-async function unmountBelow(directories: readonly string[]): Promise<void> {
-  const points = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .map((line) => (line.split(' ')[1] ?? '').replace(/\\040/g, ' '))
-    .filter((point) => directories.some((directory) => point.startsWith(`${directory}/`)))
-    .reverse()
-  for (const point of points) {
-    const result = await run('umount', ['-l', point])
-    if (result.exitCode !== 0) throw new DroverError('internal', `cannot unmount ${point}: ${result.stderr.trim()}`)
-  }
+  // An etcd whose server was killed runs on by itself.
+  if (wanted('server')) for (const etcd of etcdProcesses(record)) await stopProcess(io.clock, etcd, STOP_GRACE_MS)
 }
 
 /** Every process still in the cluster's cgroups is ended and the cgroups are removed, in every hierarchy. */
@@ -103,40 +76,6 @@ async function killCgroups(record: ClusterRecord): Promise<void> {
     const parent = join(mountPoint, 'drover')
     await removeCgroup(join(parent, record.name))
     removeIfEmpty(parent)
-  }
-}
-
-const CGROUP_TRIES = 100
-
-async function removeCgroup(directory: string): Promise<void> {
-  let children: string[]
-  try {
-    children = readdirSync(directory, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name)
-  } catch {
-    return
-  }
-  for (const child of children) await removeCgroup(join(directory, child))
-  for (let attempt = 0; attempt < CGROUP_TRIES; attempt++) {
-    for (const pid of readFileSync(join(directory, 'cgroup.procs'), 'utf8').split('\n')) {
-      if (pid !== '') await run('kill', ['-KILL', pid])
-    }
-    try {
-      rmdirSync(directory)
-      return
-    } catch {
-      // Killed processes leave their cgroup a moment later.
-    }
-  }
-  throw new DroverError('internal', `cgroup ${directory} cannot be removed: processes in it do not end`)
-}
-
-function removeIfEmpty(directory: string): void {
-  try {
-    rmdirSync(directory)
-  } catch {
-    // Another cluster's.
   }
 }
 

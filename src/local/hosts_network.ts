@@ -43,6 +43,8 @@ export interface HostInterface {
   name: string
   namespacePath: string
   address: string
+  /** Its outer end, a port of the bridge in the switch's namespace. */
+  link: string
 }
 
 export interface HostsState {
@@ -121,6 +123,7 @@ class Hosts implements HostsNetwork {
       name,
       namespacePath: namespacePath(this.#namespace(name)),
       address: addressOf(subnet, number),
+      link: this.#outerLink(number),
     }))
     hosts.sort((a, b) => (a.name < b.name ? -1 : 1))
     return { bridge: this.#gatewayLink, subnet, gatewayAddress: addressOf(subnet, 0), switchNamespacePath, hosts }
@@ -163,6 +166,10 @@ class Hosts implements HostsNetwork {
       }
     }
     await removeNamespace(this.#switchName)
+  }
+
+  #outerLink(number: number): string {
+    return `dvh-${this.#options.id}-${number}`
   }
 
   #namespace(host: string): string {
@@ -250,7 +257,7 @@ class Hosts implements HostsNetwork {
     const path = namespacePath(this.#namespace(host))
     const address = addressOf(subnet, number)
     if (await this.#isComplete(path, host, `${address}/24`)) return
-    const link = `dvh-${this.#options.id}-${number}`
+    const link = this.#outerLink(number)
     await ipBatch(switchPath, [`link del ${link}`]).catch(ignoreMissing)
     await ipBatch(switchPath, [
       `link add ${link} type veth peer name inner address ${macOf(subnet, number)}`,

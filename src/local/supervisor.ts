@@ -11,6 +11,7 @@ import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { ClusterPaths } from './cluster.ts'
+import { untilReleased, whyHeld } from './held.ts'
 import { type ProcessSpec, runningProcess, startRecorded, waitForExit } from './processes.ts'
 
 const RESTART: BackoffPolicy = { initialMs: 50, maxMs: 5_000, factor: 2, jitter: 0.2 }
@@ -35,6 +36,8 @@ async function keep(spec: ProcessSpec, options: SupervisorOptions, signal: Abort
   const { clock, random, log, paths } = options
   let failures = 0
   while (!signal.aborted) {
+    await untilReleased(paths, spec.name, { clock, signal })
+    if (signal.aborted) return
     const startedMs = clock.monotonicMs()
     const adopted = runningProcess(paths, spec.name)
     if (adopted !== undefined) log.info({ process: spec.name, pid: adopted.pid }, 'already running; adopted')
@@ -49,6 +52,11 @@ async function keep(spec: ProcessSpec, options: SupervisorOptions, signal: Abort
     if (how === undefined) return
     failures = clock.monotonicMs() - startedMs > STABLE_MS ? 1 : failures + 1
     const delayMs = failures === 1 ? 0 : backoffDelayMs(RESTART, failures, random)
+    if (whyHeld(paths, spec.name) !== undefined) {
+      log.warn({ process: spec.name, how }, 'process was killed on purpose; it waits until that is healed')
+      failures = 0
+      continue
+    }
     log.warn({ process: spec.name, how, failures, delayMs: Math.round(delayMs) }, 'process ended; starting it again')
     await sleep(clock, delayMs, signal).catch(() => undefined)
   }

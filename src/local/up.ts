@@ -3,17 +3,20 @@
  * running it after anything died mends it. The order: record → underlay → certificates → supervisor (server, agents)
  * → wait until all nodes are ready.
  */
+import { X509Certificate } from 'node:crypto'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { ANNOTATION, JOIN_ID_PREFIX } from '../api/names.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
-import { type Logger, silentLogger } from '../base/log.ts'
+import { silentLogger } from '../base/log.ts'
 import { openPki } from '../base/pki_files.ts'
 import { type Random, randomInt } from '../base/random.ts'
 import { CliContext, type Io } from '../cli/context.ts'
 import { type ObjectList, resourcePath } from '../cli/rest_client.ts'
+import { Chaos } from './chaos.ts'
 import {
   type ClusterRecord,
   checkClusterName,
@@ -22,8 +25,10 @@ import {
   listClusters,
   loadCluster,
   saveCluster,
+  serversOf,
 } from './cluster.ts'
-import { createHostsNetwork, type HostsNetwork, type HostsState } from './hosts_network.ts'
+import { hostsNetwork } from './cluster_network.ts'
+import type { HostsState } from './hosts_network.ts'
 import { observeMachine } from './observe_machine.ts'
 import { runningProcess, type Self, startRecorded, stopProcess } from './processes.ts'
 import type { Progress } from './progress.ts'
@@ -32,6 +37,8 @@ import { findingLine, judge } from './requirements.ts'
 export interface UpOptions {
   name: string
   nodes: number
+  /** Servers on one etcd, which the first of them runs; as many as there are by default. */
+  servers?: number
   /** Labels of hosts by their number from 1, beyond what nodes say of themselves. */
   labels(index: number): Record<string, string>
   apiPort?: number
@@ -49,6 +56,7 @@ const FIRST_API_PORT = 6443
 const PORT_TRIES = 200
 const POLL_MS = 50
 const MAX_NODES = 100
+const MAX_SERVERS = 9
 const SUPERVISOR_GRACE_MS = 10_000
 
 /** Refuses in the words of `drover check` when the machine cannot do it. */
@@ -81,9 +89,29 @@ function hostRecords(name: string, options: UpOptions): HostRecord[] {
   return Array.from({ length: options.nodes }, (_, i) => ({ name: `${name}-${i + 1}`, labels: options.labels(i + 1) }))
 }
 
+const portsOf = (record: ClusterRecord): number[] => [
+  record.proxyPort,
+  ...serversOf(record).flatMap(({ apiPort, nodePort }) => [apiPort, nodePort]),
+]
+
+/** Ports of servers beyond those that the record has. */
+async function withServers(record: ClusterRecord, servers: number): Promise<ClusterRecord> {
+  const taken = new Set([record, ...listClusters()].flatMap(portsOf))
+  const take = async (from: number): Promise<number> => {
+    const port = await freePort(from, taken)
+    taken.add(port)
+    return port
+  }
+  const moreServers = [...(record.moreServers ?? [])]
+  while (moreServers.length < servers - 1) {
+    moreServers.push({ apiPort: await take(record.apiPort + 1), nodePort: await take(record.nodePort + 1) })
+  }
+  return { ...record, moreServers }
+}
+
 async function createRecord(options: UpOptions, random: Random): Promise<ClusterRecord> {
   const others = listClusters()
-  const taken = new Set(others.flatMap((other) => [other.apiPort, other.nodePort, other.proxyPort]))
+  const taken = new Set(others.flatMap(portsOf))
   if (options.apiPort !== undefined && !(await portIsFree(options.apiPort))) {
     throw new DroverError(
       'invalid',
@@ -120,9 +148,13 @@ async function ensureRecord(options: UpOptions, random: Random): Promise<{ recor
   if (!Number.isInteger(options.nodes) || options.nodes < 1 || options.nodes > MAX_NODES) {
     throw new DroverError('invalid', `--nodes takes a number from 1 to ${MAX_NODES}`)
   }
+  const { servers: wanted = 1 } = options
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > MAX_SERVERS) {
+    throw new DroverError('invalid', `--servers takes a number from 1 to ${MAX_SERVERS}`)
+  }
   const existing = loadCluster(options.name)
   if (existing === undefined) {
-    const record = await createRecord(options, random)
+    const record = await withServers(await createRecord(options, random), options.servers ?? 1)
     saveCluster(record)
     return { record, grown: false }
   }
@@ -138,40 +170,95 @@ async function ensureRecord(options: UpOptions, random: Random): Promise<{ recor
       `cluster "${options.name}" has ${existing.hosts.length} hosts; to make it smaller: drover down --purge --cluster ${options.name}`,
     )
   }
-  if (options.nodes === existing.hosts.length) return { record: existing, grown: false }
+  const servers = serversOf(existing).length
+  if ((options.servers ?? servers) < servers) {
+    throw new DroverError(
+      'invalid',
+      `cluster "${options.name}" has ${servers} servers; to have fewer: drover down --purge --cluster ${options.name}`,
+    )
+  }
+  if (options.nodes === existing.hosts.length && (options.servers ?? servers) === servers) {
+    return { record: existing, grown: false }
+  }
   const record = {
-    ...existing,
+    ...(await withServers(existing, options.servers ?? servers)),
     hosts: [...existing.hosts, ...hostRecords(options.name, options).slice(existing.hosts.length)],
   }
   saveCluster(record)
   return { record, grown: true }
 }
 
-/** Certificates and secrets of the hosts' agents; a real host gets its own by joining. */
+/** Ties a host's certificate to its Node. No secret: only the CA can put it into a certificate. */
+const joinIdOf = (record: ClusterRecord, host: string): string => `local-${record.id}-${host}`
+
+/** Whether the certificate on disk still serves; its agent renews it in time while it runs. */
+function isUsable(pem: string | undefined, caPem: string, commonName: string, nowMs: number): boolean {
+  if (pem === undefined) return false
+  const certificate = new X509Certificate(pem)
+  return (
+    certificate.verify(new X509Certificate(caPem).publicKey) &&
+    certificate.subject.split('\n').includes(`CN=${commonName}`) &&
+    nowMs < Date.parse(certificate.validTo)
+  )
+}
+
+/**
+ * Certificates and secrets of the hosts' agents, as if they had joined; a real host gets its own by joining. Their Nodes
+ * are made once the server answers, see `ensureNodes`.
+ */
 export async function ensureHostFiles(record: ClusterRecord, clock: Clock): Promise<void> {
   const paths = clusterPaths(record.name)
   const cluster = await openPki(join(paths.server, 'pki'), record.name, clock)
   for (const { name } of record.hosts) {
-    const leaf = await cluster.ensureLeaf({
-      file: `node-${name}`,
-      commonName: `system:node:${name}`,
-      organizations: ['system:nodes'],
-      usages: ['client'],
-    })
-    const target = join(paths.host(name), 'pki')
-    const files = { 'ca.crt': cluster.ca.certPem, 'node.key': leaf.keyPem, 'node.crt': leaf.certPem }
-    for (const [file, content] of Object.entries(files)) {
-      if (readIfExists(join(target, file)) !== content) writeFileAtomic(join(target, file), content, 0o600)
+    const pki = join(paths.host(name), 'pki')
+    const commonName = `system:node:${name}`
+    const caPem = cluster.ca.certPem
+    if (readIfExists(join(pki, 'ca.crt')) !== caPem) writeFileAtomic(join(pki, 'ca.crt'), caPem)
+    if (!isUsable(readIfExists(join(pki, 'node.pem')), caPem, commonName, clock.now())) {
+      const leaf = await cluster.ensureLeaf({
+        file: `node-${name}`,
+        commonName,
+        organizations: ['system:nodes'],
+        organizationalUnits: [`${JOIN_ID_PREFIX}${joinIdOf(record, name)}`],
+        usages: ['client'],
+      })
+      writeFileAtomic(join(pki, 'node.pem'), `${leaf.certPem}${leaf.keyPem}`, 0o600)
     }
     const secret = join(paths.host(name), 'proxy-secret')
     if (readIfExists(secret) !== record.proxySecret) writeFileAtomic(secret, record.proxySecret, 0o600)
   }
 }
 
-export function hostsNetwork(record: ClusterRecord, log: Logger): HostsNetwork {
-  const { name, id, subnet, clusterCidr, serviceCidr } = record
-  const avoid = [clusterCidr, serviceCidr]
-  return createHostsNetwork({ clusterName: name, id, avoid, log, ...(subnet === undefined ? {} : { subnet }) })
+/** A Node for each host that has none, which lets its agent in: also one that was removed comes back by this. */
+async function ensureNodes(record: ClusterRecord, tools: LocalTools, timeoutMs: number): Promise<void> {
+  const context = new CliContext(tools.io, { cluster: record.name })
+  const path = (name?: string): string => resourcePath(nodeKind, undefined, name)
+  const ensure = async ({ name, labels }: HostRecord, existing: Node | undefined): Promise<void> => {
+    const annotations = { [ANNOTATION.joinId]: joinIdOf(record, name) }
+    const change = { metadata: { annotations } }
+    if (existing === undefined) {
+      const body: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels, annotations } }
+      await context.client.call('POST', path(), { body })
+    } else if (existing.metadata.annotations?.[ANNOTATION.joinId] !== annotations[ANNOTATION.joinId]) {
+      const contentType = 'application/merge-patch+json'
+      await context.client.call('PATCH', path(name), { body: change, contentType })
+    }
+  }
+  try {
+    await until(record, tools, { timeoutMs, what: () => 'the nodes cannot be registered' }, async () => {
+      try {
+        const { items } = await context.client.call<ObjectList<Node>>('GET', path())
+        const byName = new Map(items.map((node) => [node.metadata.name, node]))
+        await Promise.all(record.hosts.map((host) => ensure(host, byName.get(host.name))))
+        return true
+      } catch (error) {
+        if (error instanceof DroverError && (error.temporary || error.code === 'alreadyExists')) return undefined
+        throw error
+      }
+    })
+  } finally {
+    context.close()
+  }
 }
 
 async function ensureNetwork(record: ClusterRecord): Promise<HostsState> {
@@ -193,10 +280,13 @@ export async function up(
     update(`on ${state.subnet}`)
     return state
   })
+  const healed = await (await Chaos.open(record, io.clock)).healAll()
+  if (healed.length > 0) await progress.step('faults healed', async (update) => update(healed.join('; ')))
   await ensureHostFiles(record, io.clock)
-  await progress.step('etcd and server', async (update) => {
+  await progress.step(serversOf(record).length > 1 ? 'etcd and servers' : 'etcd and server', async (update) => {
     await ensureSupervisor(record, { self, replace: grown, clock: io.clock })
     await waitForServer(record, tools, { timeoutMs: options.timeoutMs, update })
+    await ensureNodes(record, tools, options.timeoutMs)
   })
   await progress.step('nodes', (update) => waitForNodes(record, tools, { timeoutMs: options.timeoutMs, update }))
   return { record, network }
