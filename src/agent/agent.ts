@@ -176,6 +176,7 @@ function assemble(options: AgentOptions) {
         if (applied === 'outOfSequence') session.send({ type: 'resync', table: changes.table })
         if (applied !== 'applied') return
         if (changes.table === 'assignments') manager.sync()
+        else if (changes.table === 'policies') network.policiesChanged()
         else network.wake()
       },
       onOpenStream: (request, client) => streams.open(request, client),

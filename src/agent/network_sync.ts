@@ -28,6 +28,7 @@ export class NetworkSync {
   readonly #queue: WorkQueue
   #cluster: ClusterConfig | undefined
   #config: NodeNetworkConfig | undefined
+  #policiesSequence = 0
   #programmed = { programmedRevision: 0, peersRevision: 0 }
 
   constructor(options: NetworkSyncOptions) {
@@ -67,11 +68,18 @@ export class NetworkSync {
   /** A new session: what the kernel holds is not yet known to be what this server's tables say. */
   beginSession(cluster: ClusterConfig): void {
     this.#cluster = cluster
+    this.#policiesSequence = 0
     this.#programmed = { programmedRevision: 0, peersRevision: 0 }
   }
 
   wake(): void {
     this.#queue.add(KEY)
+  }
+
+  /** Policies bind pods that are made from now on, whenever the rest of them is programmed. */
+  policiesChanged(): void {
+    this.#options.network.notePolicies(this.#options.desired.policies())
+    this.wake()
   }
 
   async #reconcile(): Promise<ReconcileResult> {
@@ -90,6 +98,11 @@ export class NetworkSync {
       await network.applyPeers(desired.peers())
       this.#programmed = { ...this.#programmed, peersRevision }
       this.#options.onProgrammed()
+    }
+    const policiesSequence = desired.sequence('policies')
+    if (policiesSequence !== this.#policiesSequence) {
+      await network.applyPolicies()
+      this.#policiesSequence = policiesSequence
     }
     const programmedRevision = desired.sequence('services')
     if (programmedRevision !== this.#programmed.programmedRevision) {

@@ -8,7 +8,7 @@ import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '.
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
-import type { PeerRow, ServiceRow } from '../../src/rpc/tables.ts'
+import type { PeerRow, PolicyTableRow, ServiceRow } from '../../src/rpc/tables.ts'
 
 export interface FakeContainer {
   state: ContainerState
@@ -28,6 +28,7 @@ export class FakeHost {
   network: NodeNetworkConfig | undefined
   peers: readonly PeerRow[] = []
   services: readonly ServiceRow[] = []
+  policies: readonly PolicyTableRow[] = []
   /** Signals that containers of this name heed; SIGKILL is always heeded. */
   ignoresTerm = new Set<string>()
   /** Containers of this name end at once with this code. */
@@ -207,6 +208,12 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     async applyServices(services) {
       host.act('applyServices')
       host.services = services
+    },
+    notePolicies(rows) {
+      host.policies = rows
+    },
+    async applyPolicies() {
+      host.act('applyPolicies')
     },
     async ensurePod(podUid) {
       host.act(`ensurePod ${podUid}`)

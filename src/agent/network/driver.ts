@@ -9,19 +9,21 @@ import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { Logger } from '../../base/log.ts'
-import type { PeerRow, ServiceRow } from '../../rpc/tables.ts'
+import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
 import type { NetworkDriver, NodeNetworkConfig } from './network.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
 import { type ObservedPeers, planPeers } from './plan_peers.ts'
+import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
 import { createPrograms, createSerial, failure } from './programs.ts'
+import { renderSkeleton } from './skeleton.ts'
 import { goneDatagramEndpoints } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
-import { parseTable, planTable, type TableState } from './table.ts'
+import { parseTable, planTable, type Skeleton, type TableState } from './table.ts'
 
 export interface NetworkDriverOptions {
   /** Holds the addresses given out and what to put back at teardown. */
@@ -61,6 +63,10 @@ class Driver implements NetworkDriver {
   /** Undefined until first given: after a restart the rules that are there serve on until then. */
   #services: readonly ServiceRow[] | undefined
   #plan: ServicePlan | undefined
+  /** Undefined until first given, as services. */
+  #policies: readonly PolicyTableRow[] | undefined
+  /** Undefined when policies or the node's pods have changed since. */
+  #policyPlan: PolicyPlan | undefined
   /** What the kernel's table holds as far as we know; undefined when it must be read first. */
   #table: TableState | undefined
   #hasConntrack = false
@@ -114,17 +120,34 @@ class Driver implements NetworkDriver {
     })
   }
 
+  notePolicies(rows: readonly PolicyTableRow[]): void {
+    this.#policies = rows
+    this.#policyPlan = undefined
+  }
+
+  applyPolicies(): Promise<void> {
+    return this.#serial(async () => {
+      await this.#mendTable(this.#ready(), false)
+    })
+  }
+
   async ensurePod(podUid: string, netNamespacePath: string) {
     this.#ready()
-    return this.#pods.ensure(podUid, netNamespacePath)
+    const pod = await this.#pods.ensure(podUid, netNamespacePath)
+    const bound = this.#policies?.some((row) => row.type === 'pod' && row.podUid === podUid) === true
+    if (bound || mentionsPod(this.#table, pod.address)) await this.#bindPods()
+    return pod
   }
 
   listPods() {
     return this.#pods.list()
   }
 
-  removePod(podUid: string): Promise<void> {
-    return this.#pods.remove(podUid)
+  async removePod(podUid: string): Promise<void> {
+    const address = this.#pods.addressOf(podUid)
+    await this.#pods.remove(podUid)
+    // The address' next holder is bound by its own policies alone.
+    if (address !== undefined && mentionsPod(this.#table, address)) await this.#bindPods()
   }
 
   mendDrift(): Promise<boolean> {
@@ -153,7 +176,17 @@ class Driver implements NetworkDriver {
       this.#peers = undefined
       this.#services = undefined
       this.#plan = undefined
+      this.#policies = undefined
+      this.#policyPlan = undefined
       this.#table = undefined
+    })
+  }
+
+  /** Brings policies to the pods that there are; many pods at once share the work. */
+  async #bindPods(): Promise<void> {
+    this.#policyPlan = undefined
+    await this.#serial(async () => {
+      if (this.#policyPlan === undefined && this.#config !== undefined) await this.#mendTable(this.#config, false)
     })
   }
 
@@ -224,22 +257,21 @@ class Driver implements NetworkDriver {
     return plan.ip.length + plan.bridge.length > 0
   }
 
-  async #readTable(plan: ServicePlan): Promise<TableState | undefined> {
+  async #readTable(skeleton: Skeleton): Promise<TableState | undefined> {
     const result = await this.#programs.run('nft', ['-j', 'list', 'table', ...TABLE.split(' ')])
     this.#readMs = this.#options.clock.monotonicMs()
-    if (result.exitCode === 0) return parseTable(JSON.parse(result.stdout), plan.skeleton)
+    if (result.exitCode === 0) return parseTable(JSON.parse(result.stdout), skeleton)
     if (/no such file/i.test(result.stderr)) return undefined
     throw failure('nft list table', result)
   }
 
-  /** Brings the kernel's table to the services last given. `look`: read it first, else trust what we wrote last. */
+  /** Brings the kernel's table to what was given last. `look`: read it first, else trust what we wrote last. */
   async #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
-    const plan = planServices(config, this.#services ?? [], this.#plan?.rendered)
-    if (!look) for (const problem of plan.problems) this.#options.log.warn(problem)
+    const { skeleton } = renderSkeleton(config)
     const trusted = !look && this.#table !== undefined
-    const observed = trusted ? this.#table : await this.#readTable(plan)
-    if (this.#services === undefined && observed !== undefined) return false
-    const script = planTable(observed, plan.table, plan.skeleton)
+    const observed = trusted ? this.#table : await this.#readTable(skeleton)
+    const desired = this.#desiredTable(config, observed)
+    const script = planTable(observed, desired, skeleton)
     try {
       if (script !== '') await this.#programs.nft(script)
     } catch (error) {
@@ -247,12 +279,34 @@ class Driver implements NetworkDriver {
       if (!trusted) throw error
       // Somebody changed the table since: compare with the kernel and do what is left.
       this.#options.log.warn({ err: error }, 'rules were not as left; reading them again')
-      const again = planTable(await this.#readTable(plan), plan.table, plan.skeleton)
+      const again = planTable(await this.#readTable(skeleton), desired, skeleton)
       if (again !== '') await this.#programs.nft(again)
     }
-    this.#table = plan.table
-    this.#plan = plan
+    this.#table = desired
     return script !== ''
+  }
+
+  /** Services and policies as given; each that was not given yet as it was found, so that a restart changes nothing. */
+  #desiredTable(config: NodeNetworkConfig, observed: TableState | undefined): TableState {
+    const table = this.#serviceTable(config, observed)
+    if (this.#policies === undefined) return observed === undefined ? table : carryPolicies(table, observed)
+    if (this.#policyPlan === undefined) {
+      this.#policyPlan = planPolicies(this.#policies, (uid) => this.#pods.addressOf(uid))
+      this.#warn(this.#policyPlan.problems)
+    }
+    return withPolicies(table, this.#policyPlan)
+  }
+
+  #serviceTable(config: NodeNetworkConfig, observed: TableState | undefined): TableState {
+    if (this.#services === undefined && observed !== undefined) return observed
+    const plan = planServices(config, this.#services ?? [], this.#plan?.rendered)
+    if (plan.problems.join() !== this.#plan?.problems.join()) this.#warn(plan.problems)
+    this.#plan = plan
+    return plan.table
+  }
+
+  #warn(problems: readonly string[]): void {
+    for (const problem of problems) this.#options.log.warn(problem)
   }
 
   async #forgetFlows(addresses: readonly string[]): Promise<void> {

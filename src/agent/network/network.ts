@@ -3,7 +3,7 @@
  * in. Every `apply` is given the whole desired table and changes only what differs; it may be called at any time and
  * again after a restart, and mends what was changed by hand.
  */
-import type { ClusterConfig, PeerRow, ServiceRow } from '../../rpc/tables.ts'
+import type { ClusterConfig, PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 
 export interface NodeNetworkConfig {
   cluster: ClusterConfig
@@ -27,6 +27,13 @@ export interface NetworkDriver {
   applyPeers(peers: readonly PeerRow[]): Promise<void>
   /** Resolves when the kernel holds exactly these services. */
   applyServices(services: readonly ServiceRow[]): Promise<void>
+  /**
+   * Takes the policies in at once: a pod that is made from now on is bound by them before `ensurePod` resolves. What
+   * was found in the kernel at a start stays in force until this is called first.
+   */
+  notePolicies(rows: readonly PolicyTableRow[]): void
+  /** Resolves when the kernel holds exactly the policies noted last. */
+  applyPolicies(): Promise<void>
   /** Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod. */
   ensurePod(podUid: string, netNamespacePath: string): Promise<PodInterface>
   /** Interfaces that exist, with their addresses, read from the node. */

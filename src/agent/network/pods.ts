@@ -22,6 +22,8 @@ export interface PodPorts {
   start(podCidr: string, mtu: number, interfaces: readonly PodInterface[]): Promise<void>
   ensure(podUid: string, netNamespacePath: string): Promise<PodInterface>
   list(): Promise<PodInterface[]>
+  /** The address that the pod holds. */
+  addressOf(podUid: string): string | undefined
   remove(podUid: string): Promise<void>
   /** Deletes every pod's link in `links` and forgets the addresses. */
   clear(links: readonly string[]): Promise<void>
@@ -183,6 +185,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       return exclusive(podUid, () => ensure(podUid, netNamespacePath))
     },
     list,
+    addressOf: (podUid) => current?.held[podUid],
     remove(podUid) {
       checkPod(podUid)
       return exclusive(podUid, async () => {

@@ -4,6 +4,7 @@
  *   prerouting, output (nat)   ip . proto . port is a service's, or the port a node port of ours -> its chain -> dnat
  *   postrouting (nat)          a pod that met itself; what enters the overlay from outside it; pods that leave the cluster
  *   input, forward, output     a service without endpoints, or a service address nobody has: refused at once
+ *   forward                    what network policies do not let through, by the pods' own addresses: refused at once
  *
  * Whether a packet is masqueraded follows from where it goes, not from a mark set on its way in: a client from outside
  * whose endpoint is on this node keeps its address, and externalTrafficPolicy Local needs no rule here at all.
@@ -21,6 +22,10 @@ export const REFUSED_NODE_PORTS = 'refused-node-ports'
 export const HAIRPIN = 'hairpin'
 /** Endpoints of services that are no pods of the overlay: other nodes' own addresses. */
 export const OUTSIDE = 'outside'
+/** Pods of this node that policies isolate: address -> the chain of what is let through. */
+export const POLICY_INGRESS = 'policy-ingress'
+export const POLICY_EGRESS = 'policy-egress'
+export const DENY = 'deny'
 
 const ADDRESS_PORT = 'ipv4_addr . inet_proto . inet_service'
 const SETS: ReadonlyMap<string, string> = new Map([
@@ -30,6 +35,8 @@ const SETS: ReadonlyMap<string, string> = new Map([
   [REFUSED_NODE_PORTS, 'set NAME { type inet_proto . inet_service; }'],
   [HAIRPIN, 'set NAME { type ipv4_addr . ipv4_addr; }'],
   [OUTSIDE, `set NAME { type ${ADDRESS_PORT}; }`],
+  [POLICY_INGRESS, 'map NAME { type ipv4_addr : verdict; }'],
+  [POLICY_EGRESS, 'map NAME { type ipv4_addr : verdict; }'],
 ])
 
 // Priorities as numbers: nft 1.0.6 refuses some of their names in some hooks. Ours come just before the usual ones, so
@@ -71,14 +78,27 @@ function skeletonChains(config: NodeNetworkConfig): [string, string[]][] {
       ],
     ],
     ['refuse', ['meta l4proto tcp reject with tcp reset', 'reject with icmp type port-unreachable']],
+    // Told apart from a closed port: a client reads "no route to host" (RFC 1812 §5.2.7.1, communication prohibited).
+    [DENY, ['reject with icmp type admin-prohibited']],
+    [
+      'policies',
+      [
+        // A pod that meets itself through a service is no traffic between pods.
+        `ip saddr . ip daddr @${HAIRPIN} return`,
+        `ip saddr vmap @${POLICY_EGRESS}`,
+        `ip daddr vmap @${POLICY_INGRESS}`,
+      ],
+    ],
     ['filter-input', [refused, `ct state new ${NODE_PORT_KEY} @${REFUSED_NODE_PORTS} goto refuse`]],
     [
       'filter-forward',
       [
         // A late packet of a translated connection that is already forgotten would show a pod's own address to the client.
         `iifname "${BRIDGE}" ct state invalid drop`,
+        'ct state established,related accept',
         refused,
         unknown,
+        'jump policies',
       ],
     ],
     [

@@ -35,7 +35,9 @@ export interface TableState {
   chains: Map<string, readonly Rule[]>
   /** Dynamic sets of affinity, by name, with their timeout; their elements are the kernel's own. */
   affinities: Map<string, number>
-  /** Elements of the skeleton's sets: set, key, verdict (empty for plain sets). */
+  /** Sets that network policies name; unlike the skeleton's they come and go. */
+  members: Set<string>
+  /** Elements of the skeleton's sets and of `members`: set, key, verdict (empty for plain sets). */
   elements: Map<string, Map<string, string>>
 }
 
@@ -48,6 +50,7 @@ export function emptyTable(skeleton: Skeleton): TableState {
     seal: skeleton.seal,
     chains: new Map([[skeleton.seal, []]]),
     affinities: new Map(),
+    members: new Set(),
     elements: new Map([...skeleton.sets.keys()].map((name) => [name, new Map()])),
   }
 }
@@ -63,6 +66,21 @@ function declareSkeleton(skeleton: Skeleton): string[] {
     lines.push(`add chain ${TABLE} ${name} { type ${type} hook ${hook} priority ${priority}; policy accept; }`)
   }
   return lines
+}
+
+/** Sets of policies by their names' beginnings. */
+const MEMBER_TYPES: readonly (readonly [RegExp, string])[] = [
+  [/^peers-/, 'ipv4_addr'],
+  [/^ports-/, 'ipv4_addr . inet_proto . inet_service'],
+]
+
+function memberType(name: string): string | undefined {
+  return MEMBER_TYPES.find(([pattern]) => pattern.test(name))?.[1]
+}
+
+/** Whether nft can hold a set of policies under this name. */
+export function isMemberSet(name: string): boolean {
+  return memberType(name) !== undefined && /^[a-z]+-[0-9a-f]{1,64}$/.test(name)
 }
 
 function planElements(observed: TableState, desired: TableState): { remove: string[]; add: string[] } {
@@ -95,6 +113,9 @@ export function planTable(observed: TableState | undefined, desired: TableState,
     if (from.affinities.get(name) === seconds) continue
     lines.push(`add set ${TABLE} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`)
   }
+  for (const name of desired.members) {
+    if (!from.members.has(name)) lines.push(`add set ${TABLE} ${name} { type ${memberType(name)}; }`)
+  }
   for (const name of desired.chains.keys()) {
     if (!from.chains.has(name) && !(rebuild && skeleton.bases.has(name))) lines.push(`add chain ${TABLE} ${name}`)
   }
@@ -112,6 +133,7 @@ export function planTable(observed: TableState | undefined, desired: TableState,
   for (const name of from.affinities.keys()) {
     if (!desired.affinities.has(name)) lines.push(`delete set ${TABLE} ${name}`)
   }
+  for (const name of from.members) if (!desired.members.has(name)) lines.push(`delete set ${TABLE} ${name}`)
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }
 
@@ -124,8 +146,11 @@ function keyText(key: unknown): string {
 
 function verdictText(verdict: unknown): string {
   if (!isObject(verdict)) return String(verdict)
-  const target = isObject(verdict.goto) ? verdict.goto.target : undefined
-  return target === undefined ? JSON.stringify(verdict) : `goto ${String(target)}`
+  for (const word of ['goto', 'jump']) {
+    const jump = verdict[word]
+    if (isObject(jump)) return `${word} ${String(jump.target)}`
+  }
+  return JSON.stringify(verdict)
 }
 
 function readElements(set: Record<string, unknown>): Map<string, string> {
@@ -140,14 +165,21 @@ function readElements(set: Record<string, unknown>): Map<string, string> {
 /** Reads `nft -j list table`. Undefined when the table is not one that this skeleton describes. */
 export function parseTable(listing: unknown, skeleton: Skeleton): TableState | undefined {
   const items = isObject(listing) && Array.isArray(listing.nftables) ? listing.nftables : []
-  const state: TableState = { seal: '', chains: new Map(), affinities: new Map(), elements: new Map() }
+  const state: TableState = {
+    seal: '',
+    chains: new Map(),
+    affinities: new Map(),
+    members: new Set(),
+    elements: new Map(),
+  }
   const rules = new Map<string, Rule[]>()
   for (const item of items) {
     if (!isObject(item)) continue
     const set = item.map ?? item.set
     if (isObject(set)) {
       const name = String(set.name)
-      if (skeleton.sets.has(name)) state.elements.set(name, readElements(set))
+      if (memberType(name) !== undefined) state.members.add(name)
+      if (skeleton.sets.has(name) || state.members.has(name)) state.elements.set(name, readElements(set))
       else state.affinities.set(name, Number(set.timeout ?? 0))
     } else if (isObject(item.chain)) {
       const name = String(item.chain.name)
