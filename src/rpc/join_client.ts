@@ -101,8 +101,13 @@ function call<Request, Response>(
   const client = new Client(address, security.credentials, security.options)
   return new Promise<Response>((resolve, reject) => {
     const { path, requestSerialize, responseDeserialize } = method
-    const options = { deadline: clock.now() + TIMEOUT_MS }
-    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, (error, response) => {
+    // Not gRPC's deadline: that is a time of day, and this machine's clock may be what is wrong.
+    const timer = clock.schedule(TIMEOUT_MS, () => {
+      reject(new DroverError('timeout', `cannot reach ${address}: no answer within ${TIMEOUT_MS / 1000} s`))
+      sent.cancel()
+    })
+    const sent = client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, (error, response) => {
+      timer.cancel()
       if (error !== null) reject(refusal(error, address))
       else if (response === undefined) reject(new DroverError('internal', `${address} gave no answer`))
       else resolve(response)

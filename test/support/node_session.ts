@@ -53,6 +53,11 @@ export class SessionHarness {
     return this.#resources
   }
 
+  get ca(): CertificateAndKey {
+    if (this.#ca === undefined) throw new Error('open the harness first')
+    return this.#ca
+  }
+
   async open(): Promise<void> {
     this.#ca = await createCa('drvt', { clock: systemClock })
     const store = createMemoryStore({ clock: systemClock })
