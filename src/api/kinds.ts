@@ -1,16 +1,25 @@
 /** The table of all kinds. Order is the order of discovery. */
 import { configMapKind } from './configmap.ts'
+import { controllerRevisionKind } from './controllerrevision.ts'
+import { cronJobKind } from './cronjob.ts'
+import { daemonSetKind } from './daemonset.ts'
 import { deploymentKind } from './deployment.ts'
 import { endpointSliceKind } from './endpointslice.ts'
 import { eventKind } from './event.ts'
+import { jobKind } from './job.ts'
 import type { KindDefinition } from './kind.ts'
 import { namespaceKind } from './namespace.ts'
 import { networkPolicyKind } from './networkpolicy.ts'
 import { nodeKind } from './node.ts'
+import { persistentVolumeKind } from './persistentvolume.ts'
+import { persistentVolumeClaimKind } from './persistentvolumeclaim.ts'
 import { podKind } from './pod_kind.ts'
+import { podDisruptionBudgetKind } from './poddisruptionbudget.ts'
 import { replicaSetKind } from './replicaset.ts'
 import { secretKind } from './secret.ts'
 import { serviceKind } from './service.ts'
+import { statefulSetKind } from './statefulset.ts'
+import { storageClassKind } from './storageclass.ts'
 
 export const KINDS: readonly KindDefinition[] = [
   namespaceKind,
@@ -22,6 +31,15 @@ export const KINDS: readonly KindDefinition[] = [
   eventKind,
   deploymentKind,
   replicaSetKind,
+  statefulSetKind,
+  daemonSetKind,
+  controllerRevisionKind,
+  jobKind,
+  cronJobKind,
+  podDisruptionBudgetKind,
+  persistentVolumeKind,
+  persistentVolumeClaimKind,
+  storageClassKind,
   endpointSliceKind,
   networkPolicyKind,
 ]

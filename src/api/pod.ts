@@ -4,6 +4,7 @@
  */
 import Type, { type Static } from 'typebox'
 import { Condition, LabelSelector, TemplateMeta, typeMeta } from './meta.ts'
+import { NodeSelector } from './node_selector.ts'
 import {
   bool,
   count,
@@ -167,9 +168,9 @@ export const Volume = object({
       optional: opt(bool),
     }),
   ),
+  persistentVolumeClaim: opt(object({ claimName: text, readOnly: opt(bool) })),
   projected: ignored(),
   downwardAPI: ignored(),
-  persistentVolumeClaim: ignored(),
   nfs: ignored(),
   csi: ignored(),
   ephemeral: ignored(),
@@ -196,6 +197,18 @@ export const TopologySpreadConstraint = object({
   matchLabelKeys: ignored(),
 })
 
+export const Affinity = object({
+  nodeAffinity: opt(
+    object({
+      requiredDuringSchedulingIgnoredDuringExecution: opt(NodeSelector),
+      preferredDuringSchedulingIgnoredDuringExecution: ignored(),
+    }),
+  ),
+  podAffinity: ignored(),
+  podAntiAffinity: ignored(),
+})
+export type Affinity = Static<typeof Affinity>
+
 export const PodSpec = object({
   containers: listByKey(Container, 'name'),
   initContainers: opt(listByKey(Container, 'name')),
@@ -204,12 +217,14 @@ export const PodSpec = object({
   terminationGracePeriodSeconds: opt(int64),
   nodeName: opt(text),
   nodeSelector: opt(Type.Record(text, text)),
+  affinity: opt(Affinity),
   tolerations: opt(Type.Array(Toleration)),
   topologySpreadConstraints: opt(
     listByKey(TopologySpreadConstraint, 'topologyKey', 'topologyKey', 'whenUnsatisfiable'),
   ),
   hostNetwork: opt(bool),
   hostname: opt(text),
+  subdomain: opt(text),
   hostAliases: opt(listByKey(object({ ip: text, hostnames: opt(Type.Array(text)) }), 'ip')),
   dnsPolicy: opt(oneOf('ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None')),
   schedulerName: opt(text),
@@ -234,7 +249,6 @@ export const PodSpec = object({
   serviceAccount: opt(text),
   automountServiceAccountToken: opt(bool),
   activeDeadlineSeconds: ignored(),
-  affinity: ignored(),
   dnsConfig: ignored(),
   ephemeralContainers: ignored(),
   hostIPC: ignored(),
@@ -252,7 +266,6 @@ export const PodSpec = object({
   schedulingGates: ignored(),
   setHostnameAsFQDN: ignored(),
   shareProcessNamespace: ignored(),
-  subdomain: ignored(),
 })
 export type PodSpec = Static<typeof PodSpec>
 

@@ -5,7 +5,8 @@
 import type { FieldError } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import { parseQuantity } from '../base/quantity.ts'
-import { CONFIG_KEY, ENV_NAME, isDnsLabel, isLabelKey, isLabelValue } from './names.ts'
+import { CONFIG_KEY, ENV_NAME, isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from './names.ts'
+import { nodeSelectorErrors } from './node_selector.ts'
 import type { Container, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume } from './pod.ts'
 
 export const DEFAULT_GRACE_SECONDS = 30
@@ -175,7 +176,7 @@ function validateContainer(container: Container, path: string, volumes: Readonly
   return errors
 }
 
-const VOLUME_SOURCES = ['emptyDir', 'hostPath', 'configMap', 'secret'] as const
+const VOLUME_SOURCES = ['emptyDir', 'hostPath', 'configMap', 'secret', 'persistentVolumeClaim'] as const
 
 function validateVolume(volume: Volume, path: string): FieldError[] {
   const errors: FieldError[] = []
@@ -192,6 +193,13 @@ function validateVolume(volume: Volume, path: string): FieldError[] {
       path: `${path}.${given[0]}`,
       reason: 'NotSupported',
       message: `Drover has no ${given[0]} volumes; it has ${VOLUME_SOURCES.join(', ')}`,
+    })
+  }
+  if (volume.persistentVolumeClaim !== undefined && !isDnsSubdomain(volume.persistentVolumeClaim.claimName)) {
+    errors.push({
+      path: `${path}.persistentVolumeClaim.claimName`,
+      reason: 'Invalid',
+      message: `"${volume.persistentVolumeClaim.claimName}" is not the name of a claim`,
     })
   }
   for (const item of [...(volume.configMap?.items ?? []), ...(volume.secret?.items ?? [])]) {
@@ -224,6 +232,16 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
   const all = [...(spec.initContainers ?? []), ...spec.containers]
   errors.push(...duplicates(all, (container) => container.name, `${path}.containers`))
   errors.push(...duplicates(spec.volumes ?? [], (volume) => volume.name, `${path}.volumes`))
+  for (const field of ['hostname', 'subdomain'] as const) {
+    if (spec[field] && !isDnsLabel(spec[field])) {
+      errors.push({ path: `${path}.${field}`, reason: 'Invalid', message: `"${spec[field]}" is not a DNS label` })
+    }
+  }
+  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
+  if (required !== undefined) {
+    const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`
+    errors.push(...nodeSelectorErrors(required, at))
+  }
   if ((spec.terminationGracePeriodSeconds ?? 0) < 0) {
     errors.push({
       path: `${path}.terminationGracePeriodSeconds`,
@@ -234,15 +252,19 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
   return errors
 }
 
-/** Rules of a template inside a controller that keeps its pods running. */
-export function validateTemplate(template: PodTemplateSpec, path: string): FieldError[] {
+/** Rules of a template inside a controller: those that keep their pods running take only pods that are restarted. */
+export function validateTemplate(
+  template: PodTemplateSpec,
+  path: string,
+  restartPolicies: readonly string[] = ['Always'],
+): FieldError[] {
   const errors = validatePodSpec(template.spec, `${path}.spec`)
   errors.push(...validateLabels(template.metadata?.labels, `${path}.metadata.labels`))
-  if (template.spec.restartPolicy !== 'Always') {
+  if (!restartPolicies.includes(template.spec.restartPolicy ?? '')) {
     errors.push({
       path: `${path}.spec.restartPolicy`,
       reason: 'NotSupported',
-      message: `"${template.spec.restartPolicy}" is not supported here; only Always`,
+      message: `"${template.spec.restartPolicy}" is not supported here; only ${restartPolicies.join(' or ')}`,
     })
   }
   return errors
