@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { AgentContext, Drivers } from '../../src/agent/context.ts'
 import { Desired } from '../../src/agent/desired.ts'
+import { nodeFiles } from '../../src/agent/node_files.ts'
 import { PodWorker } from '../../src/agent/pod/worker.ts'
 import { SharedList } from '../../src/agent/shared_list.ts'
 import { StatusReporter } from '../../src/agent/status_reporter.ts'
@@ -95,6 +96,7 @@ class World {
       random: seededRandom(1),
       log: silentLogger,
       drivers,
+      files: nodeFiles,
       containers: new SharedList(() => drivers.runtime.listContainers()),
       desired: this.#desired,
       reporter: new StatusReporter(clock, send),

@@ -1,5 +1,4 @@
 /** How each step is done. Every executor may be cut off at any point and done again. */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
@@ -75,7 +74,7 @@ export const EXECUTORS: Executors = {
     const key = attemptKey(name, attempt)
     try {
       const request = await resolveRequest(context, container, { attempt, crashes })
-      await mkdir(dirname(request.logPath), { recursive: true })
+      await agent.files.makeDirectory(dirname(request.logPath))
       await agent.drivers.runtime.startContainer(request, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
@@ -120,7 +119,7 @@ export const EXECUTORS: Executors = {
     notes.stops.delete(id)
     notes.messages.delete(id)
     const logPath = container?.annotations[NOTE.logPath]
-    if (logPath?.startsWith(agent.logsDir)) await rm(logPath, { force: true })
+    if (logPath?.startsWith(agent.logsDir)) await agent.files.remove(logPath)
   },
 
   async cleanUp(_step, { agent, notes, facts }) {
@@ -173,8 +172,8 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const [{ sandbox, podIP }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
     withInterface(),
     ensureVolumes(agent, pod),
-    readOr('/etc/resolv.conf'),
-    readOr('/etc/hosts'),
+    agent.files.read('/etc/resolv.conf'),
+    agent.files.read('/etc/hosts'),
   ])
   const files = etcFiles(pod, { podIP, clusterDomain: agent.clusterDomain(), hostResolvConf, hostHosts })
   return {
@@ -196,10 +195,6 @@ export function sourcesOf(agent: AgentContext, pod: Pod) {
     configMap: (name: string) => agent.desired.configMap(namespace, name),
     secret: (name: string) => agent.desired.secret(namespace, name),
   }
-}
-
-function readOr(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => '')
 }
 
 async function resolveRequest(context: StepContext, container: Container, next: { attempt: number; crashes: number }) {
@@ -249,8 +244,7 @@ export function podLogsDir(agent: Pick<AgentContext, 'logsDir'>, pod: Pod): stri
 
 /** By uid alone: of an orphan nothing else may be known. */
 async function removeLogs(agent: AgentContext, uid: string): Promise<void> {
-  const names = await readdir(agent.logsDir).catch(() => [])
-  for (const name of names) {
-    if (name.endsWith(`_${uid}`)) await rm(join(agent.logsDir, name), { recursive: true, force: true })
+  for (const name of await agent.files.list(agent.logsDir)) {
+    if (name.endsWith(`_${uid}`)) await agent.files.remove(join(agent.logsDir, name))
   }
 }
