@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
+import { KINDS } from '../../src/api/kinds.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { kindByName, parseTargets } from '../../src/cli/context.ts'
 import { exitCodeFor } from '../../src/cli/exit_code.ts'
@@ -23,9 +24,14 @@ describe('targets', () => {
       ['pods/a', 'deployments/b'],
     ],
     [['deployment.apps/web'], ['deployments/web']],
-    [['all'], ['pods', 'services', 'deployments', 'replicasets']],
   ])('%j', (words, expected) => {
     expect(names(words)).toEqual(expected)
+  })
+
+  it('opens categories: all names every kind of it', () => {
+    const all = KINDS.filter((kind) => kind.categories.includes('all')).map((kind) => kind.plural)
+    expect(all).toEqual(expect.arrayContaining(['pods', 'services', 'deployments', 'replicasets']))
+    expect(names(['all'])).toEqual(all)
   })
 
   it.each([[['widgets']], [['pod/a', 'b']], [['pod/']], [[]]])('refuses %j', (words) => {
