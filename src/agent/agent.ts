@@ -13,7 +13,7 @@ import { parseBytes, parseCpuMillis } from '../base/quantity.ts'
 import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { NodeClient } from '../rpc/client.ts'
-import { jsonBytes, type TableChanges } from '../rpc/messages.ts'
+import { jsonBytes, type TableChanges, type TableName } from '../rpc/messages.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import type { AgentContext, Drivers } from './context.ts'
@@ -29,6 +29,8 @@ import { type Hello, Session } from './session.ts'
 import { SharedList } from './shared_list.ts'
 import { StatusReporter } from './status_reporter.ts'
 import { StreamServer } from './streams.ts'
+import { TableSaver } from './table_saver.ts'
+import type { SavedTables, TableStore } from './table_store.ts'
 
 export interface AgentOptions {
   nodeName: string
@@ -57,6 +59,8 @@ export interface AgentOptions {
   version: string
   /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
   http?: { host: string; port: number }
+  /** Where the tables are kept, so that a start without a server finds them; nowhere by default. */
+  tables?: TableStore
   /** How servers are dialled; by gRPC unless said otherwise. */
   dial?: (address: string) => NodeClient
   /** The host's own unless said otherwise. */
@@ -153,6 +157,21 @@ function assemble(options: AgentOptions) {
     onProgrammed: () => session.beat(),
   })
   const streams = new StreamServer(context)
+  const saver =
+    options.tables === undefined ? undefined : new TableSaver({ store: options.tables, desired, clock, random, log })
+  const tableChanged = (table: TableName): void => {
+    if (table === 'assignments') manager.sync()
+    else if (table === 'policies') network.policiesChanged()
+    else network.wake()
+  }
+  const restore = ({ cluster: saved, tables }: SavedTables): void => {
+    cluster ??= saved
+    for (const [table, rows] of tables) desired.restore(table, rows)
+    saver?.loaded(saved, tables.keys())
+    network.restore(saved)
+    for (const table of tables.keys()) tableChanged(table)
+    log.info({ pods: desired.pods().length, services: desired.services().length }, 'came back from the disk')
+  }
   const session = new Session({
     servers: [options.server.address].flat(),
     tls: typeof tls === 'function' ? tls : () => tls,
@@ -168,6 +187,7 @@ function assemble(options: AgentOptions) {
         options.onMembership?.(true)
         desired.beginSession()
         network.beginSession(config)
+        saver?.clusterChanged(config)
         reporter.resendAll()
         events.flush()
       },
@@ -175,9 +195,8 @@ function assemble(options: AgentOptions) {
         const applied = desired.apply(changes)
         if (applied === 'outOfSequence') session.send({ type: 'resync', table: changes.table })
         if (applied !== 'applied') return
-        if (changes.table === 'assignments') manager.sync()
-        else if (changes.table === 'policies') network.policiesChanged()
-        else network.wake()
+        tableChanged(changes.table)
+        saver?.changed(changes.table)
       },
       onOpenStream: (request, client) => streams.open(request, client),
       onRemoved() {
@@ -185,7 +204,8 @@ function assemble(options: AgentOptions) {
         log.warn('this node was removed from the cluster: its pods are stopped; join again with a new token')
         options.onMembership?.(false)
         desired.apply(NO_ASSIGNMENTS)
-        manager.sync()
+        tableChanged('assignments')
+        saver?.changed('assignments')
       },
     },
   })
@@ -194,7 +214,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health }
+  return { session, manager, network, streams, health, saver, restore }
 }
 
 async function hello(options: AgentOptions, images: NodeImageReporter): Promise<Hello> {
@@ -246,15 +266,18 @@ function registerMetrics(registry: Registry, session: Session, manager: PodManag
   })
 }
 
-async function runAgent({ drivers }: AgentOptions, parts: Parts, signal: AbortSignal): Promise<void> {
+async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal: AbortSignal): Promise<void> {
   const { runtime, images, network, volumes } = drivers
   await Promise.all([runtime.initialize(), images.initialize(), network.initialize(), volumes.initialize()])
+  const saved = await tables?.load()
+  if (saved !== undefined) parts.restore(saved)
   const inner = new AbortController()
   const both = AbortSignal.any([signal, inner.signal])
   const running = [
     parts.manager.run(both),
     parts.network.run(both),
     parts.session.run(both),
+    ...(parts.saver === undefined ? [] : [parts.saver.run(both)]),
     ...(parts.health === undefined ? [] : [parts.health.run(both)]),
   ]
   // One that fails takes the others with it; the runner starts all of them anew.

@@ -1,6 +1,7 @@
 /**
- * What the server wants of this node: the three tables as they were last given. Nothing is persisted: an agent that
- * starts without a server leaves everything running and changes nothing until a COMPLETE has come.
+ * What the server wants of this node: the tables as they were last given. They may come from the node's own disk first
+ * (see table_store.ts): such a table is known, but not confirmed until a server has given a COMPLETE, and nothing is
+ * removed for not being in it.
  */
 import type { ConfigMap } from '../api/configmap.ts'
 import type { Pod } from '../api/pod.ts'
@@ -14,15 +15,19 @@ interface Table {
   rows: Map<string, unknown>
   /** Parts of a COMPLETE whose last has not come. */
   staged: Map<string, unknown> | undefined
-  /** Whether any session has ever given a COMPLETE. */
+  /** Whether there are rows to go by: from a server, or from disk. */
   known: boolean
+  /** Whether any session has ever given a COMPLETE. */
+  confirmed: boolean
+  /** Counts up with every change, whoever made it. */
+  version: number
 }
 
 /** `staged`: more parts follow; `outOfSequence`: ask for a COMPLETE. */
 export type Applied = 'applied' | 'staged' | 'outOfSequence'
 
 function newTable(): Table {
-  return { sequence: undefined, rows: new Map(), staged: undefined, known: false }
+  return { sequence: undefined, rows: new Map(), staged: undefined, known: false, confirmed: false, version: 0 }
 }
 
 export class Desired {
@@ -51,6 +56,28 @@ export class Desired {
     return this.#tables[table].known
   }
 
+  confirmed(table: TableName): boolean {
+    return this.#tables[table].confirmed
+  }
+
+  version(table: TableName): number {
+    return this.#tables[table].version
+  }
+
+  rows(table: TableName): ReadonlyMap<string, unknown> {
+    return this.#tables[table].rows
+  }
+
+  /** Takes what was saved, unless a server has spoken already. */
+  restore(name: TableName, rows: Map<string, unknown>): void {
+    const table = this.#tables[name]
+    if (table.known) return
+    table.rows = rows
+    table.known = true
+    table.version++
+    if (name === 'assignments') this.#configRevision++
+  }
+
   sequence(table: TableName): number {
     return this.#tables[table].sequence ?? 0
   }
@@ -65,6 +92,7 @@ export class Desired {
       else table.rows.set(key, parseJson(json, key))
     }
     table.sequence = message.sequence
+    table.version++
     return 'applied'
   }
 
@@ -76,6 +104,8 @@ export class Desired {
     table.staged = undefined
     table.sequence = message.sequence
     table.known = true
+    table.confirmed = true
+    table.version++
     if (message.table === 'assignments') this.#configRevision++
     return 'applied'
   }

@@ -66,6 +66,8 @@ export class PodManager {
       else if (!configChanged) continue
       this.#queue.add(uid)
     }
+    // What a table from disk does not name may have come since: only a server's word takes anything down.
+    if (!desired.confirmed('assignments')) return
     for (const [uid, worker] of this.#workers) {
       if (wanted.has(uid)) continue
       worker.abandon()

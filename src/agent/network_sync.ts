@@ -28,7 +28,8 @@ export class NetworkSync {
   readonly #queue: WorkQueue
   #cluster: ClusterConfig | undefined
   #config: NodeNetworkConfig | undefined
-  #policiesSequence = 0
+  /** Versions of the tables that the kernel holds. */
+  readonly #applied = { peers: 0, policies: 0, services: 0 }
   #programmed = { programmedRevision: 0, peersRevision: 0 }
 
   constructor(options: NetworkSyncOptions) {
@@ -68,8 +69,13 @@ export class NetworkSync {
   /** A new session: what the kernel holds is not yet known to be what this server's tables say. */
   beginSession(cluster: ClusterConfig): void {
     this.#cluster = cluster
-    this.#policiesSequence = 0
     this.#programmed = { programmedRevision: 0, peersRevision: 0 }
+  }
+
+  /** The cluster as it was when this node last heard of it; tables from disk are programmed by it. */
+  restore(cluster: ClusterConfig): void {
+    this.#cluster ??= cluster
+    this.policiesChanged()
   }
 
   wake(): void {
@@ -93,20 +99,24 @@ export class NetworkSync {
       this.#config = config
       this.#options.onReady()
     }
-    const peersRevision = desired.sequence('peers')
-    if (peersRevision !== this.#programmed.peersRevision) {
+    const peers = desired.version('peers')
+    if (peers !== this.#applied.peers) {
+      const peersRevision = desired.sequence('peers')
       await network.applyPeers(desired.peers())
+      this.#applied.peers = peers
       this.#programmed = { ...this.#programmed, peersRevision }
       this.#options.onProgrammed()
     }
-    const policiesSequence = desired.sequence('policies')
-    if (policiesSequence !== this.#policiesSequence) {
+    const policies = desired.version('policies')
+    if (policies !== this.#applied.policies) {
       await network.applyPolicies()
-      this.#policiesSequence = policiesSequence
+      this.#applied.policies = policies
     }
-    const programmedRevision = desired.sequence('services')
-    if (programmedRevision !== this.#programmed.programmedRevision) {
+    const services = desired.version('services')
+    if (services !== this.#applied.services) {
+      const programmedRevision = desired.sequence('services')
       await network.applyServices(desired.services())
+      this.#applied.services = services
       this.#programmed = { ...this.#programmed, programmedRevision }
       this.#options.onProgrammed()
     }

@@ -6,12 +6,14 @@ import type { Drivers } from '../agent/context.ts'
 import { createImageDriver } from '../agent/images/driver.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
+import { createTableStore, removeTables } from '../agent/table_store.ts'
 import { createVolumeDriver } from '../agent/volumes/driver.ts'
 import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
 import { useLauncher } from '../base/process.ts'
+import { caHash } from '../base/pki.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
 import { type AgentFlags, parseHostPort, type RoleContext } from './flags.ts'
@@ -86,6 +88,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   if (flags.reset === true) {
     await reset(createDrivers(flags, rootLog, registry))
+    await removeTables(flags.dataDir)
     return
   }
   const { nodeName, servers, nodeAddress, tls, onMembership, services } = await resolveMembership(
@@ -107,6 +110,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     dataDir: flags.dataDir,
     nodeAddress,
     ...declared,
+    tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
     log,
     registry,
     version,
