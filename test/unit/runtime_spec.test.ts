@@ -1,6 +1,10 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { boundingSet, containerCapabilities } from '../../src/agent/runtime/capabilities.ts'
+import { has32BitLoader } from '../../src/agent/runtime/loaders.ts'
 import { ociResources, ociSpec, oomScoreAdj, type SpecContext } from '../../src/agent/runtime/oci_spec.ts'
 import type { ContainerRequest, ContainerResources } from '../../src/agent/runtime/runtime.ts'
 import { seccompProfile } from '../../src/agent/runtime/seccomp.ts'
@@ -24,6 +28,7 @@ const context: SpecContext = {
   memoryCapacityBytes: 16e9,
   terminationLogPath: '/data/termination-log',
   architecture: 'x64',
+  compat32: false,
 }
 const request: ContainerRequest = {
   id: 'id',
@@ -145,7 +150,7 @@ describe('capabilities', () => {
 
 describe('the seccomp profile', () => {
   it('opens up with capabilities and with nothing else', () => {
-    const allowed = (capabilities: string[]) => seccompProfile('x64', capabilities)?.syscalls[0]?.names ?? []
+    const allowed = (capabilities: string[]) => seccompProfile('x64', capabilities, false)?.syscalls[0]?.names ?? []
     for (const name of [
       'mount',
       'unshare',
@@ -163,6 +168,34 @@ describe('the seccomp profile', () => {
       expect(allowed([])).toContain(name)
     expect(allowed(['CAP_SYS_ADMIN'])).toEqual(expect.arrayContaining(['mount', 'unshare', 'setns']))
     expect(allowed(['CAP_SYS_ADMIN'])).not.toContain('kexec_load')
-    expect(seccompProfile('mips', [])).toBeUndefined()
+    expect(seccompProfile('mips', [], false)).toBeUndefined()
+  })
+
+  it('covers the 32-bit mode only where an image can use it', () => {
+    expect(seccompProfile('x64', [], false)?.architectures).toEqual(['SCMP_ARCH_X86_64'])
+    expect(seccompProfile('x64', [], true)?.architectures).toEqual(['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'])
+    expect(seccompProfile('arm64', [], true)?.architectures).toEqual(['SCMP_ARCH_AARCH64', 'SCMP_ARCH_ARM'])
+  })
+
+  it('finds the 32-bit loader in any layer, linked or not, and nothing outside the layers', () => {
+    const root = mkdtempSync(join(tmpdir(), 'drvt-loaders-'))
+    try {
+      const layer = (name: string, ...files: string[]): string => {
+        for (const file of files) {
+          mkdirSync(dirname(join(root, name, file)), { recursive: true })
+          symlinkSync('i386-linux-gnu/ld-2.36.so', join(root, name, file))
+        }
+        return join(root, name)
+      }
+      const bare = layer('bare', 'lib64/ld-linux-x86-64.so.2')
+      expect(has32BitLoader([bare], 'x64')).toBe(false)
+      expect(has32BitLoader([], 'x64')).toBe(false)
+      expect(has32BitLoader([bare, layer('old', 'lib/ld-linux.so.2')], 'x64')).toBe(true)
+      expect(has32BitLoader([layer('merged', 'usr/lib/ld-linux.so.2'), bare], 'x64')).toBe(true)
+      expect(has32BitLoader([layer('musl', 'lib/ld-musl-i386.so.1')], 'arm64')).toBe(false)
+      expect(has32BitLoader([layer('arm', 'lib/ld-linux-armhf.so.3')], 'arm64')).toBe(true)
+    } finally {
+      rmSync(root, { recursive: true, force: true })
+    }
   })
 })

@@ -21,6 +21,7 @@ import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.
 import { createContainer } from './conmon.ts'
 import { hostDevices } from './devices.ts'
 import type { ExitWatcher } from './exits.ts'
+import { has32BitLoader } from './loaders.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { ociSpec } from './oci_spec.ts'
 import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
@@ -144,6 +145,7 @@ export class Containers {
       memoryCapacityBytes: totalmem(),
       terminationLogPath: own.terminationLog,
       architecture: process.arch,
+      compat32: has32BitLoader(request.layerDirectories, process.arch),
     })
     const temporary = join(paths.containers, `.new-${id}`)
     await removeTree(temporary)

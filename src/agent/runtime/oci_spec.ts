@@ -21,6 +21,8 @@ export interface SpecContext {
   memoryCapacityBytes: number
   terminationLogPath: string
   architecture: string
+  /** The image can run programs of the processor's 32-bit mode. */
+  compat32: boolean
 }
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -52,7 +54,8 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
     { type: 'uts', path: sandbox.utsNamespacePath },
     ...(sandbox.netNamespacePath === undefined ? [] : [{ type: 'network', path: sandbox.netNamespacePath }]),
   ]
-  const seccomp = privileged ? undefined : seccompProfile(context.architecture, capabilitiesOf(request, context))
+  const { architecture, compat32 } = context
+  const seccomp = privileged ? undefined : seccompProfile(architecture, capabilitiesOf(request, context), compat32)
   return {
     ociVersion: '1.0.2',
     process: ociProcess(request, context),

@@ -67,19 +67,27 @@ const WITH_CAPABILITY: Readonly<Record<string, string>> = {
   CAP_PERFMON: 'perf_event_open',
 }
 
-const ARCHITECTURES: Readonly<Record<string, readonly string[]>> = {
-  x64: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'],
-  arm64: ['SCMP_ARCH_AARCH64', 'SCMP_ARCH_ARM'],
+const ARCHITECTURES: Readonly<Record<string, { native: string; compat32: string }>> = {
+  x64: { native: 'SCMP_ARCH_X86_64', compat32: 'SCMP_ARCH_X86' },
+  arm64: { native: 'SCMP_ARCH_AARCH64', compat32: 'SCMP_ARCH_ARM' },
 }
 
 function names(text: string): string[] {
   return text.split(/\s+/).filter(Boolean)
 }
 
-/** `architecture` is Node's `process.arch`. Undefined where no profile is known: better none than a broken one. */
-export function seccompProfile(architecture: string, capabilities: readonly string[]): OciSeccomp | undefined {
-  const architectures = ARCHITECTURES[architecture]
-  if (architectures === undefined) return undefined
+/**
+ * `architecture` is Node's `process.arch`. Undefined where no profile is known: better none than a broken one.
+ * `compat32`: programs of the processor's 32-bit mode run too (see loaders.ts).
+ */
+export function seccompProfile(
+  architecture: string,
+  capabilities: readonly string[],
+  compat32: boolean,
+): OciSeccomp | undefined {
+  const known = ARCHITECTURES[architecture]
+  if (known === undefined) return undefined
+  const architectures = compat32 ? [known.native, known.compat32] : [known.native]
   const admin = capabilities.includes('CAP_SYS_ADMIN')
   // ptrace has been safe beside seccomp since Linux 4.8, below which nothing here runs.
   const allowed = new Set([...names(ALLOWED), 'ptrace'])
