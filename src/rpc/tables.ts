@@ -9,7 +9,12 @@ export interface ClusterConfig {
   serviceCidr: string
   nodePortRange: { from: number; to: number }
   clusterDomain: string
+  /** How pods' packets travel between nodes. Absent: `vxlan`. */
+  overlay?: Overlay
 }
+
+/** In tunnels; by routes through nodes' own addresses; or by routes to the nodes of one's own subnet, in tunnels to the others. */
+export type Overlay = 'vxlan' | 'host-gw' | 'auto'
 
 /** One node of the overlay: row `peer/NODE` of TABLE_PEERS. The node's own row is among them. */
 export interface PeerRow {

@@ -3,13 +3,13 @@ import { type Link, parseAlias, parseLinks } from '../../src/agent/network/links
 import { podLink } from '../../src/agent/network/names.ts'
 import { chooseMtu, type NodeFacts, planNode } from '../../src/agent/network/plan_node.ts'
 import { planPeers, tunnelMac } from '../../src/agent/network/plan_peers.ts'
-import { goneDatagramEndpoints } from '../../src/agent/network/stale_flows.ts'
+import { losesDatagrams, parseFlows, staleFlows } from '../../src/agent/network/stale_flows.ts'
 import { parseCidr } from '../../src/base/cidr.ts'
 import { droppingChains } from '../../src/local/net_bridge_filter.ts'
 import { chooseSubnet, DEFAULT_AVOID, usedRanges } from '../../src/local/net_subnet.ts'
-import type { ServiceRow } from '../../src/rpc/tables.ts'
+import type { PeerRow, ServicePortRow, ServiceRow } from '../../src/rpc/tables.ts'
 
-const SELF = { nodeName: 'one', source: '10.244.1.1' }
+const SELF = { nodeName: 'one', source: '10.244.1.1', overlay: 'vxlan' as const }
 const NOTHING = { routes: [], neighbours: [], forwards: [] }
 const TWO = { nodeName: 'two', address: '192.0.2.2', podCidr: '10.244.2.0/24' }
 
@@ -20,14 +20,14 @@ describe('planPeers', () => {
       bridge: ['fdb replace 02:d0:0a:f4:02:00 dev drover.vx dst 192.0.2.2'],
       ip: [
         'neigh replace 10.244.2.0 lladdr 02:d0:0a:f4:02:00 dev drover.vx nud permanent',
-        'route replace 10.244.2.0/24 via 10.244.2.0 dev drover.vx onlink src 10.244.1.1',
+        'route replace 10.244.2.0/24 via 10.244.2.0 dev drover.vx onlink src 10.244.1.1 proto 208',
       ],
       problems: [],
     })
   })
 
   const present = {
-    routes: [{ destination: '10.244.2.0/24', gateway: '10.244.2.0', source: '10.244.1.1' }],
+    routes: [{ destination: '10.244.2.0/24', gateway: '10.244.2.0', source: '10.244.1.1', device: 'drover.vx' }],
     neighbours: [{ address: '10.244.2.0', mac: tunnelMac('10.244.2.0/24'), permanent: true }],
     forwards: [{ mac: tunnelMac('10.244.2.0/24'), destination: '192.0.2.2' }],
   }
@@ -48,6 +48,71 @@ describe('planPeers', () => {
       'fdb del 02:d0:0a:f4:02:00 dev drover.vx dst 192.0.2.2',
       'fdb replace 02:d0:0a:f4:02:00 dev drover.vx dst 192.0.2.22',
     ])
+  })
+
+  describe('without tunnels', () => {
+    const underlay = { device: 'eth0', subnet: parseCidr('192.0.2.0/24') }
+    const far = { nodeName: 'far', address: '198.51.100.9', podCidr: '10.244.9.0/24' }
+
+    it('routes through peers of the same subnet, in one step and without tunnel entries', () => {
+      const plan = planPeers(present, [TWO], { ...SELF, overlay: 'host-gw', underlay })
+      expect(plan).toEqual({
+        bridge: ['fdb del 02:d0:0a:f4:02:00 dev drover.vx dst 192.0.2.2'],
+        ip: [
+          'neigh del 10.244.2.0 dev drover.vx',
+          'route replace 10.244.2.0/24 via 192.0.2.2 dev eth0 src 10.244.1.1 proto 208',
+        ],
+        problems: [],
+      })
+    })
+
+    it('takes the tunnel to the others, or says that they cannot be reached', () => {
+      const mixed = planPeers(NOTHING, [TWO, far], { ...SELF, overlay: 'auto', underlay })
+      expect(mixed.bridge).toEqual(['fdb replace 02:d0:0a:f4:09:00 dev drover.vx dst 198.51.100.9'])
+      expect(mixed.ip.filter((line) => line.startsWith('route'))).toEqual([
+        'route replace 10.244.9.0/24 via 10.244.9.0 dev drover.vx onlink src 10.244.1.1 proto 208',
+        'route replace 10.244.2.0/24 via 192.0.2.2 dev eth0 src 10.244.1.1 proto 208',
+      ])
+      const direct = planPeers(NOTHING, [TWO, far], { ...SELF, overlay: 'host-gw', underlay })
+      expect(direct.bridge).toEqual([])
+      expect(direct.problems).toEqual([expect.stringContaining("198.51.100.9 is not on this node's subnet")])
+    })
+
+    it('removes its own routes to peers that left, on whatever device', () => {
+      const routes = [{ destination: '10.244.2.0/24', gateway: '192.0.2.2', source: '10.244.1.1', device: 'eth0' }]
+      const plan = planPeers({ ...NOTHING, routes }, [], { ...SELF, overlay: 'auto', underlay })
+      expect(plan.ip).toEqual(['route del 10.244.2.0/24 dev eth0'])
+    })
+  })
+
+  it('touches one peer of a thousand', () => {
+    const rows = Array.from({ length: 1_000 }, (_, i) => {
+      const [high, low] = [i >> 8, i & 255]
+      return { nodeName: `n${i}`, address: `192.168.${high}.${low}`, podCidr: `10.${high}.${low}.0/24` }
+    })
+    const first = planPeers(NOTHING, rows, SELF)
+    expect([first.ip.length, first.bridge.length]).toEqual([2_000, 1_000])
+    const observed = {
+      routes: rows.map(({ podCidr }) => ({
+        destination: podCidr,
+        gateway: podCidr.replace('/24', ''),
+        source: SELF.source,
+        device: 'drover.vx',
+      })),
+      neighbours: rows.map(({ podCidr }) => ({
+        address: podCidr.replace('/24', ''),
+        mac: tunnelMac(podCidr),
+        permanent: true,
+      })),
+      forwards: rows.map(({ podCidr, address }) => ({ mac: tunnelMac(podCidr), destination: address })),
+    }
+    const without = planPeers(observed, rows.slice(1), SELF)
+    expect([without.ip.length, without.bridge.length]).toEqual([2, 1])
+    const [moved, ...others] = rows
+    const change = planPeers(observed, [{ ...moved, address: '192.0.2.77' } as PeerRow, ...others], SELF)
+    expect([change.ip.length, change.bridge.length]).toEqual([0, 2])
+    const more = planPeers(observed, [...rows, TWO], SELF)
+    expect([more.ip.length, more.bridge.length]).toEqual([2, 1])
   })
 
   it('leaves out peers that cannot be reached, says why, and keeps the rest', () => {
@@ -72,6 +137,8 @@ const FACTS: NodeFacts = {
   podCidr: '10.244.1.0/24',
   serviceCidr: '10.96.0.0/16',
   mtu: undefined,
+  tunnel: true,
+  isolate: true,
   vni: 4097,
   vxlanPort: 4789,
 }
@@ -84,6 +151,7 @@ const link = (change: Partial<Link>): Link => ({
   master: '',
   alias: '',
   hairpin: false,
+  isolated: false,
   addresses: [],
   data: {},
   ...change,
@@ -132,12 +200,25 @@ describe('planNode', () => {
   })
 
   it('puts pods back on a bridge that was made anew', () => {
-    const pod = link({ name: podLink('u'), alias: 'pod u 10.244.1.2' })
+    const pod = link({ name: podLink('u'), alias: 'pod u 10.244.1.2', mtu: 8950 })
     const { commands } = planNode([UNDERLAY, BRIDGE, TUNNEL, pod], ROUTES, FACTS)
     expect(commands).toEqual([
       `link set dev ${pod.name} master drover0`,
-      `link set dev ${pod.name} type bridge_slave hairpin on`,
+      `link set dev ${pod.name} type bridge_slave hairpin on isolated on`,
     ])
+  })
+
+  it('follows the underlay, in pods too, and makes no tunnel where none is needed', () => {
+    const underlay = { ...UNDERLAY, mtu: 1500 }
+    const port = { master: 'drover0', hairpin: true, isolated: true }
+    const pod = link({ name: podLink('u'), alias: 'pod u 10.244.1.2', mtu: 8950, ...port })
+    const smaller = planNode([underlay, BRIDGE, TUNNEL, pod], ROUTES, FACTS)
+    expect(smaller).toEqual({
+      commands: ['drover0', 'drover.vx', pod.name].map((name) => `link set dev ${name} mtu 1450`),
+      mtu: 1450,
+    })
+    const direct = planNode([underlay, { ...BRIDGE, mtu: 1500 }, TUNNEL], ROUTES, { ...FACTS, tunnel: false })
+    expect(direct).toEqual({ commands: ['link del drover.vx'], mtu: 1500 })
   })
 
   it("says which addresses there are when the node's is not among them", () => {
@@ -171,27 +252,67 @@ it('reads links, and whose they are from their alias', () => {
   expect(podLink('3f0c7f5e-1c60-4a37-9d5e-0b6d1c1ce9a1').length).toBeLessThanOrEqual(15)
 })
 
-it('names UDP endpoints that left altogether', () => {
-  const row = (name: string, addresses: string[], protocol: 'UDP' | 'TCP' = 'UDP'): ServiceRow => ({
+describe('stale UDP flows', () => {
+  const row = (endpoints: string[], change: Partial<ServicePortRow> = {}): ServiceRow => ({
     namespace: 'default',
-    name,
-    clusterIP: '',
-    externalIPs: [],
+    name: 'dns',
+    clusterIP: '10.96.0.10',
+    externalIPs: ['198.51.100.1'],
     sessionAffinitySeconds: 0,
     externalTrafficPolicy: 'Cluster',
     internalTrafficPolicy: 'Cluster',
     ports: [
       {
         name: '',
-        protocol,
+        protocol: 'UDP',
         port: 53,
-        nodePort: 0,
-        endpoints: addresses.map((address) => ({ address, port: 53, ready: true })),
+        nodePort: 30053,
+        endpoints: endpoints.map((address) => ({ address, port: 5353, ready: true })),
+        ...change,
       },
     ],
   })
-  const before = [row('a', ['10.244.1.2', '10.244.1.3']), row('t', ['10.244.1.9'], 'TCP')]
-  expect(goneDatagramEndpoints(before, [row('b', ['10.244.1.3'])])).toEqual(['10.244.1.2'])
+
+  it('are looked for when a frontend lost an endpoint or is gone', () => {
+    const before = [row(['10.244.1.2', '10.244.1.3'])]
+    expect(losesDatagrams(before, before)).toBe(false)
+    expect(losesDatagrams(before, [row(['10.244.1.2', '10.244.1.3', '10.244.1.4'])])).toBe(false)
+    expect(losesDatagrams(before, [row(['10.244.1.2'])])).toBe(true)
+    expect(losesDatagrams(before, [row(['10.244.1.2', '10.244.1.3'], { nodePort: 0 })])).toBe(true)
+    expect(losesDatagrams(before, [row(['10.244.1.2', '10.244.1.3'], { port: 54 })])).toBe(true)
+    expect(losesDatagrams([row(['10.244.1.2'], { protocol: 'TCP' })], [])).toBe(false)
+  })
+
+  it("are told from live ones and from others' translations", () => {
+    const line = (to: string, port: number, by: string) =>
+      `udp      17 27 src=10.244.1.9 dst=${to} sport=4000 dport=${port} [UNREPLIED] src=${by} dst=10.244.1.9 sport=5353 dport=4000 mark=0 use=1`
+    const listing = [
+      line('10.96.0.10', 53, '10.244.1.2'),
+      line('10.96.0.10', 53, '10.244.1.3'),
+      line('10.96.0.99', 53, '10.244.1.2'),
+      line('198.51.100.1', 53, '10.244.1.3'),
+      line('192.0.2.1', 30053, '10.244.1.3'),
+      line('192.0.2.1', 30054, '10.244.1.2'),
+      line('192.0.2.1', 4000, '172.17.0.2'),
+      line('203.0.113.5', 53, '172.17.0.2'),
+      'conntrack v1.4.7 (conntrack-tools): 8 flow entries have been shown.',
+    ].join('\n')
+    const flows = parseFlows(listing)
+    expect(flows).toHaveLength(8)
+    const stale = staleFlows(flows, {
+      services: [row(['10.244.1.2'])],
+      isServiceAddress: (address) => address.startsWith('10.96.'),
+      localAddresses: new Set(['192.0.2.1']),
+      nodePortRange: { from: 30000, to: 32767 },
+    })
+    expect(stale.map(({ address, port, endpoint }) => `${address}:${port} ${endpoint}`)).toEqual([
+      '10.96.0.10:53 10.244.1.3',
+      '10.96.0.99:53 10.244.1.2',
+      '198.51.100.1:53 10.244.1.3',
+      '192.0.2.1:30053 10.244.1.3',
+      '192.0.2.1:30054 10.244.1.2',
+    ])
+  })
 })
 
 describe('local hosts', () => {

@@ -4,7 +4,8 @@
  * call after a start and whenever `mendDrift` is called. Changes of rules, peers and devices run one at a time; pods
  * run side by side.
  */
-import { parseCidr } from '../../base/cidr.ts'
+import { isIPv4 } from 'node:net'
+import { cidrContains, parseAddress, parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
@@ -14,14 +15,14 @@ import { type Link, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
 import type { NetworkDriver, NodeNetworkConfig } from './network.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
-import { type ObservedPeers, planPeers } from './plan_peers.ts'
+import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
 import { createPrograms, createSerial, failure } from './programs.ts'
 import { renderSkeleton } from './skeleton.ts'
-import { goneDatagramEndpoints } from './stale_flows.ts'
+import { addressesOf, deleteArguments, losesDatagrams, parseFlows, staleFlows } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
 import { parseTable, planTable, type Skeleton, type TableState } from './table.ts'
 
@@ -70,6 +71,7 @@ class Driver implements NetworkDriver {
   /** What the kernel's table holds as far as we know; undefined when it must be read first. */
   #table: TableState | undefined
   #hasConntrack = false
+  #underlay: Underlay | undefined
   /** When the table was last read, on the monotonic clock. */
   #readMs = 0
 
@@ -113,10 +115,11 @@ class Driver implements NetworkDriver {
   applyServices(services: readonly ServiceRow[]): Promise<void> {
     return this.#serial(async () => {
       const config = this.#ready()
-      const gone = goneDatagramEndpoints(this.#services ?? [], services)
+      // After a start nobody knows what has left meanwhile: look.
+      const look = this.#services === undefined || losesDatagrams(this.#services, services)
       this.#services = services
       await this.#mendTable(config, false)
-      await this.#forgetFlows(gone)
+      if (look) await this.#forgetFlows(config, services)
     })
   }
 
@@ -206,8 +209,11 @@ class Driver implements NetworkDriver {
   async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
     const { mtu, vni = DEFAULT_VNI, vxlanPort = DEFAULT_VXLAN_PORT } = this.#options
     const { nodeAddress, podCidr, cluster } = config
-    const facts: NodeFacts = { nodeAddress, podCidr, serviceCidr: cluster.serviceCidr, mtu, vni, vxlanPort }
-    const links = await this.#links()
+    const tunnel = cluster.overlay !== 'host-gw'
+    const [isolate, links] = await Promise.all([this.#sysctls.bridgedIsFiltered().then((is) => !is), this.#links()])
+    const { serviceCidr } = cluster
+    const facts: NodeFacts = { nodeAddress, podCidr, serviceCidr, mtu, tunnel, isolate, vni, vxlanPort }
+    this.#underlay = findUnderlay(links, nodeAddress)
     const routes = links.some(({ name }) => name === BRIDGE)
       ? list(await this.#programs.json('ip', ['-j', 'route', 'show', 'dev', BRIDGE]))
       : []
@@ -219,23 +225,27 @@ class Driver implements NetworkDriver {
     await this.#programs.ip(plan.commands)
     if (plan.commands.length > 0) await this.#sysctls.ensureBridge()
     const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
-    await this.#pods.start(podCidr, plan.mtu, pods)
+    await this.#pods.start(podCidr, { mtu: plan.mtu, isolate }, pods)
     if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
     return plan.commands.length > 0
   }
 
-  async #observePeers(): Promise<ObservedPeers> {
+  async #observePeers(tunnel: boolean): Promise<ObservedPeers> {
+    const { json } = this.#programs
     const [routes, neighbours, forwards] = await Promise.all([
-      this.#programs.json('ip', ['-j', 'route', 'show', 'dev', VXLAN]),
-      this.#programs.json('ip', ['-j', 'neigh', 'show', 'dev', VXLAN]),
-      this.#programs.json('bridge', ['-j', 'fdb', 'show', 'dev', VXLAN]),
+      json('ip', ['-j', 'route', 'show']),
+      tunnel ? json('ip', ['-j', 'neigh', 'show', 'dev', VXLAN]) : [],
+      tunnel ? json('bridge', ['-j', 'fdb', 'show', 'dev', VXLAN]) : [],
     ])
     return {
-      routes: list(routes).map((route) => ({
-        destination: String(route.dst),
-        gateway: String(route.gateway ?? ''),
-        source: String(route.prefsrc ?? ''),
-      })),
+      routes: list(routes)
+        .filter((route) => route.dev === VXLAN || String(route.protocol) === String(ROUTE_PROTOCOL))
+        .map((route) => ({
+          destination: String(route.dst),
+          gateway: String(route.gateway ?? ''),
+          source: String(route.prefsrc ?? ''),
+          device: String(route.dev),
+        })),
       neighbours: list(neighbours).map((item) => ({
         address: String(item.dst),
         mac: String(item.lladdr ?? ''),
@@ -249,8 +259,10 @@ class Driver implements NetworkDriver {
 
   async #mendPeers(config: NodeNetworkConfig, say: boolean): Promise<boolean> {
     if (this.#peers === undefined) return false
-    const self = { nodeName: config.nodeName, source: gatewayAddress(config.podCidr) }
-    const plan = planPeers(await this.#observePeers(), this.#peers, self)
+    const { overlay = 'vxlan' } = config.cluster
+    const source = gatewayAddress(config.podCidr)
+    const context = { nodeName: config.nodeName, source, overlay, underlay: this.#underlay }
+    const plan = planPeers(await this.#observePeers(overlay !== 'host-gw'), this.#peers, context)
     if (say) for (const problem of plan.problems) this.#options.log.warn(problem)
     await this.#programs.bridge(plan.bridge)
     await this.#programs.ip(plan.ip)
@@ -309,11 +321,22 @@ class Driver implements NetworkDriver {
     for (const problem of problems) this.#options.log.warn(problem)
   }
 
-  async #forgetFlows(addresses: readonly string[]): Promise<void> {
+  async #forgetFlows({ cluster }: NodeNetworkConfig, services: readonly ServiceRow[]): Promise<void> {
     if (!this.#hasConntrack) return
-    for (const address of addresses) {
-      const result = await this.#programs.run('conntrack', ['-D', '-p', 'udp', '--dst-nat', address])
-      // 1 with "0 flow entries" is the usual case: nobody talked to it.
+    const [flows, addresses] = await Promise.all([
+      this.#programs.run('conntrack', ['-L', '-p', 'udp', '--dst-nat']),
+      this.#programs.json('ip', ['-j', '-4', 'addr', 'show']),
+    ])
+    const serviceCidr = parseCidr(cluster.serviceCidr)
+    const stale = staleFlows(parseFlows(flows.stdout), {
+      services,
+      isServiceAddress: (address) => isIPv4(address) && cidrContains(serviceCidr, parseAddress(address)),
+      localAddresses: addressesOf(addresses),
+      nodePortRange: cluster.nodePortRange,
+    })
+    for (const flow of stale) {
+      const result = await this.#programs.run('conntrack', deleteArguments(flow))
+      // 1 with "0 flow entries": it ended by itself meanwhile.
       if (result.exitCode !== 0 && !/ 0 flow entries/.test(result.stderr)) {
         this.#options.log.warn({ err: failure('conntrack -D', result) }, 'stale UDP flows remain')
       }

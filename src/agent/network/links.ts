@@ -12,6 +12,8 @@ export interface Link {
   master: string
   alias: string
   hairpin: boolean
+  /** As a bridge's port: reaches no other isolated port. */
+  isolated: boolean
   addresses: { address: string; prefixLength: number }[]
   /** Attributes of the kind, e.g. a VXLAN device's id. */
   data: Record<string, unknown>
@@ -38,6 +40,7 @@ export function parseLinks(links: unknown, addresses: unknown = []): Link[] {
       master: text(item.master),
       alias: text(item.ifalias),
       hairpin: object(info.info_slave_data).hairpin === true,
+      isolated: object(info.info_slave_data).isolated === true,
       addresses: (held.get(item.ifname) ?? []).map(({ local, prefixlen }) => ({
         address: text(local),
         prefixLength: Number(prefixlen),

@@ -14,6 +14,10 @@ export interface NodeFacts {
   serviceCidr: string
   /** Undefined: what the underlay leaves after VXLAN's headers. */
   mtu: number | undefined
+  /** False: all peers are reached through their own addresses, and there is no VXLAN device. */
+  tunnel: boolean
+  /** Whether pods' ports reach only the bridge itself. */
+  isolate: boolean
   vni: number
   vxlanPort: number
 }
@@ -44,7 +48,7 @@ export function chooseMtu(links: readonly Link[], facts: NodeFacts): number {
       `node address ${facts.nodeAddress} is on no interface of this host; there are: ${present.join(', ') || 'none'}`,
     )
   }
-  return Math.max(MIN_MTU, underlay.mtu - VXLAN_OVERHEAD)
+  return Math.max(MIN_MTU, underlay.mtu - (facts.tunnel ? VXLAN_OVERHEAD : 0))
 }
 
 function planBridge(links: readonly Link[], facts: NodeFacts, mtu: number): string[] {
@@ -85,6 +89,7 @@ function planVxlan(links: readonly Link[], facts: NodeFacts, mtu: number): strin
   const mac = tunnelMac(facts.podCidr)
   const address = tunnelAddress(facts.podCidr)
   let device = links.find(({ name }) => name === VXLAN)
+  if (!facts.tunnel) return device === undefined ? [] : [`link del ${VXLAN}`]
   if (device !== undefined) {
     const { id, local, port, learning } = device.data
     const same = id === facts.vni && local === facts.nodeAddress && port === facts.vxlanPort && learning === false
@@ -113,16 +118,27 @@ function planVxlan(links: readonly Link[], facts: NodeFacts, mtu: number): strin
   return commands
 }
 
-/** Pods whose link lost its bridge (it was deleted by hand and made anew) are put back on it. */
-function planPorts(links: readonly Link[]): string[] {
+/**
+ * Pods' ends of the bridge. Those that lost it (it was deleted by hand and made anew) are put back on it. Pods meet only where
+ * policies are asked, whatever frames they make up: their ports are isolated, so that all goes through the host; or, where
+ * br_netfilter has bridged frames pass the same hooks, they are not, since it bridges translated packets port to port.
+ */
+function planPorts(links: readonly Link[], { isolate }: NodeFacts, mtu: number): string[] {
   const commands: string[] = []
   for (const link of links) {
     if (!POD_LINK.test(link.name) || link.alias === '') continue
     if (link.master !== BRIDGE) commands.push(`link set dev ${link.name} master ${BRIDGE}`)
-    if (!link.hairpin || link.master !== BRIDGE) commands.push(`link set dev ${link.name} type bridge_slave hairpin on`)
+    if (link.isolated !== isolate || !link.hairpin || link.master !== BRIDGE) {
+      commands.push(portCommand(link.name, isolate))
+    }
+    if (link.mtu !== mtu) commands.push(`link set dev ${link.name} mtu ${mtu}`)
     if (!link.up) commands.push(`link set dev ${link.name} up`)
   }
   return commands
+}
+
+export function portCommand(link: string, isolate: boolean): string {
+  return `link set dev ${link} type bridge_slave hairpin on isolated ${isolate ? 'on' : 'off'}`
 }
 
 /**
@@ -135,7 +151,7 @@ export function planNode(
   facts: NodeFacts,
 ): { commands: string[]; mtu: number } {
   const mtu = chooseMtu(links, facts)
-  const commands = [...planBridge(links, facts, mtu), ...planVxlan(links, facts, mtu), ...planPorts(links)]
+  const commands = [...planBridge(links, facts, mtu), ...planVxlan(links, facts, mtu), ...planPorts(links, facts, mtu)]
   const source = gatewayAddress(facts.podCidr)
   const routed = serviceRoutes.some((route) => route.destination === facts.serviceCidr && route.source === source)
   if (!routed) commands.push(`route replace ${facts.serviceCidr} dev ${BRIDGE} src ${source}`)

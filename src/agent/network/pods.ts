@@ -14,12 +14,18 @@ import { type Allocations, adopt, allocate, release } from './addresses.ts'
 import { linkAlias, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, podLink } from './names.ts'
 import type { PodInterface } from './network.ts'
-import { addressMac, gatewayAddress } from './plan_node.ts'
+import { addressMac, gatewayAddress, portCommand } from './plan_node.ts'
 import { createSerial, type Programs } from './programs.ts'
 
+export interface PortForm {
+  mtu: number
+  /** See `NodeFacts`. */
+  isolate: boolean
+}
+
 export interface PodPorts {
-  /** Reads what exists; `mtu` and range hold for pods made from now on. */
-  start(podCidr: string, mtu: number, interfaces: readonly PodInterface[]): Promise<void>
+  /** Reads what exists; the range and the ports' form hold for pods made from now on. */
+  start(podCidr: string, form: PortForm, interfaces: readonly PodInterface[]): Promise<void>
   ensure(podUid: string, netNamespacePath: string): Promise<PodInterface>
   list(): Promise<PodInterface[]>
   /** The address that the pod holds. */
@@ -56,6 +62,9 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
   let current: Allocations | undefined
   let dirty = false
   let mtu = 0
+  let isolate = false
+  /** Namespaces of pods that this process has seen to, for changes inside them. */
+  const namespaces = new Map<string, string>()
 
   const held = (): Allocations => {
     if (current === undefined)
@@ -103,7 +112,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     await programs.ip([
       `link add ${link} mtu ${mtu} type veth peer ${peer}`,
       `link set dev ${link} alias "${linkAlias(pod)}" addrgenmode none master ${BRIDGE} up`,
-      `link set dev ${link} type bridge_slave hairpin on`,
+      portCommand(link, isolate),
     ])
     await programs.ipIn(netNamespacePath, [
       'link set dev lo up',
@@ -130,6 +139,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       host.up &&
       host.alias === linkAlias(pod) &&
       eth0?.mac === addressMac(pod.address) &&
+      eth0.mtu === mtu &&
       eth0.addresses.some(({ address }) => address === pod.address) &&
       Array.isArray(routes) &&
       routes.length > 0
@@ -173,22 +183,40 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     }
   }
 
+  /**
+   * The underlay's MTU has changed. Pods whose namespace this process does not know keep theirs until they are ensured
+   * again: the host tells them of the smaller one, packet by packet (path MTU discovery).
+   */
+  const adjust = async (podMtu: number): Promise<void> => {
+    const changes = [...namespaces.values()].map((path) => programs.ipIn(path, [`link set dev eth0 mtu ${podMtu}`]))
+    for (const result of await Promise.allSettled(changes)) {
+      if (result.status === 'rejected') log.warn({ err: result.reason }, 'cannot set the MTU inside a pod')
+    }
+  }
+
   return {
-    async start(podCidr, podMtu, interfaces) {
-      mtu = podMtu
+    async start(podCidr, form, interfaces) {
+      if (mtu !== form.mtu && mtu !== 0) await adjust(form.mtu)
+      mtu = form.mtu
+      isolate = form.isolate
       if (current?.podCidr === podCidr) return
       current = adopt(current ?? (await read()), podCidr, interfaces)
       await save()
     },
     ensure(podUid, netNamespacePath) {
       checkPod(podUid, netNamespacePath)
-      return exclusive(podUid, () => ensure(podUid, netNamespacePath))
+      return exclusive(podUid, async () => {
+        const pod = await ensure(podUid, netNamespacePath)
+        namespaces.set(podUid, netNamespacePath)
+        return pod
+      })
     },
     list,
     addressOf: (podUid) => current?.held[podUid],
     remove(podUid) {
       checkPod(podUid)
       return exclusive(podUid, async () => {
+        namespaces.delete(podUid)
         await deleteLink(podLink(podUid))
         if (current?.held[podUid] === undefined) return
         current = release(current, podUid)

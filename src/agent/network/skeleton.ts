@@ -72,7 +72,7 @@ function skeletonChains(config: NodeNetworkConfig): [string, string[]][] {
       'postrouting',
       [
         `ct status dnat ip saddr . ip daddr @${HAIRPIN} masquerade fully-random`,
-        `oifname "${VXLAN}" ip saddr != ${clusterCidr} masquerade fully-random`,
+        `oifname != { "lo", "${BRIDGE}" } ip daddr ${clusterCidr} ip saddr != ${clusterCidr} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ip saddr ${config.podCidr} ip daddr != ${clusterCidr} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ct status dnat ${SERVICE_KEY} @${OUTSIDE} masquerade fully-random`,
       ],

@@ -14,9 +14,15 @@ export interface Sysctls {
   ensure(): Promise<boolean>
   /** The bridge's own settings; call whenever it may be new. */
   ensureBridge(): Promise<void>
+  /**
+   * Whether frames between ports of a bridge pass the IP hooks (br_netfilter). Then the kernel also bridges a translated
+   * packet straight to its new port.
+   */
+  bridgedIsFiltered(): Promise<boolean>
   restore(): Promise<void>
 }
 
+const BRIDGED = 'net.bridge.bridge-nf-call-iptables'
 const FORWARDING = 'net.ipv4.ip_forward'
 /**
  * Pods of one host reach each other through it by design. Redirects that tell them of a shorter way would be wrong, and
@@ -70,6 +76,10 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
     },
     async ensureBridge() {
       await sysctl(['-q', '-w', `net.ipv4.conf.${BRIDGE}.send_redirects=0`])
+    },
+    async bridgedIsFiltered() {
+      // -e: no word about a setting that only a module brings.
+      return (await sysctl(['-e', '-n', BRIDGED])).trim() === '1'
     },
     async restore() {
       const saved = Object.entries(await load())
