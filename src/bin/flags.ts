@@ -30,6 +30,8 @@ export interface ServerFlags {
   notReadyAfter: string
   kubeconfigOut?: string
   advertise?: string[]
+  /** Life of the server's own certificates, and the most of a node's; may be a fraction. */
+  certificateDays: string
   /** False: no join line is printed. */
   joinLine: boolean
   tokenFile?: string

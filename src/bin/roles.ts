@@ -26,6 +26,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
       '--advertise <host[:port]...>',
       'where agents reach the node listener from outside; default: what it listens on',
     )
+    .option('--certificate-days <days>', 'life of certificates; they renew themselves with a third of it left', '365')
     .option('--no-join-line', 'print no line to join nodes with at the first start')
     .option('--token-file <file>', 'bearer tokens: lines of TOKEN,USER,GROUP;GROUP')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')

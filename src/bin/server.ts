@@ -47,8 +47,9 @@ import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } f
 import { readTokens } from './tokens.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
+const DAY_MS = 86_400_000
 /** A node that was away for longer joins again. */
-const NODE_CERTIFICATE_MS = 90 * 86_400_000
+const MAX_NODE_CERTIFICATE_MS = 90 * DAY_MS
 
 /** A name for this server that survives its restarts: the store tells its writers apart by it. */
 function serverIdentity(dataDir: string): string {
@@ -129,6 +130,9 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   const clusterCidr = parseCidrOption(flags.clusterCidr, '--cluster-cidr')
   const serviceCidr = parseCidrOption(flags.serviceCidr, '--service-cidr')
   const nodePortRange = parsePortRange(flags.nodePortRange)
+  const leafMs = Number(flags.certificateDays) * DAY_MS
+  if (!(leafMs > 0))
+    throw new DroverError('invalid', `--certificate-days takes a number, not "${flags.certificateDays}"`)
   const log = createLogger('server', flags.logLevel)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -142,6 +146,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
     listen: [...listen, nodeListen].map(({ host }) => host),
     advertise: nodeAddresses.map(hostOf),
     clock: systemClock,
+    lives: { leafMs },
   })
   const leaves = await pki.ensure()
 
@@ -162,6 +167,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
         serverId,
         pki,
         leaves,
+        leafMs,
         nodeAddresses,
         store,
         etcdTls: etcd.tls,
@@ -189,6 +195,7 @@ interface Serving {
   serverId: string
   pki: ServerPki
   leaves: ServerLeaves
+  leafMs: number
   /** `host:port` where agents reach us. */
   nodeAddresses: string[]
   store: RenewableStore
@@ -237,7 +244,7 @@ async function serve(serving: Serving): Promise<void> {
     notReadyAfterMs: Number(flags.notReadyAfter),
     join: {
       ca: pki.files.ca,
-      certificateMs: NODE_CERTIFICATE_MS,
+      certificateMs: Math.min(MAX_NODE_CERTIFICATE_MS, serving.leafMs),
       clusterName: flags.clusterName,
       servers: () => serving.nodeAddresses,
     },
