@@ -2,6 +2,8 @@
  * What each connected node is given to run: its bound pods, and the ConfigMaps and Secrets that they name, no others.
  * One small table a node, filled when its session begins and kept current from events for as long as it lasts.
  */
+
+import { findCondition, isTerminating } from '../api/conditions.ts'
 import type { ConfigMap } from '../api/configmap.ts'
 import { configMapKind } from '../api/configmap.ts'
 import { keyOf, splitKey } from '../api/kind.ts'
@@ -10,6 +12,7 @@ import { POD_CONDITION } from '../api/names.ts'
 import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { type Secret, secretKind } from '../api/secret.ts'
+import { NO_ENDPOINTS } from '../api/termination.ts'
 import type { ResourceEvent, Resources } from '../resources/resources.ts'
 import { jsonBytes } from '../rpc/messages.ts'
 import { RowTable } from './row_table.ts'
@@ -40,19 +43,21 @@ export function podReferences(pod: Pod): Set<string> {
 }
 
 const FINISHED = new Set(['Succeeded', 'Failed'])
-const GIVEN_CONDITIONS = new Set<string>([POD_CONDITION.routed, POD_CONDITION.drained])
 
 /**
  * The pod as its node needs it. Status is the agent's own to report, so it is left out, and its echo sends nothing;
- * but for what others say there and the agent must heed: that the pod is over, and how traffic to it stands.
+ * but for what others say there and the agent must heed: that the pod is over, and that it may be stopped.
  */
-export function assignedPod(pod: Pod): Pod {
+export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => false): Pod {
   const { managedFields: _fields, resourceVersion: _version, ...metadata } = pod.metadata
   const status: PodStatus = {}
   const { phase } = pod.status ?? {}
   if (phase !== undefined && FINISHED.has(phase)) status.phase = phase
-  const conditions = (pod.status?.conditions ?? []).filter((condition) => GIVEN_CONDITIONS.has(condition.type))
-  if (conditions.length > 0) status.conditions = conditions
+  const drained = findCondition(pod.status?.conditions, POD_CONDITION.drained)
+  if (drained !== undefined) status.conditions = [drained]
+  else if (isTerminating(pod) && !needsDrain(pod)) {
+    status.conditions = [{ type: POD_CONDITION.drained, status: 'True', reason: NO_ENDPOINTS }]
+  }
   return { apiVersion: pod.apiVersion, kind: pod.kind, metadata, spec: pod.spec, status }
 }
 
@@ -71,10 +76,13 @@ interface NodeTable {
 
 export class Assignments {
   readonly #resources: Resources
+  readonly #needsDrain: (pod: Pod) => boolean
   readonly #nodes = new Map<string, NodeTable>()
 
-  constructor(resources: Resources) {
+  /** `needsDrain`: whether a pod that ends has to leave traffic before it may be stopped. */
+  constructor(resources: Resources, needsDrain: (pod: Pod) => boolean) {
     this.#resources = resources
+    this.#needsDrain = needsDrain
   }
 
   /** The node's table, filled; `onChange` is called after every change until `close`. */
@@ -135,7 +143,7 @@ export class Assignments {
     }
     rows.push(...this.#release(node, key, wanted))
     node.references.set(key, wanted)
-    rows.push([key, jsonBytes(assignedPod(pod))])
+    rows.push([key, jsonBytes(assignedPod(pod, this.#needsDrain))])
     return node.table.apply(rows)
   }
 

@@ -20,6 +20,7 @@ import { type AgentMessage, jsonBytes, type NodeEvent, parseJson, type ServerMes
 import { createNodeServer, type NodeCaller, type NodeServer, type TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import { Assignments } from './assignments.ts'
+import { Barrier } from './barrier.ts'
 import { createGateway } from './gateway.ts'
 import { checkMember, createJoinDesk, type JoinAuthority } from './join.ts'
 import type { ReportedNode } from './node_object.ts'
@@ -141,13 +142,14 @@ class RunningDispatch {
   readonly #shared: SharedTables
   readonly #nodes: Nodes
   readonly #reports: PodReports
+  readonly #barrier: Barrier
 
   constructor(options: DispatchOptions, sessions: Map<string, NodeSession>, metrics: Metrics) {
     this.#options = options
     this.#sessions = sessions
     this.#metrics = metrics
     const { resources, clock } = options
-    this.#assignments = new Assignments(resources)
+    this.#assignments = new Assignments(resources, (pod) => this.#barrier.needsDrain(pod))
     this.#policies = new PolicyTables(resources)
     this.#shared = new SharedTables(resources, clock, () => {
       for (const session of sessions.values()) session.pump()
@@ -158,7 +160,9 @@ class RunningDispatch {
       isServerAlive: options.isServerAlive ?? (() => false),
       onRemoved: (nodeName) => this.#removed(nodeName),
     })
-    this.#reports = new PodReports(options)
+    const isServerAlive = options.isServerAlive ?? (() => false)
+    this.#barrier = new Barrier({ ...options, isServerAlive, tables: this.#shared, sessions })
+    this.#reports = new PodReports({ ...options, needsRoute: (pod) => this.#barrier.needsRoute(pod) })
   }
 
   async run(
@@ -169,7 +173,12 @@ class RunningDispatch {
     const { resources, tls, listen, createServer = createNodeServer } = this.#options
     await resources.ready()
     const desk = this.#joinDesk()
-    const stops = [this.#policies.subscribe(), this.#assignments.subscribe(), this.#shared.subscribe()]
+    const stops = [
+      this.#barrier.subscribe(),
+      this.#policies.subscribe(),
+      this.#assignments.subscribe(),
+      this.#shared.subscribe(),
+    ]
     const server = createServer(tls, {
       onConnect: (caller, stream) => this.#accept(caller, stream),
       onStream,
@@ -179,7 +188,7 @@ class RunningDispatch {
     const inner = new AbortController()
     const both = AbortSignal.any([signal, inner.signal])
     try {
-      const working = Promise.all([this.#nodes.run(both), this.#reports.run(both)])
+      const working = Promise.all([this.#nodes.run(both), this.#reports.run(both), this.#barrier.run(both)])
       working.catch(() => inner.abort())
       onListening(await server.listen(listen.host, listen.port), server)
       await working
@@ -339,6 +348,7 @@ class RunningDispatch {
         if (session === undefined) return
         session.programmedRevision = message.programmedRevision
         session.peersRevision = message.peersRevision
+        this.#barrier.wake()
         session.stream.write({ type: 'heartbeatAck' })
         return
       case 'podStatuses':

@@ -22,6 +22,8 @@ export interface PodReportsOptions {
   clock: Clock
   random: Random
   log: Logger
+  /** Whether a pod that becomes Ready has to be routed to before it counts. */
+  needsRoute: (pod: Pod) => boolean
 }
 
 interface Pending {
@@ -33,14 +35,16 @@ export class PodReports {
   readonly #resources: Resources
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #needsRoute: (pod: Pod) => boolean
   /** By uid. Bounded by the pods of connected nodes: reports about others never enter. */
   readonly #pending = new Map<string, Pending>()
   readonly #queue: WorkQueue
 
-  constructor({ resources, clock, random, log }: PodReportsOptions) {
+  constructor({ resources, clock, random, log, needsRoute }: PodReportsOptions) {
     this.#resources = resources
     this.#clock = clock
     this.#log = log
+    this.#needsRoute = needsRoute
     this.#queue = new WorkQueue({ name: 'pod-reports', clock, random, log, concurrency: WRITES_AT_ONCE }, (uid) =>
       this.#write(uid),
     )
@@ -94,7 +98,7 @@ export class PodReports {
     const now = timestamp(this.#clock.now())
     await this.#resources.modify<Pod>(podKind, namespace, name, 'status', (current) => {
       if (current.metadata.uid !== uid) return undefined
-      const merged = mergePodStatus(current.status, status as PodStatus, now)
+      const merged = mergePodStatus(current.status, status as PodStatus, now, () => this.#needsRoute(current))
       return merged === undefined ? undefined : { ...current, status: merged }
     })
   }

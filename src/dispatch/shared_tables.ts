@@ -7,6 +7,7 @@ import { serviceKind } from '../api/service.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Resources } from '../resources/resources.ts'
 import { jsonBytes } from '../rpc/messages.ts'
+import type { ServiceRow } from '../rpc/tables.ts'
 import { peerRow } from './peer_rows.ts'
 import { RowTable } from './row_table.ts'
 import { serviceRow } from './service_rows.ts'
@@ -18,6 +19,8 @@ export class SharedTables {
   readonly #clock: Clock
   readonly #onChange: () => void
   readonly #slices = new Map<string, Map<string, EndpointSlice>>()
+  /** By service: where its row sends to. */
+  readonly #targets = new Map<string, ReadonlySet<string>>()
   readonly #dirtyServices = new Set<string>()
   readonly #dirtyPeers = new Set<string>()
   #timer: Timer | undefined
@@ -48,6 +51,11 @@ export class SharedTables {
       for (const stop of stops) stop()
       this.#timer?.cancel()
     }
+  }
+
+  /** Whether the service's row, as of the last flush, sends to this address. */
+  routes(service: string, address: string): boolean {
+    return this.#targets.get(service)?.has(address) === true
   }
 
   /** Brings the tables up to the cache. One rollout step touches a service many times within a tick: it costs one row. */
@@ -82,6 +90,8 @@ export class SharedTables {
     const { namespace, name } = splitKey(key)
     const service = this.#resources.get(serviceKind, namespace, name)
     const row = service && serviceRow(service, [...(this.#slices.get(key)?.values() ?? [])])
+    if (row === undefined) this.#targets.delete(key)
+    else this.#targets.set(key, targetsOf(row))
     return row === undefined ? undefined : jsonBytes(row)
   }
 
@@ -90,4 +100,9 @@ export class SharedTables {
     const row = node && peerRow(node)
     return row === undefined ? undefined : jsonBytes(row)
   }
+}
+
+function targetsOf({ ports, hosts = [] }: ServiceRow): ReadonlySet<string> {
+  const endpoints = ports.flatMap((port) => port.endpoints)
+  return new Set([...endpoints, ...hosts].map(({ address }) => address))
 }

@@ -17,6 +17,7 @@ import { createResources } from '../../src/resources/create.ts'
 import type { Resources } from '../../src/resources/resources.ts'
 import type { ClusterConfig } from '../../src/rpc/tables.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
+import type { Fence, Store } from '../../src/store/store.ts'
 import { eventually } from './eventually.ts'
 import { FakeHost, fakeDrivers } from './fake_drivers.ts'
 
@@ -47,6 +48,7 @@ export class SessionHarness {
   readonly #stops: (() => Promise<void>)[] = []
   #ca: CertificateAndKey | undefined
   #resources: Resources | undefined
+  #store: Store | undefined
 
   get resources(): Resources {
     if (this.#resources === undefined) throw new Error('open the harness first')
@@ -61,6 +63,7 @@ export class SessionHarness {
   async open(): Promise<void> {
     this.#ca = await createCa('drvt', { clock: systemClock })
     const store = createMemoryStore({ clock: systemClock })
+    this.#store = store
     const resources = createResources({
       store,
       clock: systemClock,
@@ -73,6 +76,12 @@ export class SessionHarness {
     this.#start([resources])
     await resources.ready()
     await resources.create(namespaceKind, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } })
+  }
+
+  /** Leadership, for tests that run a controller. */
+  async fence(): Promise<Fence> {
+    if (this.#store === undefined) throw new Error('open the harness first')
+    return (await this.#store.campaign('/test/leader', 'test', new AbortController().signal)).fence
   }
 
   async close(): Promise<void> {

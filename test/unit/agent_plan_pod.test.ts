@@ -185,6 +185,60 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
     },
     'kill app-0',
   ],
+  [
+    'waits for leave',
+    {
+      terminateByMs: NOW + 100,
+      containers: [container('app', 0)],
+      drain: { leaveByMs: NOW + 50, quietByMs: undefined, looked: undefined },
+    },
+    'wait 50',
+  ],
+  [
+    'no longer than its time',
+    {
+      terminateByMs: NOW + 100,
+      containers: [container('app', 0)],
+      drain: { leaveByMs: NOW, quietByMs: undefined, looked: undefined },
+    },
+    `signal app-0 SIGTERM ${NOW + 100} the pod is being deleted`,
+  ],
+  [
+    'then looks at connections',
+    {
+      terminateByMs: NOW + 900,
+      containers: [container('app', 0, { pid: 7 })],
+      drain: { leaveByMs: undefined, quietByMs: NOW + 500, looked: undefined },
+    },
+    'look 7',
+  ],
+  [
+    'waits while they are busy, and looks again',
+    {
+      terminateByMs: NOW + 900,
+      containers: [container('app', 0, { pid: 7 })],
+      drain: { leaveByMs: undefined, quietByMs: NOW + 500, looked: { atMs: NOW - 40, busy: 1 } },
+    },
+    'wait 60',
+  ],
+  [
+    'signals when they are quiet',
+    {
+      terminateByMs: NOW + 900,
+      containers: [container('app', 0, { pid: 7 })],
+      drain: { leaveByMs: undefined, quietByMs: NOW + 500, looked: { atMs: NOW, busy: 0 } },
+    },
+    `signal app-0 SIGTERM ${NOW + 900} the pod is being deleted`,
+  ],
+  [
+    'or when they have had their time',
+    {
+      terminateByMs: NOW + 900,
+      containers: [container('app', 0, { pid: 7 })],
+      drain: { leaveByMs: undefined, quietByMs: NOW, looked: { atMs: NOW, busy: 1 } },
+    },
+    `signal app-0 SIGTERM ${NOW + 900} the pod is being deleted`,
+  ],
   ['removes the dead', { terminateByMs: NOW, containers: [exited('app', 0, 0)] }, 'remove app-0'],
   ['cleans up', { terminateByMs: NOW }, 'cleanUp'],
   ['reports', { terminateByMs: NOW, cleaned: true }, 'reportRemoved'],

@@ -10,12 +10,12 @@ import type { Service } from '../../src/api/service.ts'
 import { parseCidr } from '../../src/base/cidr.ts'
 import { planClaim } from '../../src/controllers/common/owners.ts'
 import { planSlices, type SlicePlan } from '../../src/controllers/endpointslice/plan.ts'
-import { SelectorIndex } from '../../src/controllers/endpointslice/selectors.ts'
 import { type OwnerState, planDependent, planOwner } from '../../src/controllers/garbage/plan.ts'
 import { planPodCidrs } from '../../src/controllers/node/ipam.ts'
 import { evictAtMs, isMassFailure, planNode, planTaints } from '../../src/controllers/node/plan.ts'
 import { planPodGarbage } from '../../src/controllers/podgc/plan.ts'
 import { MAX_IN_FLIGHT, planReplicaSet, planStatus } from '../../src/controllers/replicaset/plan.ts'
+import { SelectorIndex } from '../../src/resources/selector_index.ts'
 
 const NOW_MS = Date.parse('2026-01-01T12:00:00Z')
 const meta = (name: string) => ({

@@ -21,15 +21,31 @@ describe('mergePodStatus', () => {
       phase: 'Pending',
       conditions: [
         { type: 'PodScheduled', status: 'True', lastTransitionTime: THEN },
-        { type: 'drover.dev/Routed', status: 'True' },
+        { type: 'drover.dev/Other', status: 'True' },
         { type: 'Ready', status: 'False', lastTransitionTime: THEN },
       ],
     }
     expect(mergePodStatus(current, reported('True'), NOW)?.conditions).toEqual([
       { type: 'Ready', status: 'True', lastTransitionTime: NOW },
       { type: 'PodScheduled', status: 'True', lastTransitionTime: THEN },
-      { type: 'drover.dev/Routed', status: 'True' },
+      { type: 'drover.dev/Other', status: 'True' },
     ])
+  })
+
+  test('a pod of a service becomes Ready and not yet Routed in one write; one that is not Ready is not Routed', () => {
+    const routed = (status: PodStatus | undefined) =>
+      status?.conditions?.find(({ type }) => type === 'drover.dev/Routed')?.status
+    const ready = mergePodStatus(undefined, reported('True'), THEN, () => true)
+    expect(routed(ready)).toBe('False')
+    expect(routed(mergePodStatus(undefined, reported('True'), THEN, () => false))).toBeUndefined()
+    const conditions = (ready?.conditions ?? []).map((condition) =>
+      condition.type === 'drover.dev/Routed' ? { ...condition, status: 'True' as const } : condition,
+    )
+    const served = { ...ready, conditions }
+    expect(routed(mergePodStatus(served, reported('True', { hostIP: '192.0.2.1' }), NOW, () => true))).toBe('True')
+    const failing = mergePodStatus(served, reported('False'), NOW, () => true)
+    expect(routed(failing)).toBe('False')
+    expect(routed(mergePodStatus(failing, reported('True'), NOW, () => false))).toBe('False')
   })
 
   test('a report that says nothing new writes nothing, and keeps times', () => {

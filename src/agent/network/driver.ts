@@ -11,6 +11,7 @@ import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { Logger } from '../../base/log.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
+import { readConnections } from './connections.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
 import type { NetworkDriver, NodeNetworkConfig } from './network.ts'
@@ -144,6 +145,10 @@ class Driver implements NetworkDriver {
 
   listPods() {
     return this.#pods.list()
+  }
+
+  connections(pid: number) {
+    return readConnections(pid)
   }
 
   async removePod(podUid: string): Promise<void> {

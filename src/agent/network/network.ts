@@ -19,6 +19,20 @@ export interface PodInterface {
   address: string
 }
 
+/** A TCP connection from a client to a pod. */
+export interface Connection {
+  peer: string
+  /** Come, but not read by the program. */
+  unreadBytes: number
+  /** Written by the program, but not taken by the client. */
+  unsentBytes: number
+  /** In the connection's whole life. */
+  receivedBytes: number
+  /** Since data last came or went; since the connection began where none did. */
+  sinceReceivedMs: number
+  sinceSentMs: number
+}
+
 export interface NetworkDriver {
   /** Programs and kernel features it needs; fails with `unsupported` in words that say how to mend it. */
   initialize(): Promise<void>
@@ -38,6 +52,8 @@ export interface NetworkDriver {
   ensurePod(podUid: string, netNamespacePath: string): Promise<PodInterface>
   /** Interfaces that exist, with their addresses, read from the node. */
   listPods(): Promise<PodInterface[]>
+  /** Connections that clients hold to the programs of a pod; `pid` is any process of it. Absent: cannot be told. */
+  connections?(pid: number): Promise<Connection[]>
   /** Removes the interface and frees the address. Idempotent. */
   removePod(podUid: string): Promise<void>
   /** Removes all that `ensureNode` and later calls made. */

@@ -6,6 +6,7 @@ import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
 import type { Sandbox } from '../runtime/runtime.ts'
 import { containerRequest, wantedUser } from './container_spec.ts'
+import { isBusy } from './drain.ts'
 import { etcFiles, podHostname } from './etc_files.ts'
 import { attemptKey, NOTE, type PodFacts } from './facts.ts'
 import type { PodNotes, Prepared } from './notes.ts'
@@ -96,6 +97,18 @@ export const EXECUTORS: Executors = {
       })
       // What the container lacked may be the sandbox itself: make sure of it before the next try.
       if (!config) notes.prepared = undefined
+    }
+  },
+
+  async look({ pid }, { agent, notes, facts }) {
+    const atMs = agent.clock.now()
+    try {
+      const connections = (await agent.drivers.network.connections?.(pid)) ?? []
+      notes.looked = { atMs, busy: connections.filter(isBusy).length }
+    } catch (error) {
+      // A pod whose connections cannot be seen is stopped as if it had none.
+      agent.log.warn({ pod: facts.uid, err: error }, 'cannot see the connections of a pod that ends')
+      notes.looked = { atMs, busy: 0 }
     }
   },
 

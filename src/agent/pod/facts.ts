@@ -47,12 +47,24 @@ export interface StopFact {
   killedAtMs?: number
 }
 
+/** What holds back the first signal to a pod that is to go. */
+export interface DrainFact {
+  /** Until when to wait for the server's leave; undefined: it was given, or nobody needs to give it. */
+  leaveByMs: number | undefined
+  /** Until when busy connections are waited for; undefined: they are not. */
+  quietByMs: number | undefined
+  /** The last look at its connections. */
+  looked: { atMs: number; busy: number } | undefined
+}
+
 export interface PodFacts {
   /** Undefined: nobody wants it any more, or no server has said what it is. */
   pod: Pod | undefined
   uid: string
   /** Set while the pod is to go: when its containers are killed. */
   terminateByMs: number | undefined
+  /** Undefined: it is stopped without waiting. */
+  drain?: DrainFact | undefined
   networkReady: boolean
   /** Sandbox, interface, volumes and files stand, as this agent has seen itself. */
   prepared: boolean

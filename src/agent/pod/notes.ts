@@ -4,7 +4,7 @@
  */
 
 import type { Sandbox } from '../runtime/runtime.ts'
-import type { ImageFact, StopFact, Waiting } from './facts.ts'
+import type { DrainFact, ImageFact, StopFact, Waiting } from './facts.ts'
 import type { Prober } from './prober.ts'
 
 export interface Prepared {
@@ -29,6 +29,7 @@ export interface PodNotes {
   messages: Map<string, string>
   /** Waits that an event was made of; one a restart. */
   backOffsTold: Set<string>
+  looked: DrainFact['looked']
   cleaned: boolean
   removed: boolean
 }
@@ -44,6 +45,7 @@ export function newNotes(nowMs: number): PodNotes {
     probers: new Map(),
     messages: new Map(),
     backOffsTold: new Set(),
+    looked: undefined,
     cleaned: false,
     removed: false,
   }

@@ -2,11 +2,12 @@
  * What to do next about one pod. Pure: facts in; one step, or the time to look again, out.
  *
  *   prepare -> image -> start   once for each init container in turn, then for each container
+ *   look                        at the connections of a pod that is to go, before its first signal
  *   signal -> kill              a container that must stop: deleted, unhealthy, or of another image
  *   remove ... -> cleanUp -> reportRemoved   once nothing runs and the pod is to go
  *
  * Invariants: a container is started only when none of its name runs, with the attempt after the highest on disk;
- * nothing of a pod is removed while a container of it runs; a pod that is to go never gains a container.
+ * a pod that is to go gets no signal before the server's leave or the end of the wait for it; nothing of a pod is removed while a container of it runs; a pod that is to go never gains a container.
  */
 import type { Container, Pod } from '../../api/pod.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
@@ -30,6 +31,8 @@ export interface StepArguments {
   refreshVolumes: Record<never, never>
   image: { container: string; attempt: number }
   start: { container: string; attempt: number; crashes: number; isInit: boolean }
+  /** Looks whether clients still hold busy connections. */
+  look: { pid: number }
   /** Asks a container to stop, then kills it at the deadline. */
   signal: { id: string; signal: string; deadlineMs: number; reason: string }
   kill: { id: string }
@@ -46,6 +49,8 @@ export interface Plan {
   againAtMs: number | undefined
 }
 
+/** How often connections that hold a pod back are looked at. */
+const LOOK_AGAIN_MS = 100
 /** A kill that had no effect is repeated. */
 const KILL_AGAIN_MS = 2_000
 const DEFAULT_GRACE_SECONDS = 30
@@ -168,9 +173,24 @@ function planStop(facts: PodFacts, container: ContainerState, deadlineMs: number
 function planTermination(facts: PodFacts, deadlineMs: number): Plan {
   const running = facts.containers.filter(isRunning)
   if (running.length > 0) {
+    const held = planDrain(facts, running)
+    if (held !== undefined) return held
     return firstOf(running.map((container) => planStop(facts, container, deadlineMs, 'the pod is being deleted')))
   }
   const [next] = facts.containers
   if (next !== undefined) return now({ type: 'remove', id: next.id })
   return facts.cleaned ? now({ type: 'reportRemoved' }) : now({ type: 'cleanUp' })
+}
+
+/** What to wait for before the first signal; undefined: nothing more. */
+function planDrain(facts: PodFacts, running: readonly ContainerState[]): Plan | undefined {
+  const { drain, nowMs, stops } = facts
+  if (drain === undefined || running.some(({ id }) => stops.has(id))) return undefined
+  const { leaveByMs, quietByMs, looked } = drain
+  if (leaveByMs !== undefined && leaveByMs > nowMs) return later(leaveByMs)
+  const pid = running.find((container) => container.pid !== undefined)?.pid
+  if (quietByMs === undefined || quietByMs <= nowMs || pid === undefined) return undefined
+  const lookAtMs = looked === undefined ? nowMs : looked.atMs + LOOK_AGAIN_MS
+  if (lookAtMs <= nowMs) return now({ type: 'look', pid })
+  return looked?.busy === 0 ? undefined : later(Math.min(lookAtMs, quietByMs))
 }

@@ -7,6 +7,7 @@ import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
+import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
 import { isRunning, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
@@ -154,6 +155,7 @@ export class PodWorker {
       pod: this.#pod,
       uid: this.uid,
       terminateByMs: this.#terminateByMs,
+      drain: this.#drain(),
       networkReady: this.#agent.networkReady(),
       prepared: notes.prepared !== undefined,
       volumesStale: this.#usesConfig() && notes.prepared?.configRevision !== desired.configRevision,
@@ -166,6 +168,12 @@ export class PodWorker {
       stops: notes.stops,
       nowMs: clock.now(),
     }
+  }
+
+  #drain(): PodFacts['drain'] {
+    const terminateByMs = this.#terminateByMs
+    if (this.#pod === undefined || this.#abandoned || terminateByMs === undefined) return undefined
+    return drainFact(this.#pod, { terminateByMs, looked: this.#notes.looked })
   }
 
   #usesConfig(): boolean {

@@ -142,6 +142,7 @@ function endpointOf(
       serving,
       terminating,
     },
+    ...hostnameOf(service, pod),
     ...(nodeName && { nodeName }),
     ...(zone !== undefined && { zone }),
     targetRef: {
@@ -151,6 +152,12 @@ function endpointOf(
       uid: pod.metadata.uid,
     },
   }
+}
+
+/** A pod that names this service as its subdomain has a name of its own below it. */
+function hostnameOf({ metadata }: Service, { spec }: Pod): { hostname?: string } {
+  const { hostname, subdomain } = spec
+  return hostname && subdomain === metadata.name ? { hostname } : {}
 }
 
 interface Filling {

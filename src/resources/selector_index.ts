@@ -2,7 +2,7 @@
  * Services by what they select: finds the services of a pod by its labels, not by walking all services. A service is
  * filed under one pair of its selector; a pod is looked up under each of its pairs.
  */
-import { matchesLabels } from '../../api/selector.ts'
+import { matchesLabels } from '../api/selector.ts'
 
 type Labels = Readonly<Record<string, string>>
 
