@@ -8,7 +8,7 @@ import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Io } from '../cli/context.ts'
 import { ExitCode, exitCodeFor } from '../cli/exit_code.ts'
-import { createProgram, registerClientCommands } from '../cli/program.ts'
+import { createProgram } from '../cli/root.ts'
 import { registerRoles } from './roles.ts'
 
 const script = fileURLToPath(import.meta.url)
@@ -31,17 +31,24 @@ function interruption(): AbortSignal {
   return controller.signal
 }
 
+const ROLES = new Set(['server', 'agent'])
 const LOCAL = new Set(['up', 'down', 'check', 'kubeconfig', 'clusters', 'supervise', 'chaos', 'help'])
 
 async function createFullProgram(io: Io, version: string): Promise<Command> {
   const program = createProgram(version)
   const words = process.argv.slice(2)
+  // A role runs for months: it does not hold the client's commands in memory.
+  if (ROLES.has(words[0] ?? '')) {
+    registerRoles(program, io, version)
+    return program
+  }
   // Local clusters are a good part of the program: loaded when named, or to be listed in the help.
   if (words.some((word) => LOCAL.has(word)) || words.every((word) => word.startsWith('-'))) {
     const { registerLocalCommands } = await import('../local/commands.ts')
     const self = { node: process.execPath, script }
     registerLocalCommands(program, { io, self, examples: join(root, 'deploy', 'examples') })
   }
+  const { registerClientCommands } = await import('../cli/program.ts')
   registerClientCommands(program, io, version)
   registerRoles(program, io, version)
   return program

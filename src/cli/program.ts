@@ -1,5 +1,5 @@
-/** The command line's tree: every command's words and options; what they do is loaded with them. */
-import { Command } from 'commander'
+/** The client's commands: their words and options; what they do is loaded with them. */
+import type { Command } from 'commander'
 import { registerApply } from './apply.ts'
 import type { Io } from './context.ts'
 import { registerDelete } from './delete.ts'
@@ -14,21 +14,6 @@ import { registerRollout } from './rollout.ts'
 import { registerScale } from './scale.ts'
 import { registerToken } from './token.ts'
 import { registerVersion } from './version.ts'
-
-export function createProgram(version: string): Command {
-  return new Command('drover')
-    .description('Drover, a cluster scheduler: declare services, and they run.')
-    .version(version, '-V, --version', 'print the version')
-    .option('--kubeconfig <file>', 'which cluster, and as whom')
-    .option('--cluster <name>', 'a local cluster by its name')
-    .option('--context <name>', 'context of the kubeconfig')
-    .option('-n, --namespace <name>', 'namespace to work in')
-    .showHelpAfterError('(drover COMMAND --help tells more)')
-    .addHelpText(
-      'after',
-      '\nStart here:\n  drover up                     a cluster on this machine\n  drover apply -f web.yaml      declare\n  drover get pods -o wide       look',
-    )
-}
 
 export function registerClientCommands(program: Command, io: Io, version: string): void {
   registerApply(program, io)

@@ -30,6 +30,7 @@ export interface Self {
 export function serverProcess(self: Self, record: ClusterRecord, gateway: string): ProcessSpec {
   const paths = clusterPaths(record.name)
   const args = [
+    ...NODE_FLAGS,
     self.script,
     'server',
     ...['--cluster-name', record.name],
@@ -46,6 +47,13 @@ export function serverProcess(self: Self, record: ClusterRecord, gateway: string
   return { name: 'server', program: self.node, args }
 }
 
+/**
+ * The young generation of V8's heap grows to 48 MB by itself, for speed that these processes have no use for. Measured
+ * with 50 pods: 25 MB less in a server, 11 MB in an agent. The memory allocator's arenas add up likewise, one a thread.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=2']
+const SMALL_ALLOCATOR = { MALLOC_ARENA_MAX: '2' }
+
 /** Arguments that both a running agent and its reset need. */
 function agentArgs(self: Self, record: ClusterRecord, host: HostPlacement, gateway: string): string[] {
   const paths = clusterPaths(record.name)
@@ -53,6 +61,7 @@ function agentArgs(self: Self, record: ClusterRecord, host: HostPlacement, gatew
   return [
     `--net=${host.namespacePath}`,
     self.node,
+    ...NODE_FLAGS,
     self.script,
     'agent',
     ...['--node-name', host.name],
@@ -116,7 +125,11 @@ export function startRecorded(
   mkdirSync(paths.logs, { recursive: true })
   const log = openSync(join(paths.logs, `${spec.name}.log`), 'a', 0o600)
   try {
-    const child = start(spec.program, spec.args, { detached: true, stdio: ['ignore', log, log] })
+    const child = start(spec.program, spec.args, {
+      detached: true,
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...SMALL_ALLOCATOR },
+    })
     const exited = new Promise<string>((resolve) => {
       child.on('error', (error) => resolve(`cannot start: ${error.message}`))
       child.on('exit', (code, signal) => resolve(signal === null ? `exit code ${code}` : signal))

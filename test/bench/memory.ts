@@ -13,12 +13,12 @@ export async function benchMemory(): Promise<BenchResult[]> {
   try {
     await cluster.start()
     await cluster.apply('bench', PODS)
-    const first = peaks(cluster)
+    const first = await peaks(cluster)
     for (let i = 0; i < 2; i++) {
       await cluster.scale('bench', 0)
       await cluster.scale('bench', PODS)
     }
-    const last = peaks(cluster)
+    const last = await peaks(cluster)
     const etcdMb = status(await childOf(cluster.local.pid('server'), 'etcd'), 'VmHWM')
     const monitorsMb = await proportionalMb(cluster.local.name)
     const total = [last.server, ...last.agents].reduce((sum, { now }) => sum + now, 0) + etcdMb
@@ -55,12 +55,25 @@ function status(pid: number, field: 'VmHWM' | 'VmRSS'): number {
   return (Number(kib) * 1024) / 1e6
 }
 
-function peaks({ local }: BenchCluster) {
+async function peaks({ local }: BenchCluster) {
+  const helpers = await perls()
   const of = (name: string) => {
     const pid = local.pid(name)
-    return { peak: status(pid, 'VmHWM'), now: status(pid, 'VmRSS') }
+    // What an agent starts programs through is a part of it; containers' monitors are not its children.
+    const pids = [pid, ...helpers.filter(([, parent]) => parent === pid).map(([child]) => child)]
+    const sum = (field: 'VmHWM' | 'VmRSS') => pids.reduce((total, each) => total + status(each, field), 0)
+    return { peak: sum('VmHWM'), now: sum('VmRSS') }
   }
   return { server: of('server'), agents: local.record().hosts.map((host) => of(`agent-${host.name}`)) }
+}
+
+/** Process ids of Perl processes, each with its parent's. */
+async function perls(): Promise<[number, number][]> {
+  const listing = await output('ps', ['-o', 'pid=,ppid=', '-C', 'perl'])
+  const rows = listing.split('\n').map((line) => line.trim().split(/\s+/).map(Number))
+  return rows.flatMap(([pid, parent]) =>
+    pid !== undefined && parent !== undefined ? [[pid, parent] as [number, number]] : [],
+  )
 }
 
 async function childOf(parent: number, program: string): Promise<number> {
