@@ -43,6 +43,7 @@ import {
 import { ensureClusterInfo, firstJoinLine } from './join_line.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
+import { createPresence } from './presence.ts'
 import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } from './server_pki.ts'
 import { readTokens } from './tokens.ts'
 
@@ -225,6 +226,8 @@ async function serve(serving: Serving): Promise<void> {
     scheduler: recorder('drover-scheduler'),
     controllers: recorder('drover-controllers'),
   }
+  let current = leaves
+  const presence = createPresence({ store, serverId, nodeAddresses: serving.nodeAddresses, log, registry })
   const dispatch = createDispatch({
     ...environment,
     resources,
@@ -242,11 +245,13 @@ async function serve(serving: Serving): Promise<void> {
     },
     serverId,
     notReadyAfterMs: Number(flags.notReadyAfter),
+    isServerAlive: presence.servers.isAlive,
+    peers: { servers: presence.servers, tls: () => peerTls(serving, current) },
     join: {
       ca: pki.files.ca,
       certificateMs: Math.min(MAX_NODE_CERTIFICATE_MS, serving.leafMs),
       clusterName: flags.clusterName,
-      servers: () => serving.nodeAddresses,
+      servers: presence.servers.nodeAddresses,
     },
   })
   const api = createApiServer({
@@ -268,6 +273,7 @@ async function serve(serving: Serving): Promise<void> {
     log: log.child({ part: 'certificates' }),
     registry,
     onRenewed(renewed) {
+      current = renewed
       api.setTls(apiTls(serving, renewed))
       dispatch.setTls(nodeTls(serving, renewed))
       const etcdTls = serving.etcdTls()
@@ -303,7 +309,7 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
-    const services = [...Object.values(events), dispatch.service, leader, api, renewal]
+    const services = [...Object.values(events), ...presence.services, dispatch.service, leader, api, renewal]
     const rest = runServices(services, runner, stopping)
     try {
       // A port in use is for the user to mend: no use in trying again and again.
@@ -339,6 +345,13 @@ const nodeTls = ({ pki }: Serving, { server }: ServerLeaves): TlsFiles => ({
   ca: pki.files.ca.certPem,
   cert: server.certPem,
   key: server.keyPem,
+})
+
+/** Who we are to other servers. */
+const peerTls = ({ pki }: Serving, { admin }: ServerLeaves): TlsFiles => ({
+  ca: pki.files.ca.certPem,
+  cert: admin.certPem,
+  key: admin.keyPem,
 })
 
 const apiTls = ({ pki }: Serving, { server }: ServerLeaves): TlsMaterial => ({

@@ -14,17 +14,20 @@ import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { NodeGateway } from '../base/stream.ts'
 import type { EventRecorder, Resources } from '../resources/resources.ts'
-import type { CancellableFrameStream } from '../rpc/frames.ts'
 import type { MessageStream } from '../rpc/message_stream.ts'
 import { type AgentMessage, jsonBytes, type NodeEvent, parseJson, type ServerMessage } from '../rpc/messages.ts'
+import { readPeerRequest } from '../rpc/peer_client.ts'
 import { createNodeServer, type NodeCaller, type NodeServer, type TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import { Assignments } from './assignments.ts'
+
 import { Barrier } from './barrier.ts'
-import { createGateway } from './gateway.ts'
+import { createGateway, type Gateway } from './gateway.ts'
+
 import { checkMember, createJoinDesk, type JoinAuthority } from './join.ts'
 import type { ReportedNode } from './node_object.ts'
 import { Nodes } from './nodes.ts'
+import { createPeerGateway, type Peers, servePeer } from './peers.ts'
 import { PodReports } from './pod_reports.ts'
 import { PolicyTables } from './policy_tables.ts'
 import { NodeSession } from './session.ts'
@@ -48,6 +51,8 @@ export interface DispatchOptions {
   notReadyAfterMs?: number
   /** With several servers: whether the one of this id lives. A lone server leaves it out. */
   isServerAlive?: (serverId: string) => boolean
+  /** The other servers: nodes that they hold can be reached through them. A lone server leaves it out. */
+  peers?: Peers
   /** Lets machines join and certificates be renewed; without it both are refused. */
   join?: JoinAuthority
   /** How agents call in; by gRPC unless said otherwise. */
@@ -75,7 +80,9 @@ const NODE_WAIT_MS = 2_000
 export function createDispatch(options: DispatchOptions): Dispatch {
   const { listen, registry, clock, random } = options
   const sessions = new Map<string, NodeSession>()
-  const gateway = createGateway(sessions, clock, random)
+  const own = createGateway(sessions, clock, random)
+  const { peers } = options
+  const gateway = peers === undefined ? own : createPeerGateway({ ...options, local: own, peers })
   const metrics = {
     sessions: new Gauge({
       name: 'drover_dispatch_sessions',
@@ -104,7 +111,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     id: 'dispatch',
     async run(signal) {
       const running = new RunningDispatch({ ...options, tls }, sessions, metrics)
-      await running.run(signal, gateway.onStream, (bound, listening) => {
+      await running.run(signal, own, (bound, listening) => {
         port = bound
         server = listening
         server.setTls(tls)
@@ -167,7 +174,7 @@ class RunningDispatch {
 
   async run(
     signal: AbortSignal,
-    onStream: (nodeName: string, streamId: string, stream: CancellableFrameStream) => void,
+    gateway: Gateway,
     onListening: (port: number, server: NodeServer) => void,
   ): Promise<void> {
     const { resources, tls, listen, createServer = createNodeServer } = this.#options
@@ -181,7 +188,12 @@ class RunningDispatch {
     ]
     const server = createServer(tls, {
       onConnect: (caller, stream) => this.#accept(caller, stream),
-      onStream,
+      onStream: gateway.onStream,
+      onForward: (stream) => {
+        readPeerRequest(stream)
+          .then((request) => servePeer(gateway, stream, request))
+          .catch((error: unknown) => stream.end(error))
+      },
       onJoin: async (request, source) => desk().join(request, source),
       onRenew: async (caller, request) => desk().renew(caller, request),
     })

@@ -120,10 +120,26 @@ export class Nodes {
     return holder === undefined || holder === serverId || !isServerAlive(holder)
   }
 
+  /** Whether another server has taken the node up, which then judges it. */
+  #isElsewhere(nodeName: string): boolean {
+    const node = this.#options.resources.get(nodeKind, '', nodeName)
+    return node !== undefined && !this.#isOurs(node)
+  }
+
   #await(nodeName: string): void {
     if (this.#known.has(nodeName)) return
     const lastHeardMs = this.#options.clock.monotonicMs()
     this.#known.set(nodeName, { lastHeardMs, connected: false, lost: false, reported: undefined, registers: true })
+  }
+
+  /** Nodes of a server that has died: they call another, or nobody hears of them and we say so. */
+  #takeOver(): void {
+    const { resources, serverId } = this.#options
+    for (const node of resources.list(nodeKind)) {
+      const holder = node.metadata.annotations?.[SESSION_ANNOTATION]
+      if (holder === undefined || holder === serverId || !isNodeReady(node)) continue
+      if (!this.#options.isServerAlive(holder)) this.#await(keyOf(node))
+    }
   }
 
   #startTicking(startedMs: number): () => void {
@@ -137,6 +153,7 @@ export class Nodes {
           const nowMs = clock.monotonicMs()
           const lateMs = nowMs - lastMs - periodMs
           lastMs = nowMs
+          this.#takeOver()
           this.#judge(nowMs, lateMs > STALL_MS ? lateMs : 0)
           timer = next()
         },
@@ -150,6 +167,10 @@ export class Nodes {
     for (const [name, known] of this.#known) {
       known.lastHeardMs = Math.min(nowMs, known.lastHeardMs + stalledMs)
       if (known.lost || nowMs - known.lastHeardMs < this.#options.notReadyAfterMs) continue
+      if (!known.connected && this.#isElsewhere(name)) {
+        this.#known.delete(name)
+        continue
+      }
       known.lost = true
       this.#options.log.warn({ node: name, connected: known.connected }, 'node has stopped reporting')
       this.#queue.add(name)

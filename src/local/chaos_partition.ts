@@ -21,7 +21,10 @@ export interface CutRequest extends Cut {
   /** The host's port on the bridge. */
   link: string
   /** What the peer is: nothing but itself on the other side; another host's port; or ports of servers. */
-  to: { type: 'everything' } | { type: 'host'; link: string } | { type: 'server'; address: string; ports: number[] }
+  to:
+    | { type: 'everything' }
+    | { type: 'host'; link: string }
+    | { type: 'server'; address: string; ports: readonly number[] }
 }
 
 const commentOf = ({ host, peer }: Cut): string => `${host} ${peer}`

@@ -61,7 +61,9 @@ export interface ClusterPaths {
   state: string
   run: string
   record: string
+  /** Of the first server; holds the CA and etcd. */
   server: string
+  otherServer(name: string): string
   kubeconfig: string
   logs: string
   pids: string
@@ -77,6 +79,7 @@ export function clusterPaths(name: string): ClusterPaths {
     run,
     record: join(state, 'cluster.json'),
     server: join(state, 'server'),
+    otherServer: (server) => join(state, 'servers', server),
     kubeconfig: join(state, 'kubeconfig'),
     logs: join(state, 'logs'),
     pids: join(run, 'pids'),

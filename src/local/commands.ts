@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { DroverError } from '../base/errors.ts'
-import { readIfExists } from '../base/files.ts'
+import { readIfExists, readJsonIfExists } from '../base/files.ts'
 import { createLogger } from '../base/log.ts'
 import { localKubeconfig } from '../base/paths.ts'
 import { systemRandom } from '../base/random.ts'
@@ -10,16 +10,16 @@ import { runServices } from '../base/service.ts'
 import type { Io } from '../cli/context.ts'
 import { alignColumns } from '../cli/table.ts'
 import { registerChaos } from './chaos_commands.ts'
-import { type ClusterRecord, clusterPaths, listClusters, loadCluster } from './cluster.ts'
+import { type ClusterRecord, clusterPaths, listClusters, loadCluster, type ServerRecord, serversOf } from './cluster.ts'
 import { hostsNetwork } from './cluster_network.ts'
 import { down, isRunning } from './down.ts'
 import { observeMachine } from './observe_machine.ts'
-import { agentProcess, type Self, serverProcess } from './processes.ts'
+import { agentProcess, type ProcessSpec, type Self, serverProcess } from './processes.ts'
 import { createProgress } from './progress.ts'
 import { createRegistryProxy } from './registry_proxy.ts'
 import { findingLine, judge } from './requirements.ts'
 import { startSample } from './sample.ts'
-import { keepProcess, logTrimmer } from './supervisor.ts'
+import { type KeptProcess, keepProcess, logTrimmer } from './supervisor.ts'
 import { ensureHostFiles, type LocalTools, up } from './up.ts'
 import { labelsByHost, wholeNumber, withZones } from './up_flags.ts'
 
@@ -188,18 +188,30 @@ async function supervise(record: ClusterRecord, { io, self }: LocalEnvironment):
   await ensureHostFiles(record, io.clock)
   const network = await hostsNetwork(record, log).ensure(record.hosts.map((host) => host.name))
   const gateway = network.gatewayAddress
-  const specs = [
-    serverProcess(self, record, gateway),
+  const kept: KeptProcess[] = [
+    ...serversOf(record).map((server) => ({
+      name: server.name,
+      spec: () => serverSpec(self, record, server, gateway),
+    })),
     ...network.hosts.map((host) => {
       const labels = record.hosts.find(({ name }) => name === host.name)?.labels ?? {}
-      return agentProcess(self, { record, host, labels, gateway })
+      const spec = agentProcess(self, { record, host, labels, gateway })
+      return { name: spec.name, spec: () => spec }
     }),
   ]
+  const names = kept.map(({ name }) => name)
   const services = [
     createRegistryProxy({ host: gateway, port: record.proxyPort, secret: record.proxySecret, log }),
-    logTrimmer([...specs.map((spec) => spec.name), 'supervisor'], options),
-    ...specs.map((spec) => keepProcess(spec, options)),
+    logTrimmer([...names, 'supervisor'], options),
+    ...kept.map((one) => keepProcess(one, options)),
   ]
-  log.info({ cluster: record.name, processes: specs.map((spec) => spec.name) }, 'supervising')
+  log.info({ cluster: record.name, processes: names }, 'supervising')
   await runServices(services, options, io.signal)
+}
+
+/** The first server's etcd has a port once it has been started; the others wait for that. */
+function serverSpec(self: Self, record: ClusterRecord, server: ServerRecord, gateway: string): ProcessSpec | undefined {
+  if (server.name === 'server') return serverProcess(self, { record, server, gateway })
+  const ports = readJsonIfExists<{ client: number }>(join(clusterPaths(record.name).server, 'etcd', 'ports.json'))
+  return ports === undefined ? undefined : serverProcess(self, { record, server, gateway, etcdPort: ports.client })
 }

@@ -6,7 +6,14 @@ import { DroverError } from '../base/errors.ts'
 import { readJsonIfExists, writeFileAtomic } from '../base/files.ts'
 import { start } from '../base/process.ts'
 import { identify, isAlive, type ProcessIdentity, signalProcess } from '../base/process_table.ts'
-import { type ClusterPaths, type ClusterRecord, clusterPaths, type HostRecord } from './cluster.ts'
+import {
+  type ClusterPaths,
+  type ClusterRecord,
+  clusterPaths,
+  type HostRecord,
+  type ServerRecord,
+  serversOf,
+} from './cluster.ts'
 
 export interface ProcessSpec {
   /** `server`, `agent-HOST`, `supervisor`: names its pid and log files. */
@@ -27,24 +34,40 @@ export interface Self {
   script: string
 }
 
-export function serverProcess(self: Self, record: ClusterRecord, gateway: string): ProcessSpec {
+export interface ServerPlacement {
+  record: ClusterRecord
+  server: ServerRecord
+  gateway: string
+  /** Port on loopback of the etcd that the first server runs; for the others. */
+  etcdPort?: number
+}
+
+/** The first server runs etcd; the others use it with certificates of their own from the same CA. */
+export function serverProcess(self: Self, { record, server, gateway, etcdPort }: ServerPlacement): ProcessSpec {
   const paths = clusterPaths(record.name)
+  const first = server.name === 'server'
+  const directory = first ? paths.server : paths.otherServer(server.name)
+  const pki = (file: string): string => join(directory, 'pki', file)
+  const etcd = [
+    ...['--etcd', `https://localhost:${etcdPort}`],
+    ...['--etcd-ca', pki('ca.crt'), '--etcd-cert', pki('etcd-client.crt'), '--etcd-key', pki('etcd-client.key')],
+  ]
   const args = [
     ...NODE_FLAGS,
     self.script,
     'server',
     ...['--cluster-name', record.name],
-    ...['--data-dir', paths.server],
-    ...['--run-dir', join(paths.run, 'server')],
-    ...['--listen', `127.0.0.1:${record.apiPort}`],
-    ...['--listen', `${gateway}:${record.apiPort}`],
-    ...['--node-listen', `${gateway}:${record.nodePort}`],
+    ...['--data-dir', directory],
+    ...['--run-dir', join(paths.run, server.name)],
+    ...['--listen', `127.0.0.1:${server.apiPort}`],
+    ...['--listen', `${gateway}:${server.apiPort}`],
+    ...['--node-listen', `${gateway}:${server.nodePort}`],
     ...['--cluster-cidr', record.clusterCidr],
     ...['--service-cidr', record.serviceCidr],
-    ...['--kubeconfig-out', paths.kubeconfig],
+    ...(first ? ['--kubeconfig-out', paths.kubeconfig] : etcd),
     '--no-join-line',
   ]
-  return { name: 'server', program: self.node, args }
+  return { name: server.name, program: self.node, args }
 }
 
 /**
@@ -65,7 +88,7 @@ function agentArgs(self: Self, record: ClusterRecord, host: HostPlacement, gatew
     self.script,
     'agent',
     ...['--node-name', host.name],
-    ...['--server', `${gateway}:${record.nodePort}`],
+    ...serversOf(record).flatMap(({ nodePort }) => ['--server', `${gateway}:${nodePort}`]),
     ...['--data-dir', directory],
     ...['--run-dir', paths.hostRun(host.name)],
     ...['--node-address', host.address],

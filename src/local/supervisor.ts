@@ -27,17 +27,26 @@ export interface SupervisorOptions {
   paths: ClusterPaths
 }
 
-/** One kept process as a service. */
-export function keepProcess(spec: ProcessSpec, options: SupervisorOptions): Service {
-  return { id: spec.name, run: (signal) => keep(spec, options, signal) }
+export interface KeptProcess {
+  name: string
+  /** How it is started; asked anew at each start, undefined while something is missing for it. */
+  spec(): ProcessSpec | undefined
 }
 
-async function keep(spec: ProcessSpec, options: SupervisorOptions, signal: AbortSignal): Promise<void> {
+/** One kept process as a service. */
+export function keepProcess(kept: KeptProcess, options: SupervisorOptions): Service {
+  return { id: kept.name, run: (signal) => keep(kept, options, signal) }
+}
+
+async function keep(kept: KeptProcess, options: SupervisorOptions, signal: AbortSignal): Promise<void> {
   const { clock, random, log, paths } = options
   let failures = 0
   while (!signal.aborted) {
-    await untilReleased(paths, spec.name, { clock, signal })
+    await untilReleased(paths, kept.name, { clock, signal })
+    const spec = kept.spec()
+    if (spec === undefined) await sleep(clock, RESTART.initialMs, signal).catch(() => undefined)
     if (signal.aborted) return
+    if (spec === undefined) continue
     const startedMs = clock.monotonicMs()
     const adopted = runningProcess(paths, spec.name)
     if (adopted !== undefined) log.info({ process: spec.name, pid: adopted.pid }, 'already running; adopted')

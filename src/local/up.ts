@@ -209,6 +209,12 @@ function isUsable(pem: string | undefined, caPem: string, commonName: string, no
 export async function ensureHostFiles(record: ClusterRecord, clock: Clock): Promise<void> {
   const paths = clusterPaths(record.name)
   const cluster = await openPki(join(paths.server, 'pki'), record.name, clock)
+  for (const { name } of serversOf(record).slice(1)) {
+    const pki = join(paths.otherServer(name), 'pki')
+    const { certPem, keyPem } = cluster.ca
+    if (readIfExists(join(pki, 'ca.key')) !== keyPem) writeFileAtomic(join(pki, 'ca.key'), keyPem, 0o600)
+    if (readIfExists(join(pki, 'ca.crt')) !== certPem) writeFileAtomic(join(pki, 'ca.crt'), certPem)
+  }
   for (const { name } of record.hosts) {
     const pki = join(paths.host(name), 'pki')
     const commonName = `system:node:${name}`

@@ -12,6 +12,7 @@ import { JOIN_SERVICE } from './join_service.ts'
 import { fromServerCall, type MessageStream } from './message_stream.ts'
 import type { AgentMessage, ServerMessage, StreamFrameMessage } from './messages.ts'
 import { CHANNEL_OPTIONS, NODE_SERVICE, STREAM_ID_KEY } from './node_service.ts'
+import { PEER_SERVICE } from './peer_client.ts'
 import { grpcStatusOf } from './status.ts'
 
 /** PEM texts. */
@@ -36,6 +37,8 @@ export interface NodeServerHandlers {
   /** A machine wants to join; `source` is the address that it calls from. Reject to refuse it. */
   onJoin(request: JoinRequest, source: string): Promise<JoinResponse>
   onRenew(caller: NodeCaller, request: RenewRequest): Promise<RenewResponse>
+  /** Another server wants a stream to a node of ours. */
+  onForward?(stream: CancellableFrameStream): void
 }
 
 export interface NodeServer {
@@ -47,6 +50,7 @@ export interface NodeServer {
   setTls(tls: TlsFiles): void
 }
 
+const ADMIN_ORGANIZATION = 'system:masters'
 const NODE_PREFIX = 'system:node:'
 const NODE_ORGANIZATION = 'system:nodes'
 
@@ -89,6 +93,13 @@ interface Authenticated {
   getAuthContext(): { sslPeerCertificate?: { subject: unknown } }
 }
 
+/** Throws `forbidden` unless an administrator's certificate was shown, as servers do among themselves. */
+function requireAdmin(call: Authenticated): void {
+  const subject = call.getAuthContext().sslPeerCertificate?.subject as Subject | undefined
+  if ([subject?.O ?? []].flat().includes(ADMIN_ORGANIZATION)) return
+  throw new DroverError('forbidden', `only servers may ask for other servers' nodes (group ${ADMIN_ORGANIZATION})`)
+}
+
 function callerOf(call: Authenticated): NodeCaller {
   return callerOfSubject(call.getAuthContext().sslPeerCertificate?.subject as Subject | undefined)
 }
@@ -123,6 +134,17 @@ export function createNodeServer(tls: TlsFiles, handlers: NodeServerHandlers): N
         const { nodeName } = callerOf(call)
         const streamId = String(call.metadata.get(STREAM_ID_KEY)[0] ?? '')
         handlers.onStream(nodeName, streamId, createFrameStream(fromServerCall(call)))
+      } catch (error) {
+        refuse(call, error)
+      }
+    },
+  })
+  server.addService(PEER_SERVICE, {
+    forward(call: ServerDuplexStream<StreamFrameMessage, StreamFrameMessage>) {
+      try {
+        requireAdmin(call)
+        if (handlers.onForward === undefined) throw new DroverError('unsupported', 'this server is alone')
+        handlers.onForward(createFrameStream(fromServerCall(call)))
       } catch (error) {
         refuse(call, error)
       }

@@ -86,6 +86,20 @@ export class LocalCluster {
     if (code !== 0 && !stderr.includes('there is no local cluster')) throw new Error(`down --purge failed: ${stderr}`)
   }
 
+  /** Breaks or heals the cluster on purpose, e.g. `chaos('partition', '2', '--from', 'server')`. */
+  chaos(...args: string[]): Promise<string> {
+    return this.ask('chaos', ...args)
+  }
+
+  /** What is broken on purpose now. */
+  async chaosFacts(): Promise<{ target: string; fault: string; detail: string }[]> {
+    return JSON.parse(await this.ask('chaos', 'ls', '-o', 'json')) as {
+      target: string
+      fault: string
+      detail: string
+    }[]
+  }
+
   drover(args: readonly string[], options: RunProgramOptions = {}): Promise<Outcome> {
     return runProgram(process.execPath, [DROVER, '--cluster', this.name, ...args], options)
   }

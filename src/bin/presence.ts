@@ -1,0 +1,129 @@
+/**
+ * Which servers live. Each holds a key that is bound to its lease, `/drover-meta/servers/<id>/<lease>`, and watches the
+ * others'. A server that dies is missed when its lease has run out; its nodes have called another by then, or are judged
+ * by one. While the store cannot be asked, everyone counts as alive who was: nothing could be written anyway.
+ */
+import { DroverError, isCode } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
+import type { Logger } from '../base/log.ts'
+import { Gauge, type Registry } from '../base/metrics.ts'
+import type { Service } from '../base/service.ts'
+import type { ServerDirectory } from '../dispatch/peers.ts'
+import type { Store, StoredItem } from '../store/store.ts'
+
+export interface PresenceOptions {
+  store: Store
+  serverId: string
+  /** `host:port` each, where agents and other servers reach us. */
+  nodeAddresses: readonly string[]
+  log: Logger
+  registry: Registry
+}
+
+export interface Presence {
+  services: Service[]
+  servers: ServerDirectory
+}
+
+const PREFIX = '/drover-meta/servers'
+
+interface Announcement {
+  id: string
+  nodeAddresses: string[]
+}
+
+/** `/drover-meta/servers/<id>/<lease>` */
+const idOfKey = (key: string): string => key.slice(PREFIX.length + 1).split('/')[0] ?? ''
+
+function parseAnnouncement({ key, value }: StoredItem): Announcement {
+  const id = idOfKey(key)
+  try {
+    const parsed: unknown = JSON.parse(value)
+    const addresses = isObject(parsed) && Array.isArray(parsed.nodeAddresses) ? parsed.nodeAddresses.map(String) : []
+    return { id, nodeAddresses: addresses }
+  } catch {
+    // Of a version that we do not know: it lives all the same.
+    return { id, nodeAddresses: [] }
+  }
+}
+
+export function createPresence(options: PresenceOptions): Presence {
+  const { store, serverId, nodeAddresses, log, registry } = options
+  let seen: Map<string, Announcement> | undefined
+  new Gauge({
+    name: 'drover_servers',
+    help: 'Servers of the cluster that live, this one included',
+    registers: [registry],
+    collect() {
+      this.set(new Set([serverId, ...[...(seen?.values() ?? [])].map(({ id }) => id)]).size)
+    },
+  })
+  return {
+    services: [
+      { id: 'presence', run: (signal) => announce(options, signal) },
+      {
+        id: 'presence-watch',
+        run: (signal) =>
+          watch(store, signal, (now) => {
+            const before = new Set([...(seen?.values() ?? [])].map(({ id }) => id))
+            seen = now
+            const after = new Set([...now.values()].map(({ id }) => id))
+            for (const id of after) if (!before.has(id) && id !== serverId) log.info({ server: id }, 'server is there')
+            for (const id of before) if (!after.has(id) && id !== serverId) log.warn({ server: id }, 'server has gone')
+          }),
+      },
+    ],
+    servers: {
+      isAlive: (id) => seen === undefined || id === serverId || [...seen.values()].some((one) => one.id === id),
+      addressesOf: (id) => [...(seen?.values() ?? [])].find((one) => one.id === id)?.nodeAddresses ?? [],
+      nodeAddresses: () => {
+        const others = [...(seen?.values() ?? [])].filter(({ id }) => id !== serverId)
+        return [...new Set([...nodeAddresses, ...others.flatMap((one) => one.nodeAddresses)])]
+      },
+    },
+  }
+}
+
+async function announce({ store, serverId, nodeAddresses, log }: PresenceOptions, signal: AbortSignal): Promise<void> {
+  const value = JSON.stringify({ nodeAddresses })
+  while (!signal.aborted) {
+    const place = `${PREFIX}/${serverId}`
+    // Of an earlier life of ours, whose lease has not run out yet.
+    for (const { key } of (await store.list(`${place}/`)).items) await store.write({ type: 'delete', key })
+    const held = await store.campaign(place, value, signal)
+    await new Promise<void>((resolve) => {
+      for (const end of [held.lost, signal]) {
+        if (end.aborted) resolve()
+        end.addEventListener('abort', () => resolve(), { once: true })
+      }
+    })
+    if (held.lost.aborted) log.warn({ reason: DroverError.from(held.lost.reason).message }, 'our presence was lost')
+    await held.resign().catch((error: unknown) => log.debug({ err: error }, 'could not take our presence back'))
+  }
+}
+
+/** Calls back with all that are there, at the start and after each change. */
+async function watch(
+  store: Store,
+  signal: AbortSignal,
+  onChange: (seen: Map<string, Announcement>) => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    const { items, revision } = await store.list(`${PREFIX}/`)
+    const seen = new Map(items.map((item) => [item.key, parseAnnouncement(item)]))
+    onChange(new Map(seen))
+    try {
+      for await (const { events } of store.watch(`${PREFIX}/`, revision, signal)) {
+        if (events.length === 0) continue
+        for (const event of events) {
+          if (event.type === 'put') seen.set(event.item.key, parseAnnouncement(event.item))
+          else seen.delete(event.key)
+        }
+        onChange(new Map(seen))
+      }
+    } catch (error) {
+      // Compacted meanwhile: list again.
+      if (!isCode(error, 'gone')) throw error
+    }
+  }
+}
