@@ -1,0 +1,155 @@
+/**
+ * Nothing is lost: rollouts, scale-downs and deletions under load on three hosts, with zero failed requests. A few
+ * rounds here; DROVER_LONG=1 (npm run faults) does a hundred.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Deployment } from '../../src/api/deployment.ts'
+import type { Pod } from '../../src/api/pod.ts'
+import { eventually } from '../support/eventually.ts'
+import { keepAliveServer } from '../support/http_server.ts'
+import { failuresOf, Load, type LoadStream } from '../support/load.ts'
+import { LocalCluster } from '../support/local_cluster.ts'
+
+const LONG = process.env.DROVER_LONG === '1'
+const ROUNDS = Number(process.env.DROVER_ROUNDS ?? (LONG ? 100 : 2))
+const IMAGE = 'drover.local/hello:1'
+const WAIT = { timeoutMs: 60_000, intervalMs: 100 }
+const PLAIN_PORT = 30_181
+const ALIVE_PORT = 30_182
+const cluster = new LocalCluster()
+
+function served(name: string, nodePort: number, podSpec: object): object[] {
+  const labels = { app: name }
+  return [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name },
+      spec: { replicas: 3, selector: { matchLabels: labels }, template: { metadata: { labels }, spec: podSpec } },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name },
+      spec: { type: 'NodePort', selector: labels, ports: [{ port: 80, targetPort: 8080, nodePort }] },
+    },
+  ]
+}
+
+/** busybox's httpd as process 1: it does not hear SIGTERM, and is killed when its grace is over. */
+const PLAIN = {
+  terminationGracePeriodSeconds: 2,
+  containers: [
+    {
+      name: 'main',
+      image: IMAGE,
+      command: ['httpd', '-f', '-p', '8080', '-h', '/etc'],
+      readinessProbe: { tcpSocket: { port: 8080 }, periodSeconds: 1 },
+    },
+  ],
+}
+
+const names = ['plain', 'alive']
+
+async function settled(name: string, replicas = 3): Promise<void> {
+  await cluster.ask('rollout', 'status', `deploy/${name}`, '--timeout', '60')
+  await eventually(async () => {
+    const { status } = await cluster.json<Deployment>('get', `deploy/${name}`)
+    return status?.availableReplicas === replicas && status.replicas === replicas
+  }, WAIT)
+}
+
+const both = (act: (name: string) => Promise<unknown>): Promise<unknown> => Promise.all(names.map(act))
+
+const isStaying = ({ metadata }: Pod): boolean => metadata.deletionTimestamp === undefined
+
+async function pods(app: string): Promise<Pod[]> {
+  const { items } = await cluster.json<{ items: Pod[] }>('get', 'pods', '-l', `app=${app}`)
+  return items.filter(isStaying)
+}
+
+function streams(): LoadStream[] {
+  const urls = (port: number, path: string): string[] =>
+    [1, 2, 3].map((host) => `http://${cluster.hostAddress(host)}:${port}${path}`)
+  const timeoutMs = 15_000
+  return [
+    { name: 'fresh', urls: urls(PLAIN_PORT, '/passwd'), workers: 3, keepAlive: false, thinkMs: 5, timeoutMs },
+    { name: 'kept', urls: urls(ALIVE_PORT, '/'), workers: 3, keepAlive: true, thinkMs: 20, timeoutMs },
+    { name: 'long', urls: urls(ALIVE_PORT, '/?ms=1500'), workers: 4, keepAlive: false, thinkMs: 0, timeoutMs },
+  ]
+}
+
+/** Runs the changes under load; fails with what was lost. */
+async function underLoad(changes: () => Promise<void>): Promise<void> {
+  const load = await Load.start(streams())
+  try {
+    await changes()
+    // Those that end do so under load too.
+    await eventually(async () => (await cluster.json<{ items: Pod[] }>('get', 'pods')).items.every(isStaying), WAIT)
+  } finally {
+    const reports = await load.stop()
+    for (const { name, ok, connections, slowestMs } of reports) {
+      console.info(`${name}: ${ok} answers over ${connections} connections, slowest ${slowestMs} ms`)
+    }
+    expect(failuresOf(reports)).toEqual([])
+    for (const { ok } of reports) expect(ok).toBeGreaterThan(10)
+  }
+}
+
+beforeAll(async () => {
+  await cluster.start('--sample')
+  const { container, volumes } = await keepAliveServer(IMAGE)
+  const alive = { terminationGracePeriodSeconds: 6, containers: [container], volumes }
+  await cluster.apply([...served('plain', PLAIN_PORT, PLAIN), ...served('alive', ALIVE_PORT, alive)])
+  await both((name) => settled(name))
+})
+
+afterAll(() => cluster.remove())
+
+describe(`no request is lost (${ROUNDS} rounds each)`, () => {
+  it(
+    'in consecutive rollouts',
+    async () => {
+      await underLoad(async () => {
+        for (let round = 0; round < ROUNDS; round++) {
+          await both((name) => cluster.ask('rollout', 'restart', `deploy/${name}`))
+          await both((name) => settled(name))
+        }
+      })
+    },
+    LONG ? 3_600_000 : 180_000,
+  )
+
+  it(
+    'when scaled down and up',
+    async () => {
+      await underLoad(async () => {
+        for (let round = 0; round < ROUNDS; round++) {
+          for (const replicas of [1, 3]) {
+            await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', String(replicas)))
+            await both((name) => settled(name, replicas))
+          }
+        }
+      })
+    },
+    LONG ? 3_600_000 : 180_000,
+  )
+
+  it(
+    'when pods are deleted, even the only one of a service',
+    async () => {
+      await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', '1'))
+      await both((name) => settled(name, 1))
+      await underLoad(async () => {
+        for (let round = 0; round < ROUNDS; round++) {
+          const [pod] = await pods('alive')
+          await cluster.ask('delete', 'pod', pod?.metadata.name ?? '', '--timeout', '60')
+          await settled('alive', 1)
+        }
+      })
+      await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', '3'))
+      await both((name) => settled(name))
+    },
+    LONG ? 3_600_000 : 180_000,
+  )
+})
