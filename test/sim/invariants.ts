@@ -1,0 +1,144 @@
+/**
+ * What must hold at every moment, whatever the faults. Each says in its name what it protects; the first breach ends
+ * the run.
+ */
+import { isPodFinished, isTerminating } from '../../src/api/conditions.ts'
+import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import type { Node } from '../../src/api/node.ts'
+import type { Pod } from '../../src/api/pod.ts'
+import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
+import type { SimAgent } from './sim_agent.ts'
+import type { SimContainer, SimHost } from './sim_host.ts'
+import type { Change } from './watcher.ts'
+import type { World } from './world.ts'
+
+/** How long after its object went a container may still run on a machine that nothing is wrong with. */
+const LEFTOVER_MS = 45_000
+/** A scheduler may not know yet of a cordon that is this young. */
+const CORDON_KNOWN_MS = 2_000
+
+export function checkChange(world: World, change: Change): void {
+  const { old, object, key } = change
+  if (old !== undefined && object !== undefined) checkIdentity(world, key, old, object)
+  if (change.kind === 'pods') checkPod(world, old as Stored<Pod> | undefined, object as Stored<Pod> | undefined)
+  if (change.kind === 'nodes' && object !== undefined) checkRanges(world)
+}
+
+function checkIdentity(world: World, key: string, old: Stored<KubeObject>, object: Stored<KubeObject>): void {
+  if (old.metadata.uid !== object.metadata.uid) world.fail('uid stays', `${key} changed its uid in place`)
+  if (isTerminating(old) && !isTerminating(object)) world.fail('deletion stays', `${key} is no longer being deleted`)
+}
+
+function checkPod(world: World, old: Stored<Pod> | undefined, pod: Stored<Pod> | undefined): void {
+  if (pod === undefined) return
+  const { name } = pod.metadata
+  const before = old?.spec.nodeName
+  const { nodeName } = pod.spec
+  if (before && nodeName !== before) world.fail('bound once', `pod ${name} moved from ${before} to ${nodeName}`)
+  if (old !== undefined && isPodFinished(old) && old.status?.phase !== pod.status?.phase) {
+    world.fail('phases go forward', `pod ${name} went from ${old.status?.phase} to ${pod.status?.phase}`)
+  }
+  if (nodeName && !before) checkRoom(world, pod, nodeName)
+  const ip = pod.status?.podIP
+  if (ip !== undefined && old?.status?.podIP !== ip) checkAddress(world, pod, ip)
+}
+
+function checkAddress(world: World, pod: Stored<Pod>, ip: string): void {
+  if (pod.spec.hostNetwork === true || isPodFinished(pod)) return
+  for (const other of world.watcher.pods) {
+    if (other.metadata.uid === pod.metadata.uid || other.status?.podIP !== ip || other.spec.hostNetwork === true)
+      continue
+    if (isPodFinished(other)) continue
+    world.fail('addresses are unique', `pods ${pod.metadata.name} and ${other.metadata.name} both have ${ip}`)
+  }
+}
+
+function requests(pod: Pod, resource: 'cpu' | 'memory'): number {
+  let total = 0
+  for (const { resources } of pod.spec.containers) {
+    const quantity = resources?.requests?.[resource] ?? resources?.limits?.[resource]
+    if (quantity !== undefined) total += resource === 'cpu' ? parseCpuMillis(quantity) : parseBytes(quantity)
+  }
+  return total
+}
+
+function hostPorts(pod: Pod): number[] {
+  return pod.spec.containers.flatMap(({ ports = [] }) => ports.flatMap(({ hostPort }) => hostPort ?? []))
+}
+
+/** At the moment of a binding: everything on the node, with what is ending, must fit. */
+function checkRoom(world: World, pod: Stored<Pod>, nodeName: string): void {
+  const node = world.watcher.list<Node>('nodes').find(({ metadata }) => metadata.name === nodeName)
+  if (node === undefined) return
+  const pods = world.watcher.pods.filter((each) => each.spec.nodeName === nodeName && !isPodFinished(each))
+  const allocatable = node.status?.allocatable ?? {}
+  const over = (what: string, used: number, limit: number): void => {
+    if (used > limit) {
+      world.fail(
+        'no node is over-committed',
+        `${nodeName} has ${used} of ${limit} ${what} taken by ${pod.metadata.name}`,
+      )
+    }
+  }
+  const sum = (resource: 'cpu' | 'memory'): number => pods.reduce((total, each) => total + requests(each, resource), 0)
+  over('cpu', sum('cpu'), parseCpuMillis(allocatable.cpu ?? '0'))
+  over('memory', sum('memory'), parseBytes(allocatable.memory ?? '0'))
+  over('pods', pods.length, Number(allocatable.pods ?? 0))
+  const ports = pods.flatMap(hostPorts)
+  over('host ports', ports.length, new Set(ports).size)
+  const cordonedMs = world.watcher.rollouts.cordonedSinceMs(nodeName)
+  if (
+    node.spec?.unschedulable === true &&
+    cordonedMs !== undefined &&
+    world.time.nowMs - cordonedMs > CORDON_KNOWN_MS
+  ) {
+    world.fail('cordons hold', `pod ${pod.metadata.name} was bound to ${nodeName}, which is cordoned`)
+  }
+}
+
+function checkRanges(world: World): void {
+  const seen = new Map<string, string>()
+  for (const node of world.watcher.list<Node>('nodes')) {
+    const range = node.spec?.podCIDR
+    if (range === undefined) continue
+    const other = seen.get(range)
+    if (other !== undefined) world.fail('ranges are unique', `${other} and ${node.metadata.name} both have ${range}`)
+    seen.set(range, node.metadata.name)
+  }
+}
+
+/** Called when a container has started. */
+export function checkContainer(world: World, host: SimHost, { state }: SimContainer): void {
+  for (const other of world.agents) {
+    for (const running of other.host.running) {
+      if (running.state.id === state.id && other.host === host) continue
+      if (running.state.podUid !== state.podUid || running.state.name !== state.name) continue
+      world.fail(
+        'one copy',
+        `${state.name} of pod ${state.podUid} runs as ${state.id} on ${host.name} and as ${running.state.id} on ${other.name}`,
+      )
+    }
+  }
+}
+
+/** Looked at once a second. */
+export function checkPassing(world: World): void {
+  for (const agent of world.agents) checkLeftovers(world, agent)
+}
+
+function checkLeftovers(world: World, agent: SimAgent): void {
+  const { host } = agent
+  if (!agent.running || host.down || host.frozen) return
+  const sinceMs = Math.max(agent.healthySinceMs, world.calmSinceMs)
+  for (const { state } of host.running) {
+    const goneMs = world.watcher.goneSinceMs.get(state.podUid)
+    if (goneMs === undefined) continue
+    const overdueMs = world.time.nowMs - Math.max(goneMs, sinceMs)
+    if (overdueMs > LEFTOVER_MS) {
+      world.fail(
+        'nothing unwanted runs',
+        `${state.id} runs on ${host.name} ${Math.round(overdueMs / 1000)} s after its pod went`,
+      )
+    }
+  }
+}

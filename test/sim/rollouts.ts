@@ -1,0 +1,169 @@
+/**
+ * Drover's own acts on a deployment, judged as they are committed:
+ *
+ *  - a write that grows a ReplicaSet never brings the sum of all sets above replicas + maxSurge;
+ *  - a pod that is created never brings its set above the set's size;
+ *  - a ready pod that Drover deletes leaves at least replicas - maxUnavailable ready ones.
+ *
+ * Whoever acts sees the world a moment late. So an act is excused when, within KNOWN_MS before it, somebody else
+ * changed what it was based on: a user the deployment, a fault or a user the readiness of its pods. Deletions by
+ * users, and evictions from nodes that are lost or tainted, are no acts on the deployment.
+ */
+import { isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
+import type { Deployment } from '../../src/api/deployment.ts'
+import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import { isNodeReady, type Node } from '../../src/api/node.ts'
+import type { Pod } from '../../src/api/pod.ts'
+import type { ReplicaSet } from '../../src/api/replicaset.ts'
+import { jsonEqual } from '../../src/base/json.ts'
+import type { Change, Watcher } from './watcher.ts'
+import type { World } from './world.ts'
+
+const KNOWN_MS = 2_500
+
+const isActive = (pod: Stored<Pod>): boolean => !isTerminating(pod) && !isPodFinished(pod)
+
+function ownerUid(object: Stored<KubeObject>): string | undefined {
+  return object.metadata.ownerReferences?.find(({ controller }) => controller === true)?.uid
+}
+
+function share(value: number | string | undefined, of: number, round: (x: number) => number): number {
+  if (typeof value === 'number') return value
+  return round((Number.parseFloat(value ?? '25%') / 100) * of)
+}
+
+export function boundsOf({ spec }: Deployment): { replicas: number; most: number; least: number } {
+  const replicas = spec.replicas ?? 1
+  if (spec.strategy?.type === 'Recreate') return { replicas, most: replicas, least: 0 }
+  const surge = share(spec.strategy?.rollingUpdate?.maxSurge, replicas, Math.ceil)
+  const unavailable = share(spec.strategy?.rollingUpdate?.maxUnavailable, replicas, Math.floor)
+  return { replicas, most: replicas + surge, least: replicas - (surge === 0 && unavailable === 0 ? 1 : unavailable) }
+}
+
+export class Rollouts {
+  readonly #world: World
+  readonly #watcher: Watcher
+  /** When users or faults last changed what Drover's acts are based on, by uid of the deployment or set. */
+  readonly #disturbedMs = new Map<string, number>()
+  readonly #cordonedMs = new Map<string, number>()
+  /** Pods that users delete. */
+  readonly deletedByUsers = new Set<string>()
+
+  constructor(world: World, watcher: Watcher) {
+    this.#world = world
+    this.#watcher = watcher
+  }
+
+  cordonedSinceMs(nodeName: string): number | undefined {
+    return this.#cordonedMs.get(nodeName)
+  }
+
+  check(change: Change): void {
+    if (change.kind === 'deployments') this.#onDeployment(change)
+    else if (change.kind === 'replicasets') this.#onSet(change as Change & { object: Stored<ReplicaSet> | undefined })
+    else if (change.kind === 'pods') this.#onPod(change.old as Stored<Pod> | undefined, change.object as Stored<Pod>)
+    else if (change.kind === 'nodes') this.#onNode(change.old as Stored<Node>, change.object as Stored<Node>)
+  }
+
+  #onNode(old: Stored<Node> | undefined, node: Stored<Node> | undefined): void {
+    const name = (node ?? old)?.metadata.name ?? ''
+    if (node?.spec?.unschedulable !== true) this.#cordonedMs.delete(name)
+    else if (old?.spec?.unschedulable !== true) this.#cordonedMs.set(name, this.#world.time.nowMs)
+  }
+
+  #disturb(uid: string | undefined): void {
+    if (uid !== undefined) this.#disturbedMs.set(uid, this.#world.time.nowMs)
+  }
+
+  #isDisturbed(uid: string): boolean {
+    return this.#world.time.nowMs - (this.#disturbedMs.get(uid) ?? Number.NEGATIVE_INFINITY) <= KNOWN_MS
+  }
+
+  #deployment(uid: string | undefined): Stored<Deployment> | undefined {
+    return this.#watcher.list<Deployment>('deployments').find(({ metadata }) => metadata.uid === uid)
+  }
+
+  #set(uid: string | undefined): Stored<ReplicaSet> | undefined {
+    return this.#watcher.list<ReplicaSet>('replicasets').find(({ metadata }) => metadata.uid === uid)
+  }
+
+  #onDeployment({ old, object }: Change): void {
+    const before = (old as Stored<Deployment> | undefined)?.spec
+    if (object === undefined || !jsonEqual(before, (object as Stored<Deployment>).spec) || isTerminating(object)) {
+      this.#disturb((object ?? old)?.metadata.uid)
+    }
+  }
+
+  #onSet({ old, object }: Change): void {
+    const set = object as Stored<ReplicaSet> | undefined
+    const before = (old as Stored<ReplicaSet> | undefined)?.spec.replicas ?? 0
+    const after = set?.spec.replicas ?? 0
+    if (after < before) this.#disturb(old?.metadata.uid)
+    if (set === undefined || after <= before) return
+    const deployment = this.#deployment(ownerUid(set))
+    if (deployment === undefined || this.#isDisturbed(deployment.metadata.uid)) return
+    const sets = this.#watcher.list<ReplicaSet>('replicasets')
+    const total = sets
+      .filter((each) => ownerUid(each) === deployment.metadata.uid)
+      .reduce((sum, each) => sum + (each.spec.replicas ?? 1), 0)
+    const { most } = boundsOf(deployment)
+    if (total > most) {
+      this.#world.fail(
+        'never above surge',
+        `sets of ${deployment.metadata.name} want ${total} pods, ${most} are allowed`,
+      )
+    }
+  }
+
+  #onPod(old: Stored<Pod> | undefined, pod: Stored<Pod> | undefined): void {
+    const some = pod ?? old
+    if (some === undefined) return
+    const set = this.#set(ownerUid(some))
+    if (set === undefined) return
+    if (old === undefined && pod !== undefined) this.#onMade(pod, set)
+    const ended = old !== undefined && isActive(old) && (pod === undefined || isTerminating(pod))
+    if (ended && isPodReady(old)) this.#onDeleted(old, set)
+    const unready = old !== undefined && pod !== undefined && isPodReady(old) && !isPodReady(pod) && isActive(pod)
+    if (unready) this.#disturb(ownerUid(set))
+  }
+
+  #onMade(pod: Stored<Pod>, set: Stored<ReplicaSet>): void {
+    const active = this.#watcher.pods.filter((each) => ownerUid(each) === set.metadata.uid && isActive(each))
+    const size = set.spec.replicas ?? 1
+    if (active.length <= size || this.#isDisturbed(set.metadata.uid)) return
+    this.#world.fail('sets keep their size', `${pod.metadata.name} is pod ${active.length} of a set of ${size}`)
+  }
+
+  #onDeleted(pod: Stored<Pod>, set: Stored<ReplicaSet>): void {
+    const deployment = this.#deployment(ownerUid(set))
+    if (deployment === undefined || isTerminating(deployment) || isTerminating(set)) return
+    if (this.deletedByUsers.has(pod.metadata.uid) || this.#isEviction(pod)) {
+      this.#disturb(deployment.metadata.uid)
+      return
+    }
+    if (this.#isDisturbed(deployment.metadata.uid)) return
+    const sets = new Set(
+      this.#watcher
+        .list<ReplicaSet>('replicasets')
+        .filter((each) => ownerUid(each) === deployment.metadata.uid)
+        .map(({ metadata }) => metadata.uid),
+    )
+    const left = this.#watcher.pods.filter(
+      (each) => sets.has(ownerUid(each) ?? '') && isActive(each) && isPodReady(each),
+    ).length
+    const { least } = boundsOf(deployment)
+    if (left < least) {
+      this.#world.fail(
+        'never below availability',
+        `${pod.metadata.name} was deleted: ${left} of ${deployment.metadata.name} are ready, ${least} must be`,
+      )
+    }
+  }
+
+  #isEviction({ spec }: Stored<Pod>): boolean {
+    const node = this.#watcher.list<Node>('nodes').find(({ metadata }) => metadata.name === spec.nodeName)
+    return (
+      node === undefined || !isNodeReady(node) || (node.spec?.taints ?? []).some(({ effect }) => effect === 'NoExecute')
+    )
+  }
+}
