@@ -45,19 +45,19 @@ async function start(caMs: number) {
     logged,
     pki,
     registry,
-    /** A day, and then until the service sleeps again. */
-    async day() {
-      await clock.advance(DAY_MS)
+    /** Days, and then until the service sleeps again. */
+    async days(count: number) {
+      await clock.advance(count * DAY_MS)
       await eventually(() => clock.pending > 0, { intervalMs: 1 })
     },
   }
 }
 
 test('400 days: every leaf is renewed in time, under the same CA and the same names', async () => {
-  const { clock, day, given, pki, registry } = await start(3650 * DAY_MS)
+  const { clock, days: pass, given, pki, registry } = await start(3650 * DAY_MS)
   const ca = new X509Certificate(pki.files.ca.certPem)
-  for (let days = 0; days < 400; days++) {
-    await day()
+  for (let days = 0; days < 400; days += 4) {
+    await pass(4)
     for (const { certPem } of Object.values(given.at(-1) ?? {})) {
       const { validFrom, validTo } = new X509Certificate(certPem)
       expect(Date.parse(validFrom)).toBeLessThanOrEqual(clock.now())
@@ -84,11 +84,11 @@ test('400 days: every leaf is renewed in time, under the same CA and the same na
 }, 60_000)
 
 test('the last year of the CA is announced, once a day', async () => {
-  const { day, logged } = await start(400 * DAY_MS)
+  const { days: pass, logged } = await start(400 * DAY_MS)
   const warnings = (): number => logged.filter((line) => line.includes('CA ends within a year')).length
-  for (let days = 0; days < 30; days++) await day()
+  for (let days = 0; days < 30; days++) await pass(1)
   expect(warnings()).toBe(0)
-  for (let days = 0; days < 10; days++) await day()
+  for (let days = 0; days < 10; days++) await pass(1)
   expect(warnings()).toBeGreaterThanOrEqual(4)
   expect(warnings()).toBeLessThanOrEqual(6)
 })
