@@ -59,6 +59,8 @@ export const ANNOTATION = {
   changeCause: 'kubernetes.io/change-cause',
   lastApplied: 'kubectl.kubernetes.io/last-applied-configuration',
   restartedAt: 'kubectl.kubernetes.io/restartedAt',
+  /** Of a pod: `overlay` (the default), or `none` for a network namespace with nothing but `lo`. */
+  network: 'drover.dev/network',
   /** Of a Node: the joining that its certificate must be of. */
   joinId: 'drover.dev/join-id',
   /** Of a Node: what its machine calls itself, so that it is known when it joins again. */

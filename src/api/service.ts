@@ -1,4 +1,5 @@
 /** Service. Source: Kubernetes v1. Addresses and node ports are allocated in admission, not here. */
+import { isIP } from 'node:net'
 import Type, { type Static } from 'typebox'
 import type { FieldError } from '../base/errors.ts'
 import { defineKind } from './kind.ts'
@@ -60,6 +61,8 @@ export const Service = object({
 export type Service = Static<typeof Service>
 
 export const HEADLESS = 'None'
+/** Three hours, as in Kubernetes. */
+const DEFAULT_AFFINITY_SECONDS = 10_800
 
 function validateService({ metadata, spec }: Service): FieldError[] {
   const errors: FieldError[] = []
@@ -96,10 +99,37 @@ function validateService({ metadata, spec }: Service): FieldError[] {
       errors.push({ path: `${path}.nodePort`, reason: 'Forbidden', message: `does not go with type ${spec.type}` })
     }
   }
+  errors.push(...addressErrors(spec))
   if (spec.type === 'ExternalName' && !spec.externalName) {
     errors.push({ path: 'spec.externalName', reason: 'Required', message: 'is what an ExternalName service is for' })
   }
   return errors
+}
+
+const MAX_AFFINITY_SECONDS = 86_400
+
+function addressErrors(spec: Service['spec']): FieldError[] {
+  const errors: FieldError[] = []
+  for (const [index, address] of (spec.externalIPs ?? []).entries()) {
+    const path = `spec.externalIPs[${index}]`
+    if (isIP(address) === 0) errors.push({ path, reason: 'Invalid', message: `"${address}" is not an IP address` })
+    else if (/^(0\.|127\.|169\.254\.|22[4-9]\.|23\d\.|::1?$|fe80:|ff)/.test(address)) {
+      errors.push({ path, reason: 'Invalid', message: `"${address}" is no address that others can reach a service at` })
+    }
+  }
+  const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds
+  if (seconds !== undefined && (seconds < 1 || seconds > MAX_AFFINITY_SECONDS)) {
+    const path = 'spec.sessionAffinityConfig.clientIP.timeoutSeconds'
+    errors.push({ path, reason: 'Invalid', message: `must be from 1 to ${MAX_AFFINITY_SECONDS}` })
+  }
+  return errors
+}
+
+function externalAddress({ spec }: Service): string {
+  if (spec.externalName) return spec.externalName
+  if (spec.externalIPs !== undefined && spec.externalIPs.length > 0) return spec.externalIPs.join(',')
+  // Its node ports work; an address in front of them is for somebody else to give.
+  return spec.type === 'LoadBalancer' ? '<pending>' : '<none>'
 }
 
 function portText(service: Service): string {
@@ -125,6 +155,11 @@ export const serviceKind = defineKind<Service>({
     spec.type ??= 'ClusterIP'
     spec.sessionAffinity ??= 'None'
     spec.internalTrafficPolicy ??= 'Cluster'
+    if (spec.sessionAffinity === 'ClientIP') {
+      spec.sessionAffinityConfig ??= {}
+      spec.sessionAffinityConfig.clientIP ??= {}
+      spec.sessionAffinityConfig.clientIP.timeoutSeconds ??= DEFAULT_AFFINITY_SECONDS
+    } else delete spec.sessionAffinityConfig
     if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') spec.externalTrafficPolicy ??= 'Cluster'
     for (const port of spec.ports ?? []) {
       port.protocol ??= 'TCP'
@@ -144,7 +179,7 @@ export const serviceKind = defineKind<Service>({
       name: 'External-IP',
       type: 'string',
       description: 'Its addresses outside the cluster',
-      value: ({ spec }) => spec.externalName ?? (spec.externalIPs?.join(',') || '<none>'),
+      value: externalAddress,
     },
     { name: 'Port(s)', type: 'string', description: 'port:nodePort/protocol', value: portText },
     {

@@ -1,10 +1,16 @@
 /** `GET /apis/drover.dev/v1/cluster`: the cluster at a glance, for `drover version` and `drover check`. */
-import { isNodeReady, nodeKind } from '../api/node.ts'
+import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import { podKind } from '../api/pod_kind.ts'
-import type { ApiContext } from './context.ts'
+import type { ApiContext, NetworkLimits } from './context.ts'
 import type { Exchange } from './exchange.ts'
 
 export const CLUSTER_PATH = '/apis/drover.dev/v1/cluster'
+
+/** How much of the ranges is given out. */
+function networkRoom(limits: NetworkLimits, nodes: readonly Node[]) {
+  const nodesWithRange = nodes.filter(({ spec }) => Boolean(spec?.podCIDR)).length
+  return { ...limits, nodesWithRange, nodesWithoutRange: nodes.length - nodesWithRange }
+}
 
 export async function sendCluster(context: ApiContext, exchange: Exchange): Promise<void> {
   const { resources, gateway, version } = context
@@ -22,6 +28,7 @@ export async function sendCluster(context: ApiContext, exchange: Exchange): Prom
     connectedNodes: gateway.connectedNodes(),
     nodes: { total: nodes.length, ready: nodes.filter(isNodeReady).length },
     pods: phases,
+    ...(context.network === undefined ? {} : { network: networkRoom(context.network, nodes) }),
     revision: resources.revision(),
     checks: await context.readiness(),
   })

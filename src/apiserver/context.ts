@@ -12,6 +12,16 @@ export interface ReadinessCheck {
   message?: string
 }
 
+/** What the cluster's ranges have room for. */
+export interface NetworkLimits {
+  clusterCidr: string
+  serviceCidr: string
+  nodeCidrPrefixLength: number
+  overlay: string
+  maxNodes: number
+  maxPodsPerNode: number
+}
+
 export interface ApiContext {
   resources: Resources
   gateway: NodeGateway
@@ -23,4 +33,6 @@ export interface ApiContext {
   /** Raised when the server stops: whatever runs long must end. */
   stopping: AbortSignal
   readiness: () => Promise<ReadinessCheck[]>
+  /** Absent where nothing is known of it. */
+  network?: NetworkLimits | undefined
 }

@@ -16,7 +16,7 @@ import type { Service } from '../base/service.ts'
 import type { NodeGateway } from '../base/stream.ts'
 import type { Resources } from '../resources/resources.ts'
 import { createAuthenticator, type TokenUser } from './authentication.ts'
-import type { ApiContext, ReadinessCheck } from './context.ts'
+import type { ApiContext, NetworkLimits, ReadinessCheck } from './context.ts'
 import { createDiscovery } from './discovery.ts'
 import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
@@ -50,6 +50,7 @@ export interface ApiServerOptions {
   registry: Registry
   version: string
   readiness: () => Promise<ReadinessCheck[]>
+  network?: NetworkLimits
 }
 
 export interface ApiServer extends Service {
@@ -92,7 +93,7 @@ class HttpsServer implements ApiServer {
   constructor(options: ApiServerOptions) {
     this.#options = options
     this.#tls = options.tls
-    const { resources, gateway, clock, random, log, version, readiness, registry, tokens } = options
+    const { resources, gateway, clock, random, log, version, readiness, registry, tokens, network } = options
     const context: ApiContext = {
       resources,
       gateway,
@@ -102,6 +103,7 @@ class HttpsServer implements ApiServer {
       log,
       version,
       readiness,
+      network,
       stopping: this.#stopping.signal,
     }
     const authenticate = createAuthenticator(tokens)

@@ -1,5 +1,4 @@
 /** What the roles are told on the command line, and how it is read. */
-import { parseCidr } from '../base/cidr.ts'
 import { DroverError } from '../base/errors.ts'
 import type { LogLevel } from '../base/log.ts'
 
@@ -26,6 +25,7 @@ export interface ServerFlags {
   clusterCidr: string
   serviceCidr: string
   nodeCidrLength: string
+  overlay: string
   nodePortRange: string
   notReadyAfter: string
   kubeconfigOut?: string
@@ -78,13 +78,4 @@ export function parsePortRange(text: string): { from: number; to: number } {
     throw new DroverError('invalid', `--node-port-range takes FROM-TO, e.g. 30000-32767, not "${text}"`)
   }
   return { from, to }
-}
-
-export function parseCidrOption(text: string, option: string): string {
-  try {
-    parseCidr(text)
-    return text
-  } catch (error) {
-    throw new DroverError('invalid', `${option}: ${(error as Error).message}`, { cause: error })
-  }
 }

@@ -19,6 +19,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--cluster-cidr <range>', 'addresses of pods', '10.244.0.0/16')
     .option('--service-cidr <range>', 'addresses of services', '10.96.0.0/16')
     .option('--node-cidr-length <bits>', "prefix length of one node's range", '24')
+    .option('--overlay <kind>', "how pods' packets travel: vxlan, host-gw (nodes share a subnet), or auto", 'vxlan')
     .option('--node-port-range <from-to>', 'node ports', '30000-32767')
     .option('--not-ready-after <ms>', 'silence after which a node counts as lost', '4000')
     .option('--kubeconfig-out <file>', "where the administrator's kubeconfig is written")

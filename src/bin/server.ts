@@ -32,17 +32,11 @@ import { createEtcdServer } from '../store/etcd/server.ts'
 import { createEtcdStore, type RenewableStore } from '../store/etcd/store.ts'
 import type { Fence, Store } from '../store/store.ts'
 import { createCertificateRenewal } from './certificates.ts'
-import {
-  type HostPort,
-  parseCidrOption,
-  parseHostPort,
-  parsePortRange,
-  type RoleContext,
-  type ServerFlags,
-} from './flags.ts'
+import { type HostPort, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './flags.ts'
 import { ensureClusterInfo, firstJoinLine } from './join_line.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
+import { type NetworkPlan, planNetwork } from './network_plan.ts'
 import { createPresence } from './presence.ts'
 import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } from './server_pki.ts'
 import { readTokens } from './tokens.ts'
@@ -128,8 +122,7 @@ function openEtcd(
 export async function runServer(flags: ServerFlags, { version, signal }: RoleContext): Promise<void> {
   const listen = flags.listen.map((text) => parseHostPort(text, '--listen'))
   const nodeListen = parseHostPort(flags.nodeListen, '--node-listen')
-  const clusterCidr = parseCidrOption(flags.clusterCidr, '--cluster-cidr')
-  const serviceCidr = parseCidrOption(flags.serviceCidr, '--service-cidr')
+  const network = planNetwork(flags)
   const nodePortRange = parsePortRange(flags.nodePortRange)
   const leafMs = Number(flags.certificateDays) * DAY_MS
   if (!(leafMs > 0))
@@ -162,8 +155,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
         flags,
         listen,
         nodeListen,
-        clusterCidr,
-        serviceCidr,
+        network,
         nodePortRange,
         serverId,
         pki,
@@ -190,8 +182,7 @@ interface Serving {
   flags: ServerFlags
   listen: { host: string; port: number }[]
   nodeListen: { host: string; port: number }
-  clusterCidr: string
-  serviceCidr: string
+  network: NetworkPlan
   nodePortRange: { from: number; to: number }
   serverId: string
   pki: ServerPki
@@ -209,7 +200,8 @@ interface Serving {
 
 async function serve(serving: Serving): Promise<void> {
   const { flags, pki, leaves, store, registry, log, serverId, signal } = serving
-  const { clusterCidr, serviceCidr, nodePortRange, nodeListen, version } = serving
+  const { network, nodePortRange, nodeListen, version } = serving
+  const { clusterCidr, serviceCidr, overlay } = network
   const runner = { ...environment, log }
   const resources = createResources({
     ...environment,
@@ -242,6 +234,7 @@ async function serve(serving: Serving): Promise<void> {
       serviceCidr,
       nodePortRange,
       clusterDomain: 'cluster.local',
+      overlay,
     },
     serverId,
     notReadyAfterMs: Number(flags.notReadyAfter),
@@ -264,6 +257,7 @@ async function serve(serving: Serving): Promise<void> {
     log: log.child({ part: 'apiserver' }),
     registry,
     version,
+    network,
     readiness: () => readiness(store, dispatch.address),
   })
   const renewal = createCertificateRenewal({
@@ -294,7 +288,9 @@ async function serve(serving: Serving): Promise<void> {
         events: events.controllers,
         log: log.child({ part: 'controllers' }),
         clusterCidr,
-        nodeCidrPrefixLength: Number(flags.nodeCidrLength),
+        nodeCidrPrefixLength: network.nodeCidrPrefixLength,
+        serviceCidr,
+        apiEndpoints: apiEndpoints(serving),
       }),
       createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) }),
       createAllocationRepair({ ...leading, store, log: log.child({ part: 'allocations' }) }),
@@ -382,6 +378,16 @@ function advertisedAddresses(named: readonly string[], { host, port }: HostPort)
     const parsed = parseHostPort(text, '--advertise')
     return withPort(parsed.host, parsed.port)
   })
+}
+
+/** Where pods reach the API: what it listens on, but for loopback; where that is everything, the address that nodes are told. */
+function apiEndpoints({ listen, nodeAddresses }: Serving): { address: string; port: number }[] {
+  const [advertised = ''] = nodeAddresses.map(hostOf)
+  const found = listen.flatMap(({ host, port }) => {
+    const address = host === '0.0.0.0' || host === '::' ? advertised : host
+    return isIP(address) === 4 && !address.startsWith('127.') ? [{ address, port }] : []
+  })
+  return found.filter(({ address }, index) => found.findIndex((other) => other.address === address) === index)
 }
 
 const withPort = (host: string, port: number): string => `${isIP(host) === 6 ? `[${host}]` : host}:${port}`

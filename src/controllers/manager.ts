@@ -3,6 +3,7 @@
  * and every write of theirs carries that leadership's proof.
  */
 import type { Service } from '../base/service.ts'
+import { createApiServiceController } from './apiservice/controller.ts'
 import type { ControllerContext } from './common/context.ts'
 import { createDeploymentController } from './deployment/controller.ts'
 import { createEndpointSliceController } from './endpointslice/controller.ts'
@@ -19,11 +20,15 @@ export interface ControllersOptions extends ControllerContext {
   clusterCidr: string
   /** Size of one node's range, e.g. 24. */
   nodeCidrPrefixLength: number
+  /** Range of service addresses, and where the API is served: for the service `kubernetes`. Absent: it is not made. */
+  serviceCidr?: string
+  apiEndpoints?: readonly { address: string; port: number }[]
   /** Wait between a node's loss and the eviction of its pods. Default 0. */
   nodeEvictionDelayMs?: number
 }
 
 export function createControllers(options: ControllersOptions): Service[] {
+  const { serviceCidr, apiEndpoints = [] } = options
   return [
     createIpamController(options),
     createNodeLifecycleController(options),
@@ -33,6 +38,7 @@ export function createControllers(options: ControllersOptions): Service[] {
     createReplicaSetController(options),
     createEndpointSliceController(options),
     createPodGarbageController(options),
+    ...(serviceCidr === undefined ? [] : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),
     createTokenController(options),
   ]
 }

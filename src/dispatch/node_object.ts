@@ -1,6 +1,6 @@
 /** The Node object as dispatch writes it: the agent's facts, and the condition Ready. Pure. */
 import type { Condition } from '../api/meta.ts'
-import type { Node, Taint } from '../api/node.ts'
+import { type Node, podCapacity, type Taint } from '../api/node.ts'
 import { withTransition } from './pod_status.ts'
 
 /** Names the server that holds or last held the node's session, so that only one server judges the node. */
@@ -45,6 +45,16 @@ function conditionsOf(old: readonly Condition[], { liveness, reported, now }: No
   )
 }
 
+/** What the agent can run, as far as the node's range has addresses: a pod too many would wait on its node for ever. */
+function podsThatFit(
+  allocatable: NonNullable<Node['status']>['allocatable'],
+  podCidr: string | undefined,
+): NonNullable<Node['status']>['allocatable'] {
+  if (allocatable === undefined || podCidr === undefined || podCidr === '') return allocatable
+  const pods = Math.min(Number(allocatable.pods ?? Number.POSITIVE_INFINITY), podCapacity(podCidr))
+  return { ...allocatable, pods: String(pods) }
+}
+
 /** The node as it should stand; equal to `node` when there is nothing to change. */
 export function desiredNode(node: Node, change: NodeChange): Node {
   const { reported, liveness, serverId } = change
@@ -55,6 +65,8 @@ export function desiredNode(node: Node, change: NodeChange): Node {
     if (reported !== undefined) {
       metadata.labels = { ...metadata.labels, ...reported.labels }
       Object.assign(status, reported.status)
+      const allocatable = podsThatFit(status.allocatable, node.spec?.podCIDR)
+      if (allocatable !== undefined) status.allocatable = allocatable
     }
   }
   status.conditions = conditionsOf(node.status?.conditions ?? [], change)

@@ -61,7 +61,8 @@ export class Nodes {
   async run(signal: AbortSignal): Promise<void> {
     const { resources, clock } = this.#options
     for (const node of resources.list(nodeKind)) if (this.#isOurs(node)) this.#await(keyOf(node))
-    const stop = resources.subscribe(nodeKind, ({ type, object }) => {
+    const stop = resources.subscribe(nodeKind, (event) => {
+      const { type, object } = event
       const name = keyOf(object)
       const known = this.#known.get(name)
       if (type === 'DELETED' && known !== undefined && !known.registers) {
@@ -69,8 +70,10 @@ export class Nodes {
         if (known.connected) this.#options.onRemoved?.(name)
         return
       }
-      // Deleted or overwritten under a live session: put back what is true.
-      if (known?.connected && !known.lost && (type === 'DELETED' || !isNodeReady(object))) this.#queue.add(name)
+      // Deleted or overwritten under a live session: put back what is true. Its range says how many pods it takes.
+      const hasNewRange = type === 'MODIFIED' && event.old.spec?.podCIDR !== object.spec?.podCIDR
+      const stale = type === 'DELETED' || !isNodeReady(object) || hasNewRange
+      if (known?.connected && !known.lost && stale) this.#queue.add(name)
     })
     const tick = this.#startTicking(clock.monotonicMs())
     try {

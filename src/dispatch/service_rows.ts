@@ -14,6 +14,9 @@ export function serviceRow(service: Service, slices: readonly EndpointSlice[]): 
   if (spec.type === 'ExternalName' || spec.clusterIP === undefined || spec.clusterIP === '') return undefined
   const external = spec.type === 'NodePort' || spec.type === 'LoadBalancer'
   const affinitySeconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS
+  const publishNotReady = spec.publishNotReadyAddresses === true
+  // Where policies are Local, a node may have none but an endpoint that is going, while others have ready ones.
+  const keepsTerminating = spec.externalTrafficPolicy === 'Local' || spec.internalTrafficPolicy === 'Local'
   const ports = (spec.ports ?? []).map((port): ServicePortRow => {
     const name = port.name ?? ''
     const protocol = port.protocol ?? 'TCP'
@@ -22,7 +25,7 @@ export function serviceRow(service: Service, slices: readonly EndpointSlice[]): 
       protocol,
       port: port.port,
       nodePort: external ? (port.nodePort ?? 0) : 0,
-      endpoints: endpointsOf(slices, name, protocol, spec.publishNotReadyAddresses === true),
+      endpoints: endpointsOf(slices, { name, protocol, publishNotReady, keepsTerminating }),
     }
   })
   return {
@@ -42,17 +45,21 @@ interface Candidate extends ServiceEndpoint {
   lastResort: boolean
 }
 
-function endpointsOf(
-  slices: readonly EndpointSlice[],
-  portName: string,
-  protocol: string,
-  publishNotReady: boolean,
-): ServiceEndpoint[] {
+interface EndpointFilter {
+  name: string
+  protocol: string
+  publishNotReady: boolean
+  keepsTerminating: boolean
+}
+
+function endpointsOf(slices: readonly EndpointSlice[], filter: EndpointFilter): ServiceEndpoint[] {
+  const { publishNotReady, keepsTerminating } = filter
   const found = new Map<string, Candidate>()
   for (const slice of slices) {
     if (slice.addressType === 'FQDN') continue
     for (const port of slice.ports ?? []) {
-      if ((port.name ?? '') !== portName || (port.protocol ?? 'TCP') !== protocol || port.port === undefined) continue
+      if ((port.name ?? '') !== filter.name || (port.protocol ?? 'TCP') !== filter.protocol) continue
+      if (port.port === undefined) continue
       for (const endpoint of slice.endpoints ?? []) {
         for (const address of endpoint.addresses) {
           const candidate = candidateOf(endpoint, address, port.port)
@@ -65,9 +72,14 @@ function endpointsOf(
   }
   const all = [...found.values()]
   const ready = all.filter((candidate) => candidate.ready)
-  const used = publishNotReady ? all : ready.length > 0 ? ready : all.filter((candidate) => candidate.lastResort)
+  const going = all.filter((candidate) => candidate.lastResort)
+  const spare = ready.length === 0 || keepsTerminating ? going : []
+  const used = publishNotReady ? all : [...ready, ...spare]
   return used
-    .map(({ lastResort, ...endpoint }) => ({ ...endpoint, ready: endpoint.ready || lastResort }))
+    .map(({ lastResort, ...endpoint }) => ({
+      ...endpoint,
+      ready: endpoint.ready || (lastResort && ready.length === 0),
+    }))
     .sort((a, b) => compare(a.address, b.address) || a.port - b.port)
 }
 

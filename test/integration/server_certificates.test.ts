@@ -34,6 +34,7 @@ beforeEach(async () => {
       clusterCidr: '10.244.0.0/16',
       serviceCidr: '10.96.0.0/16',
       nodeCidrLength: '24',
+      overlay: 'vxlan',
       nodePortRange: '30000-32767',
       notReadyAfter: '4000',
       certificateDays: String(LIFE_MS / 86_400_000),

@@ -221,6 +221,9 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
       host.interfaces.set(podUid, address)
       return { podUid, address }
     },
+    async ensureLoopback(path) {
+      host.act(`ensureLoopback ${path}`)
+    },
     listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
     async removePod(podUid) {
       host.act(`removePod ${podUid}`)

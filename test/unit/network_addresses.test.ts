@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { adopt, allocate, capacity, emptyAllocations, release } from '../../src/agent/network/addresses.ts'
+import { adopt, allocate, emptyAllocations, release } from '../../src/agent/network/addresses.ts'
+import { podCapacity } from '../../src/api/node.ts'
 import { isCode } from '../../src/base/errors.ts'
 
 const CIDR = '10.244.1.0/28'
@@ -10,7 +11,7 @@ it("gives the addresses after the bridge's, and the same one again to the same p
   expect(first.address).toBe('10.244.1.2')
   expect(allocate(first.allocations, 'a')).toEqual(first)
   expect(allocate(first.allocations, 'b').address).toBe('10.244.1.3')
-  expect(capacity('10.244.1.0/24')).toBe(253)
+  expect(podCapacity('10.244.1.0/24')).toBe(253)
 })
 
 it('reuses the address freed longest ago, and only when no other is left', () => {
@@ -27,7 +28,7 @@ it('reuses the address freed longest ago, and only when no other is left', () =>
 
 it('says how many fit when all are taken', () => {
   let state = emptyAllocations(CIDR)
-  for (let i = 0; i < capacity(CIDR); i++) state = allocate(state, `p${i}`).allocations
+  for (let i = 0; i < podCapacity(CIDR); i++) state = allocate(state, `p${i}`).allocations
   const attempt = () => allocate(state, 'one-more')
   expect(attempt).toThrow(/10\.244\.1\.0\/28 holds 13 and all are in use/)
   try {
@@ -49,7 +50,7 @@ it('never gives one address to two pods, whatever comes and goes', () => {
         else if (verb === 'restart') {
           const interfaces = Object.entries(state.held).map(([podUid, address]) => ({ podUid, address }))
           state = adopt(state, CIDR, interfaces.slice(index % 3))
-        } else if (held < capacity(CIDR) || state.held[uid] !== undefined) state = allocate(state, uid).allocations
+        } else if (held < podCapacity(CIDR) || state.held[uid] !== undefined) state = allocate(state, uid).allocations
         const addresses = Object.values(state.held)
         expect(new Set(addresses).size).toBe(addresses.length)
         expect(addresses.filter((address) => state.freed.includes(address))).toEqual([])

@@ -3,6 +3,7 @@
  * Addresses that were never used go first, then the one freed longest ago, so that a client that still remembers a
  * dead pod does not soon talk to a stranger. The first address is the bridge's; base and last are left alone.
  */
+import { podCapacity } from '../../api/node.ts'
 import {
   type Cidr,
   cidrAddress,
@@ -31,11 +32,6 @@ export function emptyAllocations(podCidr: string): Allocations {
   return { podCidr, next: FIRST, held: {}, freed: [] }
 }
 
-/** How many pods the range has addresses for. */
-export function capacity(podCidr: string): number {
-  return Math.max(0, Number(cidrSize(parseCidr(podCidr))) - FIRST - 1)
-}
-
 /** The pod's address, the one it has or a new one. Throws `unavailable` when all are taken. */
 export function allocate(allocations: Allocations, podUid: string): { address: string; allocations: Allocations } {
   const present = allocations.held[podUid]
@@ -55,7 +51,7 @@ export function allocate(allocations: Allocations, podUid: string): { address: s
   if (oldest !== undefined) return hold(oldest, { next: last + 1, freed })
   throw new DroverError(
     'unavailable',
-    `no pod address is free: ${allocations.podCidr} holds ${capacity(allocations.podCidr)} and all are in use; ` +
+    `no pod address is free: ${allocations.podCidr} holds ${podCapacity(allocations.podCidr)} and all are in use; ` +
       'remove pods from this node or give it a larger podCIDR',
   )
 }

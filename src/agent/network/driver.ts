@@ -143,6 +143,10 @@ class Driver implements NetworkDriver {
     return pod
   }
 
+  ensureLoopback(netNamespacePath: string): Promise<void> {
+    return this.#programs.ipIn(netNamespacePath, ['link set dev lo up'])
+  }
+
   listPods() {
     return this.#pods.list()
   }

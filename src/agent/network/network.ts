@@ -50,6 +50,8 @@ export interface NetworkDriver {
   applyPolicies(): Promise<void>
   /** Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod. */
   ensurePod(podUid: string, netNamespacePath: string): Promise<PodInterface>
+  /** A pod without a network: nothing but `lo`, up. */
+  ensureLoopback(netNamespacePath: string): Promise<void>
   /** Interfaces that exist, with their addresses, read from the node. */
   listPods(): Promise<PodInterface[]>
   /** Connections that clients hold to the programs of a pod; `pid` is any process of it. Absent: cannot be told. */

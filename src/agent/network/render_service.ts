@@ -31,6 +31,12 @@ export interface RenderedService {
   problems: string[]
 }
 
+/** Ready endpoints; where none is ready, those that the service has all the same. */
+function firstReady(endpoints: readonly ServiceEndpoint[]): ServiceEndpoint[] {
+  const ready = endpoints.filter((endpoint) => endpoint.ready)
+  return ready.length > 0 ? ready : [...endpoints]
+}
+
 /** Kernel bound on chain names is 127 characters. */
 const MAX_READABLE = 90
 
@@ -48,8 +54,9 @@ class Renderer {
     // The API checks these; a wrong number here would make nft refuse the whole transaction, every service's.
     if (!this.#isPort(port.port) || (port.nodePort !== 0 && !this.#isPort(port.nodePort))) return
     const { clusterIP, externalIPs, externalTrafficPolicy, internalTrafficPolicy } = this.#service
-    const usable = this.#usable(port)
-    const local = usable.filter((endpoint) => this.#context.isLocal(endpoint))
+    const known = this.#known(port)
+    const usable = firstReady(known)
+    const local = firstReady(known.filter((endpoint) => this.#context.isLocal(endpoint)))
     const addresses = externalIPs.filter((address) => this.#isAddress(address, 'external IP'))
     const internalLocal = internalTrafficPolicy === 'Local'
     const external = addresses.length > 0 || port.nodePort > 0
@@ -72,19 +79,16 @@ class Renderer {
       if (outer !== '') this.#element(NODE_PORTS, key, outer)
       if (refuse) this.#element(REFUSED_NODE_PORTS, key)
     }
-    for (const endpoint of usable) this.#destination(endpoint, port)
+    for (const endpoint of new Set([...usable, ...local])) this.#destination(endpoint, port)
   }
 
-  /** Ready endpoints; where none is ready, those that the service publishes all the same. */
-  #usable(port: ServicePortRow): ServiceEndpoint[] {
+  #known(port: ServicePortRow): ServiceEndpoint[] {
     const unique = new Map<string, ServiceEndpoint>()
     for (const endpoint of port.endpoints) {
       if (!this.#isAddress(endpoint.address, 'endpoint') || !this.#isPort(endpoint.port)) continue
       unique.set(`${endpoint.address}:${endpoint.port}`, endpoint)
     }
-    const known = [...unique.keys()].sort().flatMap((key) => unique.get(key) ?? [])
-    const ready = known.filter((endpoint) => endpoint.ready)
-    return ready.length > 0 ? ready : known
+    return [...unique.keys()].sort().flatMap((key) => unique.get(key) ?? [])
   }
 
   /** From inside the cluster a Local policy does not bind: only clients from outside would lose their address. */

@@ -1,5 +1,6 @@
 /** How each step is done. Every executor may be cut off at any point and done again. */
 import { dirname, join } from 'node:path'
+import { ANNOTATION } from '../../api/names.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
@@ -166,6 +167,16 @@ function signalName(text: string): NodeJS.Signals {
   return (/^SIG[A-Z0-9+]+$/.test(name) ? name : /^[A-Z]/.test(name) ? `SIG${name}` : 'SIGTERM') as NodeJS.Signals
 }
 
+/** How a pod without a network finds itself in its own hosts file; it has no address to report. */
+const LOOPBACK = '127.0.0.1'
+
+/** Whether the pod has asked for no network; throws for a mode that there is not. */
+function isCutOff({ metadata }: Pod): boolean {
+  const mode = metadata.annotations?.[ANNOTATION.network]
+  if (mode === undefined || mode === 'overlay' || mode === 'none') return mode === 'none'
+  throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
+}
+
 async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const { runtime, network, volumes } = agent.drivers
   const podUid = pod.metadata.uid ?? ''
@@ -180,6 +191,10 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
       hostNetwork,
     })
     if (sandbox.netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress }
+    if (isCutOff(pod)) {
+      await network.ensureLoopback(sandbox.netNamespacePath)
+      return { sandbox, podIP: LOOPBACK }
+    }
     return { sandbox, podIP: (await network.ensurePod(podUid, sandbox.netNamespacePath)).address }
   }
   const [{ sandbox, podIP }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
@@ -191,7 +206,7 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const files = etcFiles(pod, { podIP, clusterDomain: agent.clusterDomain(), hostResolvConf, hostHosts })
   return {
     sandbox,
-    podIP,
+    podIP: podIP === LOOPBACK ? '' : podIP,
     volumes: volumePaths,
     etcFiles: await volumes.ensureEtcFiles(podUid, files),
     configRevision,

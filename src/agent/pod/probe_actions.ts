@@ -47,11 +47,14 @@ async function execProbe(command: readonly string[], target: ProbeTarget, timeou
   return { ok: exitCode === 0, message: output.trim().slice(0, MAX_BODY_BYTES) || `exit code ${exitCode}` }
 }
 
+const NO_NETWORK: ProbeResult = { ok: false, message: 'the pod has no network: use an exec probe' }
+
 function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, timeoutMs: number): Promise<ProbeResult> {
   const port = portNumberOf(target.container, get.port)
   const headers: Record<string, string> = { 'user-agent': 'drover-probe', accept: '*/*', connection: 'close' }
   for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value
   const host = get.host || target.podIP
+  if (host === '') return Promise.resolve(NO_NETWORK)
   const options = { host, port, path: get.path || '/', headers, agent: false as const }
   return new Promise((resolve) => {
     const fail = (message: string): void => resolve({ ok: false, message })
@@ -84,6 +87,7 @@ function tcpProbe(
 ): Promise<ProbeResult> {
   const port = portNumberOf(target.container, socketProbe.port)
   const host = socketProbe.host || target.podIP
+  if (host === '') return Promise.resolve(NO_NETWORK)
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: timeoutMs })
     const done = (result: ProbeResult): void => {

@@ -236,7 +236,7 @@ export class PodWorker {
     if (!this.#isWorthSaying(facts, pod)) return
     const { name = '', namespace = '' } = pod.metadata
     const status = podStatus(facts, pod, {
-      podIP: this.#notes.prepared?.podIP,
+      podIP: this.#notes.prepared?.podIP || undefined,
       hostIP: this.#agent.nodeAddress,
       startedAtMs: this.#notes.firstSeenMs,
       messages: this.#notes.messages,
