@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox'
 import { cidrSize, parseCidr } from '../base/cidr.ts'
 import { defineKind } from './kind.ts'
 import { Condition, typeMeta } from './meta.ts'
-import { isDnsSubdomain } from './names.ts'
+import { ANNOTATION, isDnsSubdomain } from './names.ts'
 import {
   bool,
   ignored,
@@ -66,6 +66,11 @@ export function nodeCondition(node: Node, type: string): Condition | undefined {
 
 export function isNodeReady(node: Node): boolean {
   return nodeCondition(node, 'Ready')?.status === 'True'
+}
+
+/** Its pods are being replaced elsewhere. A node that takes pods again is not drained, whoever made it take them. */
+export function isDraining(node: Node | undefined): boolean {
+  return node?.spec?.unschedulable === true && node.metadata.annotations?.[ANNOTATION.draining] !== undefined
 }
 
 export function nodeAddress(node: Node, type: 'InternalIP' | 'Hostname' | 'ExternalIP'): string | undefined {

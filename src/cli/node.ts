@@ -1,6 +1,7 @@
 /** `drover node`: the machines of the cluster. */
 import type { Command } from 'commander'
 import { isPodFinished } from '../api/conditions.ts'
+import { ANNOTATION } from '../api/names.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
@@ -94,14 +95,18 @@ async function refuseInUse(context: CliContext, { metadata, spec }: Node): Promi
   const why = cordoned ? `runs ${pods.length} pods` : `is Ready and takes pods (it runs ${pods.length} now)`
   throw new DroverError(
     'conflict',
-    `node ${name} ${why}: cordon it and move its pods first (drover node cordon ${name}), or remove it with --force: its pods are then replaced elsewhere`,
+    `node ${name} ${why}: move its pods first (drover drain ${name}), or remove it with --force: its pods are then replaced elsewhere`,
   )
 }
 
 async function setSchedulable(context: CliContext, names: readonly string[], unschedulable: boolean): Promise<void> {
   for (const name of names) {
     await context.client.call('PATCH', nodePath(name), {
-      body: { spec: { unschedulable: unschedulable ? true : null } },
+      // What was begun to drain is no longer, whichever way it goes.
+      body: {
+        metadata: { annotations: { [ANNOTATION.draining]: null } },
+        spec: { unschedulable: unschedulable ? true : null },
+      },
       contentType: 'application/merge-patch+json',
     })
     context.print(`node/${name} ${unschedulable ? 'cordoned' : 'uncordoned'}`)

@@ -4,6 +4,7 @@ import { registerApply } from './apply.ts'
 import type { Io } from './context.ts'
 import { registerDelete } from './delete.ts'
 import { registerDescribe } from './describe.ts'
+import { registerDrain } from './drain.ts'
 import { registerEvents } from './events.ts'
 import { registerExec } from './exec.ts'
 import { registerGet } from './get.ts'
@@ -27,6 +28,7 @@ export function registerClientCommands(program: Command, io: Io, version: string
   registerEvents(program, io)
   registerImages(program, io)
   registerNode(program, io)
+  registerDrain(program, io)
   registerToken(program, io)
   registerVersion(program, io, version)
 }

@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
+import type { Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { eventually } from '../support/eventually.ts'
 import { keepAliveServer } from '../support/http_server.ts'
@@ -11,7 +12,7 @@ import { failuresOf, Load, type LoadStream } from '../support/load.ts'
 import { LocalCluster } from '../support/local_cluster.ts'
 
 const LONG = process.env.DROVER_LONG === '1'
-const ROUNDS = Number(process.env.DROVER_ROUNDS ?? (LONG ? 100 : 2))
+const ROUNDS = Number(process.env.DROVER_ROUNDS ?? (LONG ? 100 : 1))
 const IMAGE = 'drover.local/hello:1'
 const WAIT = { timeoutMs: 60_000, intervalMs: 100 }
 const PLAIN_PORT = 30_181
@@ -111,7 +112,7 @@ describe(`no request is lost (${ROUNDS} rounds each)`, () => {
     'in consecutive rollouts',
     async () => {
       await underLoad(async () => {
-        for (let round = 0; round < ROUNDS; round++) {
+        for (let round = 0; round < ROUNDS + 1; round++) {
           await both((name) => cluster.ask('rollout', 'restart', `deploy/${name}`))
           await both((name) => settled(name))
         }
@@ -136,20 +137,44 @@ describe(`no request is lost (${ROUNDS} rounds each)`, () => {
   )
 
   it(
-    'when pods are deleted, even the only one of a service',
+    'when the only pod of a service is deleted, and its node is drained by drover and by kubectl',
     async () => {
       await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', '1'))
       await both((name) => settled(name, 1))
       await underLoad(async () => {
         for (let round = 0; round < ROUNDS; round++) {
-          const [pod] = await pods('alive')
-          await cluster.ask('delete', 'pod', pod?.metadata.name ?? '', '--timeout', '60')
+          const [doomed] = await pods('alive')
+          await cluster.ask('delete', 'pod', doomed?.metadata.name ?? '', '--timeout', '60')
           await settled('alive', 1)
+
+          const [pod] = await pods('alive')
+          const node = pod?.spec.nodeName ?? ''
+          const said = await cluster.ask('drain', node, '--timeout', '60')
+          expect(said).toContain(`node/${node} drained`)
+          expect((await pods('alive'))[0]?.spec.nodeName).not.toBe(node)
+          await both((name) => settled(name, 1))
+          await cluster.ask('node', 'uncordon', node)
+
+          const second = (await pods('alive'))[0]?.spec.nodeName ?? ''
+          await cluster.kubectl('drain', second, '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=60s')
+          await both((name) => settled(name, 1))
+          await cluster.kubectl('uncordon', second)
         }
       })
-      await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', '3'))
-      await both((name) => settled(name))
     },
     LONG ? 3_600_000 : 180_000,
   )
+
+  it('a pod that nobody would replace keeps its node from being drained', async () => {
+    const bare = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'bare' }, spec: PLAIN }
+    await cluster.apply(bare)
+    const node = await eventually(async () => (await cluster.json<Pod>('get', 'pod/bare')).spec.nodeName, WAIT)
+    const refused = await cluster.drover(['drain', node])
+    expect(refused.code).toBe(1)
+    expect(refused.stderr).toMatch(/nobody would replace default\/bare.*--force/)
+    expect((await cluster.json<Node>('get', `node/${node}`)).spec?.unschedulable).toBeUndefined()
+    await cluster.ask('drain', node, '--force', '--timeout', '60')
+    expect((await cluster.drover(['get', 'pod/bare', '--ignore-not-found'])).stdout).toBe('')
+    await cluster.ask('node', 'uncordon', node)
+  })
 })

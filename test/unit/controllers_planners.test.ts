@@ -82,16 +82,17 @@ function set(replicas: number, spec: Partial<ReplicaSet['spec']> = {}): Stored<R
   }
 }
 
+const NOW = Date.parse('2026-01-01T12:00:00Z')
 const names = (objects: readonly Stored<KubeObject>[]): string[] => objects.map((object) => object.metadata.name)
 
 describe('replica set', () => {
   const none = new Map<string, number>()
   const deleted = (replicas: number, pods: Stored<Pod>[], podsPerNode: ReadonlyMap<string, number> = none) =>
-    names(planReplicaSet({ replicaSet: set(replicas), pods, podsPerNode }).delete)
+    names(planReplicaSet({ replicaSet: set(replicas), pods, podsPerNode, nowMs: NOW }).delete)
 
   it('makes what is missing; finished and terminating pods are missing', () => {
     const pods = [pod('a'), pod('b', { phase: 'Failed' }), pod('c', { deleting: '2026-01-01T12:00:00Z' })]
-    expect(planReplicaSet({ replicaSet: set(3), pods, podsPerNode: none })).toEqual({
+    expect(planReplicaSet({ replicaSet: set(3), pods, podsPerNode: none, nowMs: NOW })).toEqual({
       create: 2,
       delete: [],
       more: false,
@@ -99,13 +100,58 @@ describe('replica set', () => {
   })
 
   it('bounds one pass', () => {
-    const plan = planReplicaSet({ replicaSet: set(2000), pods: [], podsPerNode: none })
+    const plan = planReplicaSet({ replicaSet: set(2000), pods: [], podsPerNode: none, nowMs: NOW })
     expect([plan.create, plan.more]).toEqual([MAX_IN_FLIGHT, true])
+  })
+
+  describe('on a node that is drained', () => {
+    const drainingNodes = new Set(['n1'])
+    const onDrain = (replicas: number, pods: Stored<Pod>[], spec: Partial<ReplicaSet['spec']> = {}) => {
+      const replicaSet = set(replicas, spec)
+      const plan = planReplicaSet({ replicaSet, pods, podsPerNode: none, drainingNodes, nowMs: NOW })
+      return [plan.create, names(plan.delete)]
+    }
+    const routing = pod('b', { node: 'n2' })
+    routing.status?.conditions?.push({ type: 'drover.dev/Routed', status: 'False' })
+
+    it.each<[string, number, Stored<Pod>[], [number, string[]]]>([
+      ['a pod is replaced before it goes', 1, [pod('a')], [1, []]],
+      ['it stays while its replacement starts', 1, [pod('a'), pod('b', { node: 'n2', ready: false })], [0, []]],
+      ['and while not every node routes to it', 1, [pod('a'), routing], [0, []]],
+      ['it goes when its replacement serves', 1, [pod('a'), pod('b', { node: 'n2' })], [0, ['a']]],
+      ['one that does not serve goes at once', 2, [pod('a', { ready: false }), pod('b', { node: 'n2' })], [1, ['a']]],
+      [
+        'only as many go as others serve',
+        3,
+        [
+          pod('a'),
+          pod('b'),
+          pod('c', { node: 'n2' }),
+          pod('d', { node: 'n2' }),
+          pod('e', { node: 'n3', ready: false }),
+        ],
+        [0, ['b']],
+      ],
+      ['a set of none keeps none', 0, [pod('a')], [0, ['a']]],
+      [
+        'a set that shrinks meanwhile gives up those that would stay last',
+        1,
+        [pod('a'), pod('b', { node: 'n2' }), pod('c', { node: 'n3', ready: false })],
+        [0, ['c', 'a']],
+      ],
+    ])('%s', (_title, replicas, pods, expected) => {
+      expect(onDrain(replicas, pods)).toEqual(expected)
+    })
+
+    it('waits until a replacement has been ready for long enough', () => {
+      const fresh = pod('b', { node: 'n2', readySince: new Date(NOW - 1_000).toISOString() })
+      expect(onDrain(1, [pod('a'), fresh], { minReadySeconds: 5 })).toEqual([0, []])
+    })
   })
 
   it('does nothing while it is being deleted', () => {
     const ending = { ...set(3), metadata: { ...meta('set'), deletionTimestamp: '2026-01-01T12:00:00Z' } }
-    expect(planReplicaSet({ replicaSet: ending, pods: [], podsPerNode: none }).create).toBe(0)
+    expect(planReplicaSet({ replicaSet: ending, pods: [], podsPerNode: none, nowMs: NOW }).create).toBe(0)
   })
 
   it.each<[string, string[], Stored<Pod>[]]>([

@@ -1,6 +1,7 @@
 /** Keeps each ReplicaSet at its number of pods, and says in its status how they are. */
 import { keyOf, splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
+import { isDraining, nodeKind } from '../../api/node.ts'
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { type ReplicaSet, replicaSetKind } from '../../api/replicaset.ts'
@@ -37,7 +38,7 @@ export function createReplicaSetController(context: ControllerContext): Service 
     const replicaSet = resources.get(replicaSetKind, namespace, name)
     if (replicaSet === undefined) return undefined
     await claimPods(context, replicaSet, orphans)
-    const plan = planReplicaSet({ replicaSet, ...observe(context, replicaSet) })
+    const plan = planReplicaSet({ replicaSet, ...observe(context, replicaSet), nowMs: clock.now() })
     const failure =
       (await createPods(context, replicaSet, plan.create)) ?? (await deletePods(context, replicaSet, plan.delete))
     const pods = resources.ownedBy(podKind, replicaSet.metadata.uid)
@@ -84,6 +85,15 @@ function watchSets({ resources }: ControllerContext, queue: WorkQueue): (() => v
       }
     }),
   ]
+  stops.push(
+    resources.subscribe(nodeKind, (event) => {
+      if (event.type !== 'MODIFIED' || isDraining(event.old) === isDraining(event.object)) return
+      for (const pod of resources.podsOnNode(event.object.metadata.name)) {
+        const owner = ownerKey(pod as Stored<Pod>)
+        if (owner !== undefined) queue.add(owner)
+      }
+    }),
+  )
   for (const set of resources.list(replicaSetKind)) queue.add(keyOf(set))
   return stops
 }
@@ -103,7 +113,9 @@ function observe(context: ControllerContext, replicaSet: Stored<ReplicaSet>) {
       }
     }
   }
-  return { pods, podsPerNode }
+  const nodes = new Set(pods.map(({ spec }) => spec.nodeName ?? ''))
+  const drainingNodes = new Set([...nodes].filter((name) => isDraining(resources.get(nodeKind, '', name))))
+  return { pods, podsPerNode, drainingNodes }
 }
 
 async function claimPods(

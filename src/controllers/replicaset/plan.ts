@@ -1,6 +1,8 @@
 /**
  * What a ReplicaSet needs next: pure. A pod counts when it runs or may come to run: finished and terminating ones do
  * not, so a replacement never waits for a slow or lost node to let go.
+ * Pods on a node that is being drained are replaced before they go: they do not count against the size, and leave only
+ * as far as the set keeps its number of available pods without them.
  * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with one change: a pod's rank on its node counts down as
  * its neighbours are chosen, so that a halved set stays spread evenly.
  */
@@ -22,6 +24,9 @@ export interface ReplicaSetSnapshot {
   pods: readonly Stored<Pod>[]
   /** Active pods of all sets with the same owner, by node: a crowded node gives up a pod first. */
   podsPerNode: ReadonlyMap<string, number>
+  /** Nodes that are being drained. */
+  drainingNodes?: ReadonlySet<string>
+  nowMs: number
 }
 
 export interface ReplicaSetPlan {
@@ -31,14 +36,26 @@ export interface ReplicaSetPlan {
   more: boolean
 }
 
-export function planReplicaSet({ replicaSet, pods, podsPerNode }: ReplicaSetSnapshot): ReplicaSetPlan {
+const NONE: ReadonlySet<string> = new Set()
+
+export function planReplicaSet(snapshot: ReplicaSetSnapshot): ReplicaSetPlan {
+  const { replicaSet, pods, podsPerNode, drainingNodes = NONE, nowMs } = snapshot
   const plan: ReplicaSetPlan = { create: 0, delete: [], more: false }
   if (isTerminating(replicaSet)) return plan
+  const { replicas = 1, minReadySeconds = 0 } = replicaSet.spec
   const active = pods.filter(isActive)
-  const missing = (replicaSet.spec.replicas ?? 1) - active.length
+  const isLeaving = (pod: Pod): boolean => drainingNodes.has(pod.spec.nodeName ?? '')
+  const isAvailable = (pod: Pod): boolean => availableInMs(pod, minReadySeconds, nowMs) === 0
+  const leaving = leastWanted(active.filter(isLeaving), podsPerNode)
+  const staying = active.filter((pod) => !isLeaving(pod))
+  const missing = replicas - staying.length
   plan.create = Math.min(Math.max(0, missing), MAX_IN_FLIGHT)
-  plan.delete = leastWanted(active, podsPerNode).slice(0, Math.min(Math.max(0, -missing), MAX_IN_FLIGHT))
-  plan.more = Math.abs(missing) > MAX_IN_FLIGHT
+  const surplus = leastWanted(staying, podsPerNode).slice(0, Math.max(0, -missing))
+  const spare = Math.max(0, active.filter(isAvailable).length - surplus.filter(isAvailable).length - replicas)
+  const replaced = [...leaving.filter((pod) => !isAvailable(pod)), ...leaving.filter(isAvailable).slice(0, spare)]
+  const gone = [...surplus, ...replaced]
+  plan.delete = gone.slice(0, MAX_IN_FLIGHT)
+  plan.more = Math.max(missing, gone.length) > MAX_IN_FLIGHT
   return plan
 }
 
