@@ -191,6 +191,7 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
         if (!ready) throw new DroverError('internal', 'ensureNode must resolve before any other call')
         return { podUid, address: host.addressOf(podUid) }
       }),
+    ensureLoopback: () => call('ensureLoopback', CHANGE, () => undefined),
     listPods: () =>
       call('listPods', LOOK, () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address }))),
     removePod: (podUid) => call('removePod', CHANGE, () => host.freeAddress(podUid)),
