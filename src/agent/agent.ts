@@ -150,6 +150,7 @@ function assemble(options: AgentOptions) {
     nodeAddress,
     desired,
     network: drivers.network,
+    dns: drivers.dns,
     clock,
     random,
     log,
@@ -267,8 +268,9 @@ function registerMetrics(registry: Registry, session: Session, manager: PodManag
 }
 
 async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal: AbortSignal): Promise<void> {
-  const { runtime, images, network, volumes } = drivers
-  await Promise.all([runtime.initialize(), images.initialize(), network.initialize(), volumes.initialize()])
+  const { runtime, images, network, volumes, dns } = drivers
+  const starting = [runtime, images, network, volumes, dns].map((driver) => driver.initialize())
+  await Promise.all(starting)
   const saved = await tables?.load()
   if (saved !== undefined) parts.restore(saved)
   const inner = new AbortController()
@@ -287,6 +289,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
   } finally {
     inner.abort()
     parts.streams.close()
+    await dns.close()
     await Promise.allSettled(running)
   }
 }

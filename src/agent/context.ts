@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Desired } from './desired.ts'
+import type { DnsDriver } from './dns/dns.ts'
 import type { ImageDriver } from './images/images.ts'
 import type { NetworkDriver } from './network/network.ts'
 import type { NodeFiles } from './node_files.ts'
@@ -17,6 +18,7 @@ export interface Drivers {
   images: ImageDriver
   network: NetworkDriver
   volumes: VolumeDriver
+  dns: DnsDriver
 }
 
 /** Events about pods, for people; losing one must not stop work. */

@@ -7,6 +7,7 @@ import { jsonEqual } from '../base/json.ts'
 import { type ReconcileResult, WorkQueue, type WorkQueueOptions } from '../base/queue.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import type { Desired } from './desired.ts'
+import type { DnsDriver } from './dns/dns.ts'
 import type { NetworkDriver, NodeNetworkConfig } from './network/network.ts'
 
 export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'concurrency' | 'backoff'> {
@@ -14,6 +15,7 @@ export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'con
   nodeAddress: string
   desired: Desired
   network: NetworkDriver
+  dns: DnsDriver
   /** The overlay stands: pods can have interfaces. Called again when its configuration has changed. */
   onReady(): void
   /** More is programmed than before. */
@@ -31,6 +33,8 @@ export class NetworkSync {
   #config: NodeNetworkConfig | undefined
   /** Versions of the tables that the kernel holds. */
   readonly #applied = { peers: 0, policies: 0, services: 0 }
+  /** What the name server answers from. */
+  #named: { services: number; cluster: ClusterConfig } | undefined
   #programmed = { programmedRevision: 0, peersRevision: 0 }
 
   constructor(options: NetworkSyncOptions) {
@@ -55,11 +59,12 @@ export class NetworkSync {
 
   /** Looks now and then whether someone has changed by hand what we made. */
   async #mendDrift(signal: AbortSignal): Promise<void> {
-    const { clock, network, log } = this.#options
+    const { clock, network, dns, log } = this.#options
     while (!signal.aborted) {
       await sleep(clock, DRIFT_PERIOD_MS, signal).catch(() => undefined)
       if (signal.aborted || this.#config === undefined) continue
       try {
+        if (await dns.mendDrift()) log.warn('the name server had lost its address and has it again')
         if (await network.mendDrift?.()) log.warn('the network had been changed by others and was mended')
       } catch (error) {
         log.warn({ err: error }, 'cannot check the network; will try again')
@@ -80,6 +85,7 @@ export class NetworkSync {
   }
 
   wake(): void {
+    this.#nameServices()
     this.#queue.add(KEY)
   }
 
@@ -122,5 +128,16 @@ export class NetworkSync {
       this.#options.onProgrammed()
     }
     return undefined
+  }
+
+  /** Names need no overlay and wait for nothing that the kernel takes its time for. */
+  #nameServices(): void {
+    const { desired, dns } = this.#options
+    const cluster = this.#cluster
+    const services = desired.version('services')
+    if (cluster === undefined || !desired.known('services')) return
+    if (this.#named?.services === services && this.#named.cluster === cluster) return
+    dns.applyServices(desired.services(), cluster)
+    this.#named = { services, cluster }
   }
 }

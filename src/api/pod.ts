@@ -5,6 +5,7 @@
 import Type, { type Static } from 'typebox'
 import { Condition, LabelSelector, TemplateMeta, typeMeta } from './meta.ts'
 import { NodeSelector } from './node_selector.ts'
+import { PodDnsConfig } from './pod_dns.ts'
 import {
   bool,
   count,
@@ -227,6 +228,7 @@ export const PodSpec = object({
   subdomain: opt(text),
   hostAliases: opt(listByKey(object({ ip: text, hostnames: opt(Type.Array(text)) }), 'ip')),
   dnsPolicy: opt(oneOf('ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None')),
+  dnsConfig: opt(PodDnsConfig),
   schedulerName: opt(text),
   securityContext: opt(
     object({
@@ -249,7 +251,6 @@ export const PodSpec = object({
   serviceAccount: opt(text),
   automountServiceAccountToken: opt(bool),
   activeDeadlineSeconds: ignored(),
-  dnsConfig: ignored(),
   ephemeralContainers: ignored(),
   hostIPC: ignored(),
   hostPID: ignored(),

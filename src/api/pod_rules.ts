@@ -8,6 +8,7 @@ import { parseQuantity } from '../base/quantity.ts'
 import { CONFIG_KEY, ENV_NAME, isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from './names.ts'
 import { nodeSelectorErrors } from './node_selector.ts'
 import type { Container, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume } from './pod.ts'
+import { validatePodDns } from './pod_dns.ts'
 
 export const DEFAULT_GRACE_SECONDS = 30
 
@@ -237,6 +238,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
       errors.push({ path: `${path}.${field}`, reason: 'Invalid', message: `"${spec[field]}" is not a DNS label` })
     }
   }
+  errors.push(...validatePodDns(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAgent } from '../agent/agent.ts'
 import type { Drivers } from '../agent/context.ts'
+import { createDnsDriver } from '../agent/dns/driver.ts'
 import { createImageDriver } from '../agent/images/driver.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
@@ -75,6 +76,7 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
       manageSysctls: flags.manageSysctls === true,
     }),
     volumes: createVolumeDriver({ clock: systemClock, dataDir, log: log.child({ part: 'volumes' }) }),
+    dns: createDnsDriver({ ...environment, registry, log: log.child({ part: 'dns' }) }),
   }
 }
 
@@ -120,7 +122,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
 }
 
 /** Containers first, then what they stood on. Each step is idempotent: a reset that was cut off is run again. */
-async function reset({ runtime, network, volumes }: Drivers): Promise<void> {
+async function reset({ runtime, network, volumes, dns }: Drivers): Promise<void> {
   await runtime.initialize()
   for (const { id } of await runtime.listContainers()) await runtime.removeContainer(id)
   await network.initialize()
@@ -129,4 +131,5 @@ async function reset({ runtime, network, volumes }: Drivers): Promise<void> {
   await volumes.initialize()
   for (const podUid of await volumes.listPods()) await volumes.removePod(podUid)
   await network.teardown()
+  await dns.teardown()
 }

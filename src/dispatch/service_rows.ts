@@ -4,14 +4,15 @@
  */
 import type { Endpoint, EndpointSlice } from '../api/endpointslice.ts'
 import { HEADLESS, type Service } from '../api/service.ts'
-import type { ServiceEndpoint, ServicePortRow, ServiceRow } from '../rpc/tables.ts'
+import type { ServiceEndpoint, ServiceHost, ServicePortRow, ServiceRow } from '../rpc/tables.ts'
 
 const DEFAULT_AFFINITY_SECONDS = 10_800
 
-/** A row, or undefined for services that nothing is programmed for (ExternalName, or not yet given an address). */
+/** A row, or undefined for a service that has not been given its address yet. */
 export function serviceRow(service: Service, slices: readonly EndpointSlice[]): ServiceRow | undefined {
   const { metadata, spec } = service
-  if (spec.type === 'ExternalName' || spec.clusterIP === undefined || spec.clusterIP === '') return undefined
+  if (spec.type === 'ExternalName') return externalRow(service)
+  if (spec.clusterIP === undefined || spec.clusterIP === '') return undefined
   const external = spec.type === 'NodePort' || spec.type === 'LoadBalancer'
   const affinitySeconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS
   const publishNotReady = spec.publishNotReadyAddresses === true
@@ -37,7 +38,50 @@ export function serviceRow(service: Service, slices: readonly EndpointSlice[]): 
     externalTrafficPolicy: spec.externalTrafficPolicy ?? 'Cluster',
     internalTrafficPolicy: spec.internalTrafficPolicy ?? 'Cluster',
     ports,
+    ...hostsOf(slices, spec.clusterIP === HEADLESS, spec.publishNotReadyAddresses === true),
   }
+}
+
+/** Known by name alone: nothing is programmed for it. */
+function externalRow({ metadata, spec }: Service): ServiceRow | undefined {
+  if (spec.externalName === undefined || spec.externalName === '') return undefined
+  return {
+    namespace: metadata.namespace ?? '',
+    name: metadata.name ?? '',
+    clusterIP: '',
+    externalIPs: [],
+    sessionAffinitySeconds: 0,
+    externalTrafficPolicy: 'Cluster',
+    internalTrafficPolicy: 'Cluster',
+    ports: [],
+    externalName: spec.externalName,
+  }
+}
+
+/**
+ * Endpoints by name. Of other services than headless ones only those with names of their own; most have none, and their
+ * rows stay as they are. Unlike traffic, names never fall back to endpoints that are going: nobody must start with one.
+ */
+function hostsOf(
+  slices: readonly EndpointSlice[],
+  headless: boolean,
+  publishNotReady: boolean,
+): { hosts?: ServiceHost[] } {
+  const found = new Map<string, ServiceHost>()
+  for (const { addressType, endpoints = [] } of slices) {
+    if (addressType === 'FQDN') continue
+    for (const { addresses, conditions, hostname } of endpoints) {
+      if (conditions?.ready === false && !publishNotReady) continue
+      if (!headless && hostname === undefined) continue
+      for (const address of addresses) {
+        const host = { address, ...(hostname === undefined ? {} : { hostname }) }
+        // A pod that moves between slices stands in both: the word that names it holds.
+        if (hostname !== undefined || !found.has(address)) found.set(address, host)
+      }
+    }
+  }
+  const hosts = [...found].sort(([a], [b]) => compare(a, b)).map(([, host]) => host)
+  return hosts.length === 0 ? {} : { hosts }
 }
 
 interface Candidate extends ServiceEndpoint {

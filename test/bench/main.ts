@@ -1,6 +1,7 @@
 /** `npm run bench [-- PART… [--output json]]`: runs the parts one after the other and ends with a table. */
 import { DroverError } from '../../src/base/errors.ts'
 import { benchCli } from './cli.ts'
+import { benchDns } from './dns.ts'
 import { benchMemory } from './memory.ts'
 import { benchPods } from './pods.ts'
 import { type BenchResult, exitCodeOf, reportOf, tableLines } from './result.ts'
@@ -8,6 +9,7 @@ import { benchStore } from './store.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
   cli: benchCli,
+  dns: benchDns,
   store: benchStore,
   pods: benchPods,
   memory: benchMemory,

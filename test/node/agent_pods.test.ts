@@ -58,6 +58,7 @@ async function drivers(): Promise<Drivers> {
     images: { ...fake.images, find: async () => image },
     network: fake.network,
     volumes,
+    dns: fake.dns,
   }
 }
 

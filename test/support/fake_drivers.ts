@@ -2,6 +2,7 @@
  * Drivers of an agent over a host that exists only in memory. The host outlives drivers, as a real one outlives an
  * agent: make drivers anew over the same host to play an agent that was killed.
  */
+import type { DnsDriver } from '../../src/agent/dns/dns.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
 import type { NetworkDriver, NodeNetworkConfig } from '../../src/agent/network/network.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
@@ -28,6 +29,8 @@ export class FakeHost {
   network: NodeNetworkConfig | undefined
   peers: readonly PeerRow[] = []
   services: readonly ServiceRow[] = []
+  /** Services that the name server answers from; undefined before it was told of any. */
+  named: readonly ServiceRow[] | undefined
   policies: readonly PolicyTableRow[] = []
   /** Signals that containers of this name heed; SIGKILL is always heeded. */
   ignoresTerm = new Set<string>()
@@ -79,6 +82,7 @@ export function fakeDrivers(host: FakeHost) {
     images: fakeImages(host),
     network: fakeNetwork(host),
     volumes: fakeVolumes(host),
+    dns: fakeDns(host),
   }
 }
 
@@ -261,5 +265,19 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
       host.act(`removeVolumes ${podUid}`)
       host.volumes.delete(podUid)
     },
+  }
+}
+
+export function fakeDns(host: Pick<FakeHost, 'named'>): DnsDriver {
+  return {
+    address: '169.254.20.53',
+    plainAddress: '169.254.20.54',
+    initialize: async () => undefined,
+    applyServices(services) {
+      host.named = services
+    },
+    mendDrift: async () => false,
+    close: async () => undefined,
+    teardown: async () => undefined,
   }
 }

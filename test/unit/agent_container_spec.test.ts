@@ -29,6 +29,7 @@ function contextOf(pod: Pod): EnvironmentContext {
     nodeName: 'n1',
     nodeCpuMillis: 4000,
     nodeMemoryBytes: 512 * MI,
+    services: [],
   }
 }
 
@@ -208,6 +209,7 @@ describe('files in /etc', () => {
     clusterDomain: 'cluster.local',
     hostResolvConf: 'search corp\nnameserver 192.0.2.53\n',
     hostHosts: '127.0.0.1 host',
+    dns: { address: '169.254.20.53', plainAddress: '169.254.20.54' },
   }
 
   test('of a pod in the overlay', () => {
@@ -215,7 +217,7 @@ describe('files in /etc', () => {
     const files = etcFiles(pod, context)
     expect(files['/etc/hosts']).toContain('10.244.0.2\tp\n1.2.3.4\ta\tb\n')
     expect(files['/etc/resolv.conf']).toBe(
-      'search ns.svc.cluster.local svc.cluster.local cluster.local corp\nnameserver 192.0.2.53\noptions ndots:5\n',
+      'search ns.svc.cluster.local svc.cluster.local cluster.local corp\nnameserver 169.254.20.53\noptions ndots:5\n',
     )
     expect(files['/etc/hostname']).toBe('p\n')
   })

@@ -78,6 +78,7 @@ class World {
       images: fused(plain.images, fuse),
       network: fused(plain.network, fuse),
       volumes: fused(plain.volumes, fuse),
+      dns: plain.dns,
     }
     const send = (message: AgentMessage): boolean => {
       if (message.type === 'podStatuses') this.reports.push(...message.reports)

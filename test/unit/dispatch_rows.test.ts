@@ -55,7 +55,11 @@ describe('service rows', () => {
 
   test('headless, external and not yet addressed services', () => {
     expect(serviceRow(service({ clusterIP: 'None' }), [])?.clusterIP).toBe('')
-    expect(serviceRow(service({ type: 'ExternalName', externalName: 'x.example' }), [])).toBeUndefined()
+    expect(serviceRow(service({ type: 'ExternalName', externalName: 'x.example' }), [])).toMatchObject({
+      clusterIP: '',
+      ports: [],
+      externalName: 'x.example',
+    })
     const { clusterIP: _ip, ...spec } = service().spec
     expect(serviceRow({ ...service(), spec }, [])).toBeUndefined()
   })

@@ -34,7 +34,7 @@ export async function removeAddresses(addresses: readonly string[]): Promise<voi
   for (const address of addresses) {
     if (address.startsWith('127.')) continue
     const problem = await ip('addr', 'del', `${address}/32`, 'dev', DEVICE)
-    if (problem !== undefined && !/cannot assign requested address/i.test(problem)) {
+    if (problem !== undefined && !/cannot assign requested address|address not found/i.test(problem)) {
       throw new DroverError('internal', `cannot remove ${address} from ${DEVICE}: ${problem}`)
     }
   }

@@ -16,12 +16,14 @@ const TOP_LEVEL_TYPES: ReadonlySet<number> = new Set([TYPE.NS, TYPE.SOA, TYPE.DS
 
 /**
  * Whether the name may be asked outside. A name of one label is a service's or a host's short name, and nobody's outside
- * (RFC 7085 and the dnsmasq option domain-needed); `.svc` is the middle of the cluster's names.
+ * (RFC 7085 and the dnsmasq option domain-needed); `.svc` is the middle of the cluster's names; no top level domain is a
+ * number, but some programs ask for addresses as if they were names.
  */
 export function mayLeave(name: string, type: number): boolean {
   const labels = name.split('.').filter((label) => !label.startsWith('_'))
   if (labels.length < 2) return TOP_LEVEL_TYPES.has(type)
-  return labels.at(-1) !== 'svc'
+  const last = labels.at(-1) ?? ''
+  return last !== 'svc' && !/^[0-9]+$/.test(last)
 }
 
 export interface Completion {

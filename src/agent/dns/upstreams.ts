@@ -13,7 +13,7 @@ export interface Upstream extends UpstreamAddress {
 
 const DEAD_AFTER_FAILURES = 2
 const FIRST_RETRY_MS = 1_000
-const MAX_RETRY_MS = 10_000
+const MAX_RETRY_MS = 3_000
 
 export class Upstreams {
   #list: Upstream[] = []

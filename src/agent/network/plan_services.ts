@@ -30,6 +30,10 @@ export function renderContext(config: NodeNetworkConfig): RenderContext {
   }
 }
 
+function hasAddress({ clusterIP, externalIPs, ports }: ServiceRow): boolean {
+  return clusterIP !== '' || externalIPs.length > 0 || ports.some(({ nodePort }) => nodePort > 0)
+}
+
 export function planServices(
   config: NodeNetworkConfig,
   rows: readonly ServiceRow[],
@@ -44,7 +48,8 @@ export function planServices(
   const byKey = new Map(rows.map((row) => [`${row.namespace}/${row.name}`, row]))
   for (const key of [...byKey.keys()].sort()) {
     const row = byKey.get(key)
-    if (row === undefined) continue
+    // Headless and ExternalName services are names: there is no address to send anything from.
+    if (row === undefined || !hasAddress(row)) continue
     const known = previous?.get(key)
     const service = known !== undefined && jsonEqual(known.row, row) ? known.service : renderService(row, context)
     plan.rendered.set(key, { row, service })

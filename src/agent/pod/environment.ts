@@ -7,6 +7,8 @@ import type { Container, EnvVar, Pod } from '../../api/pod.ts'
 import type { Secret } from '../../api/secret.ts'
 import { DroverError } from '../../base/errors.ts'
 import { parseCpuMillis, parseQuantity } from '../../base/quantity.ts'
+import type { ServiceRow } from '../../rpc/tables.ts'
+import { serviceLinks } from './service_links.ts'
 
 export interface ConfigSources {
   configMap(name: string): ConfigMap | undefined
@@ -22,6 +24,8 @@ export interface EnvironmentContext {
   /** What stands in for limits that are not set. */
   nodeCpuMillis: number
   nodeMemoryBytes: number
+  /** Services that are known now. */
+  services: readonly ServiceRow[]
 }
 
 type Values = Readonly<Record<string, string>>
@@ -54,7 +58,10 @@ export function resolveEnvironment(
   imageEnv: readonly string[],
   context: EnvironmentContext,
 ): Map<string, string> {
-  const env = new Map<string, string>()
+  const { metadata, spec } = context.pod
+  const links = { namespace: metadata.namespace ?? '', enabled: spec.enableServiceLinks !== false }
+  // The services' variables come first: whoever sets one of these names means it.
+  const env = serviceLinks(context.services, links)
   for (const entry of imageEnv) {
     const equals = entry.indexOf('=')
     if (equals > 0) env.set(entry.slice(0, equals), entry.slice(equals + 1))

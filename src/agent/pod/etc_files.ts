@@ -1,11 +1,10 @@
 /** Files that a pod finds in /etc. Pure. Source: Kubernetes "DNS for Services and Pods", "HostAliases". */
 import type { Pod } from '../../api/pod.ts'
+import { type ResolvConfContext, resolvConf } from './resolv_conf.ts'
 
-export interface EtcContext {
+export interface EtcContext extends ResolvConfContext {
   podIP: string
-  clusterDomain: string
-  /** The node's own files. */
-  hostResolvConf: string
+  /** The node's own file. */
   hostHosts: string
 }
 
@@ -24,7 +23,13 @@ export function etcFiles(pod: Pod, context: EtcContext): Record<string, string> 
   }
 }
 
-function hostsFile(pod: Pod, { podIP, hostHosts }: EtcContext): string {
+/** The full name of a pod that has a subdomain, where the service of that name is headless. */
+function fullName({ metadata, spec }: Pod, clusterDomain: string, hostname: string): string[] {
+  const { subdomain } = spec
+  return subdomain ? [`${hostname}.${subdomain}.${metadata.namespace}.svc.${clusterDomain}`] : []
+}
+
+function hostsFile(pod: Pod, { podIP, hostHosts, clusterDomain }: EtcContext): string {
   const aliases = (pod.spec.hostAliases ?? []).map(({ ip, hostnames = [] }) => `${ip}\t${hostnames.join('\t')}`)
   const own =
     pod.spec.hostNetwork === true
@@ -35,23 +40,7 @@ function hostsFile(pod: Pod, { podIP, hostHosts }: EtcContext): string {
           'fe00::0\tip6-localnet',
           'ff02::1\tip6-allnodes',
           'ff02::2\tip6-allrouters',
-          `${podIP}\t${podHostname(pod)}`,
+          [podIP, ...fullName(pod, clusterDomain, podHostname(pod)), podHostname(pod)].join('\t'),
         ]
   return `${[...own, ...aliases].join('\n').trimEnd()}\n`
-}
-
-function resolvConf(pod: Pod, { clusterDomain, hostResolvConf }: EtcContext): string {
-  const policy = pod.spec.dnsPolicy ?? 'ClusterFirst'
-  const ownOnly = policy === 'Default' || (policy === 'ClusterFirst' && pod.spec.hostNetwork === true)
-  if (ownOnly) return hostResolvConf
-  const lines = hostResolvConf.split('\n').map((line) => line.trim())
-  const nameservers = lines.filter((line) => /^nameserver\s/.test(line))
-  const hostSearch =
-    lines
-      .findLast((line) => /^search\s/.test(line))
-      ?.split(/\s+/)
-      .slice(1) ?? []
-  const { namespace } = pod.metadata
-  const search = [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain, ...hostSearch]
-  return `${[`search ${search.join(' ')}`, ...nameservers, 'options ndots:5'].join('\n')}\n`
 }

@@ -203,7 +203,13 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
     agent.files.read('/etc/resolv.conf'),
     agent.files.read('/etc/hosts'),
   ])
-  const files = etcFiles(pod, { podIP, clusterDomain: agent.clusterDomain(), hostResolvConf, hostHosts })
+  const files = etcFiles(pod, {
+    podIP,
+    clusterDomain: agent.clusterDomain(),
+    hostResolvConf,
+    hostHosts,
+    dns: agent.drivers.dns,
+  })
   return {
     sandbox,
     podIP: podIP === LOOPBACK ? '' : podIP,
@@ -247,6 +253,7 @@ async function resolveRequest(context: StepContext, container: Container, next: 
       nodeName: agent.nodeName,
       nodeCpuMillis: agent.nodeCpuMillis,
       nodeMemoryBytes: agent.nodeMemoryBytes,
+      services: agent.desired.services(),
     },
     sandbox: prepared.sandbox,
     image,
