@@ -164,14 +164,16 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     const pod = { podUid, address: allocated.address }
     try {
       if (known && (await isComplete(pod, netNamespacePath))) return pod
-      await save()
       if (known) await deleteLink(podLink(podUid))
-      await create(pod, netNamespacePath).catch(async (error: unknown) => {
+      const made = create(pod, netNamespacePath).catch(async (error: unknown) => {
         // Left by a crash between two steps: nobody uses half an interface, so it is made anew.
         if (!isPresent(error)) throw error
         await deleteLink(podLink(podUid))
         await create(pod, netNamespacePath)
       })
+      // Side by side: after a crash the interface tells of its address too. Both have settled before either is undone.
+      const failed = (await Promise.allSettled([made, save()])).find(({ status }) => status === 'rejected')
+      if (failed?.status === 'rejected') throw failed.reason
       return pod
     } catch (error) {
       if (!known) {
