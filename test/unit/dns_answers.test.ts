@@ -153,6 +153,17 @@ describe('records of the specification', () => {
   })
 })
 
+test('an endpoint whose name would be too long is found by the service alone', async () => {
+  const hosts = [{ address: '10.244.4.1', hostname: 'h'.repeat(63) }, { address: '10.244.4.2' }]
+  const long = row('s'.repeat(63), { namespace: 'n'.repeat(63), hosts })
+  zone = new Zone({ config: { ...CONFIG, clusterDomain: `${'d'.repeat(60)}.local` }, serverAddress: '169.254.20.53' })
+  zone.apply([long])
+  const name = `${long.name}.${long.namespace}.svc.${zone.domain}`
+  expect((await answers(name)).map((text) => text.split(' ').at(-1))).toEqual(['10.244.4.1', '10.244.4.2'])
+  expect((await ask('1.4.244.10.in-addr.arpa', TYPE.PTR)).rcode).toBe(3)
+  expect((await ask('2.4.244.10.in-addr.arpa', TYPE.PTR)).answers).toHaveLength(1)
+})
+
 describe('a packet', () => {
   test('echoes the letters and the id, also from memory', async () => {
     for (const id of [1, 2, 0xffff]) {

@@ -87,7 +87,7 @@ async function listenUdp(options: ListenerOptions): Promise<Socket> {
   } catch (error) {
     log.debug({ err: error }, 'the DNS socket keeps its default buffer')
   }
-  socket.on('message', (packet, client) => {
+  const receive = (packet: Buffer, client: RemoteInfo): void => {
     if (!serves(client.address)) {
       const refusal = responder.refuse(packet)
       if (refusal !== undefined) reply(refusal, client)
@@ -98,6 +98,14 @@ async function listenUdp(options: ListenerOptions): Promise<Socket> {
       // The socket may have been closed while others were asked.
       void response.then((bytes) => reply(bytes, client)).catch(() => undefined)
     } else if (response !== undefined) reply(response, client)
+  }
+  socket.on('message', (packet, client) => {
+    try {
+      receive(packet, client)
+    } catch (error) {
+      // Whatever a stranger sends, the agent that runs this node's pods goes on.
+      log.error({ err: error, packet: packet.toString('hex') }, 'a DNS question could not be handled')
+    }
   })
   return socket
 }

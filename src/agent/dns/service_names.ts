@@ -47,11 +47,12 @@ class Collector {
       const address = addressOf(text)
       if (address === undefined || names.has(text)) continue
       const name = `${hostLabel(hostname) ?? dashed(address)}.${this.#base}`
+      if (headless) this.add(addressRecord(this.#base, address))
+      // Together too long for a name: it is found by the service's alone.
+      if (parseName(name) === undefined) continue
       names.set(text, name)
       this.add(addressRecord(name, address))
-      if (!headless) continue
-      this.add(addressRecord(this.#base, address))
-      this.add(pointerRecord(reverseName(address), name))
+      if (headless) this.add(pointerRecord(reverseName(address), name))
     }
     if (!headless) return
     for (const port of this.#row.ports) {
