@@ -11,6 +11,10 @@ export function rolloutState(deployment: Deployment): RolloutState {
     return going('Waiting for the change to be observed…')
   }
   const progressing = status.conditions?.find((condition) => condition.type === 'Progressing')
+  const rolledBack = status.conditions?.find((condition) => condition.type === 'RolledBack')
+  if (rolledBack?.status === 'True') {
+    return { done: false, failed: true, message: `deployment "${name}" was rolled back: ${rolledBack.message}` }
+  }
   if (progressing?.reason === 'ProgressDeadlineExceeded') {
     return { done: false, failed: true, message: `deployment "${name}" exceeded its progress deadline` }
   }

@@ -11,36 +11,12 @@ import type { KubeObject, Stored } from '../api/meta.ts'
 import { POD_CONDITION } from '../api/names.ts'
 import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
+import { podReferences } from '../api/pod_references.ts'
 import { type Secret, secretKind } from '../api/secret.ts'
 import { NO_ENDPOINTS } from '../api/termination.ts'
 import type { ResourceEvent, Resources } from '../resources/resources.ts'
 import { jsonBytes } from '../rpc/messages.ts'
 import { RowTable } from './row_table.ts'
-
-/** `configmap/NS/NAME` and `secret/NS/NAME` of everything that the pod's spec names. */
-export function podReferences(pod: Pod): Set<string> {
-  const references = new Set<string>()
-  const namespace = pod.metadata.namespace ?? ''
-  const add = (table: 'configmap' | 'secret', name: string | undefined): void => {
-    if (name !== undefined && name !== '') references.add(`${table}/${namespace}/${name}`)
-  }
-  for (const volume of pod.spec.volumes ?? []) {
-    add('configmap', volume.configMap?.name)
-    add('secret', volume.secret?.secretName)
-  }
-  for (const container of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) {
-    for (const source of container.envFrom ?? []) {
-      add('configmap', source.configMapRef?.name)
-      add('secret', source.secretRef?.name)
-    }
-    for (const variable of container.env ?? []) {
-      add('configmap', variable.valueFrom?.configMapKeyRef?.name)
-      add('secret', variable.valueFrom?.secretKeyRef?.name)
-    }
-  }
-  for (const { name } of pod.spec.imagePullSecrets ?? []) add('secret', name)
-  return references
-}
 
 const FINISHED = new Set(['Succeeded', 'Failed'])
 

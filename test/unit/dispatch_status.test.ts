@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { Node } from '../../src/api/node.ts'
 import type { PodStatus } from '../../src/api/pod.ts'
-import { assignedPod, podReferences } from '../../src/dispatch/assignments.ts'
+import { podReferences } from '../../src/api/pod_references.ts'
+import { assignedPod } from '../../src/dispatch/assignments.ts'
 import { desiredNode } from '../../src/dispatch/node_object.ts'
 import { mergePodStatus } from '../../src/dispatch/pod_status.ts'
 

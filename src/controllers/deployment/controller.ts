@@ -3,6 +3,7 @@ import { isPodFinished } from '../../api/conditions.ts'
 import { type Deployment, deploymentKind } from '../../api/deployment.ts'
 import { keyOf, splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
+import { ANNOTATION } from '../../api/names.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { type ReplicaSet, replicaSetKind } from '../../api/replicaset.ts'
 import { matchesSelector } from '../../api/selector.ts'
@@ -20,6 +21,8 @@ import {
   withoutOwner,
 } from '../common/owners.ts'
 import { changeObject, deleteObject } from '../common/writes.ts'
+import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
+import { withConfigHash } from './config_hash.ts'
 import { sameTemplate } from './hash.ts'
 import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
 import { replicasOf, type StoredSet } from './sets.ts'
@@ -30,11 +33,21 @@ export function createDeploymentController(context: ControllerContext): Service 
 
   async function reconcile(key: string): Promise<ReconcileResult> {
     const { namespace, name } = splitKey(key)
-    const deployment = resources.get(deploymentKind, namespace, name)
-    if (deployment === undefined) return undefined
-    const sets = await claimSets(context, deployment, orphans)
+    const stored = resources.get(deploymentKind, namespace, name)
+    if (stored === undefined) return undefined
+    const sets = await claimSets(context, stored, orphans)
+    const deployment = withConfigHash(stored, sets, (reference) => findConfig(context, reference))
+    const autoRollback = rollsBack(context, deployment)
+    const troubles = autoRollback ? findTroubles(context, sets) : undefined
     const setsWithPods = new Set(sets.filter((set) => hasPods(context, set)).map((set) => set.metadata.uid))
-    const { steps, againAfterMs } = planDeployment({ deployment, sets, setsWithPods, nowMs: clock.now() })
+    const { steps, againAfterMs } = planDeployment({
+      deployment,
+      sets,
+      setsWithPods,
+      autoRollback,
+      ...(troubles !== undefined && { troubles }),
+      nowMs: clock.now(),
+    })
     for (const step of steps) await execute(context, deployment, step)
     return againAfterMs === undefined ? undefined : { againAfterMs }
   }
@@ -43,7 +56,11 @@ export function createDeploymentController(context: ControllerContext): Service 
     id: 'deployment-controller',
     context,
     reconcile,
-    watch: (queue) => [orphans.watch(resources, replicaSetKind), ...watchDeployments(context, queue)],
+    watch: (queue) => [
+      orphans.watch(resources, replicaSetKind),
+      ...watchCauses(context, queue),
+      ...watchDeployments(context, queue),
+    ],
   })
 }
 
@@ -112,6 +129,8 @@ function execute(context: ControllerContext, deployment: Stored<Deployment>, ste
       return updateReplicaSet(context, deployment, step)
     case 'deleteSet':
       return deleteObject(context, replicaSetKind, step.set)
+    case 'rollBack':
+      return beginRollback(context, deployment, step)
     case 'annotate':
       return annotate(context, deployment, step)
     case 'setStatus':
@@ -176,6 +195,26 @@ async function updateReplicaSet(
   const verb = replicas > before ? 'up' : 'down'
   const message = `Scaled ${verb} replica set ${set.metadata.name} from ${before} to ${replicas}`
   context.events.record(deployment, 'Normal', 'ScalingReplicaSet', message)
+}
+
+async function beginRollback(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  { rollback: { from, to, reason, message } }: DeploymentSteps['rollBack'],
+): Promise<void> {
+  const annotations = {
+    [ANNOTATION.rolledBackTo]: to.metadata.name,
+    [ANNOTATION.rolledBackReason]: reason,
+    [ANNOTATION.rolledBackMessage]: message,
+  }
+  await changeObject(context, replicaSetKind, from, {
+    part: 'main',
+    change: (current) => ({
+      ...current,
+      metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
+    }),
+  })
+  context.events.record(deployment, 'Warning', 'RolledBack', message)
 }
 
 async function annotate(

@@ -9,6 +9,7 @@ import { ANNOTATION, LABEL } from '../../api/names.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
 import { controllerReference } from '../common/owners.ts'
 import { templateHash } from './hash.ts'
+import { planRollback, type Rollback, rollbackInForce } from './rollback.ts'
 import { isScaling, newSetSize, planRolling, planScale, planStopOld, type Sizes } from './scaling.ts'
 import { type Bounds, boundsOf, findNewSet, replicasOf, revisionOf, type StoredSet } from './sets.ts'
 import { type DeploymentStatus, isComplete, planStatus } from './status.ts'
@@ -22,6 +23,10 @@ const OWN_ANNOTATIONS: ReadonlySet<string> = new Set([
   ANNOTATION.maxReplicas,
   REVISION_HISTORY,
   'deprecated.deployment.rollback.to',
+  ANNOTATION.completedRevision,
+  ANNOTATION.rolledBackTo,
+  ANNOTATION.rolledBackReason,
+  ANNOTATION.rolledBackMessage,
 ])
 
 export interface DeploymentSnapshot {
@@ -30,6 +35,10 @@ export interface DeploymentSnapshot {
   sets: readonly StoredSet[]
   /** Sets that still have pods which have not ended, terminating ones too. */
   setsWithPods: ReadonlySet<string>
+  /** Rollouts that fail go back. */
+  autoRollback?: boolean
+  /** By uid of sets: why their pods are known to fail. */
+  troubles?: ReadonlyMap<string, string>
   nowMs: number
 }
 
@@ -42,6 +51,7 @@ export interface DeploymentSteps {
     annotations: Record<string, string>
   }
   deleteSet: { set: StoredSet }
+  rollBack: { rollback: Rollback }
   annotate: { annotations: Record<string, string> }
   setStatus: { status: DeploymentStatus }
 }
@@ -55,7 +65,9 @@ export interface DeploymentPlan {
 
 export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
   const { deployment, sets, nowMs } = snapshot
-  const newSet = findNewSet(deployment, sets)
+  const wanted = findNewSet(deployment, sets)
+  const rollback = snapshot.autoRollback === true ? rollbackInForce(wanted, sets) : undefined
+  const newSet = rollback?.to ?? wanted
   const oldSets = sets.filter((set) => set !== newSet)
   if (isTerminating(deployment)) return { steps: [], againAfterMs: undefined }
 
@@ -69,17 +81,38 @@ export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
       : newSet !== undefined && revisionOf(newSet) !== revision
         ? { reason: 'FoundNewReplicaSet', message: `Found new replica set "${newSet.metadata.name}"` }
         : undefined
-  const { status, againAfterMs } = planStatus({ deployment, newSet, oldSets, nowMs, act })
+  const { status, againAfterMs } = planStatus({ deployment, newSet, oldSets, nowMs, act, rollback })
+  const complete = newSet !== undefined && isComplete(deployment, status)
 
   const steps: DeploymentStep[] = []
   if (made !== undefined) steps.push({ type: 'createSet', set: made })
-  steps.push(...planSetUpdates({ deployment, sets, newSet, bounds, sizes, revision }))
-  if (newSet !== undefined && isComplete(deployment, status)) steps.push(...planHistory(deployment, oldSets))
+  steps.push(...planSetUpdates({ deployment, sets, newSet, bounds, sizes, revision, complete }))
+  if (complete) {
+    // Without the set that failed its template would be tried again.
+    const spare = oldSets.filter((set) => set !== rollback?.from)
+    steps.push(...planHistory(deployment, spare))
+  }
+  steps.push(...planBack(snapshot, { newSet, oldSets, status, rollback }))
   steps.push({ type: 'setStatus', status })
   if (made !== undefined || newSet !== undefined) {
     steps.push({ type: 'annotate', annotations: { [ANNOTATION.revision]: String(revision) } })
   }
   return { steps, againAfterMs }
+}
+
+function planBack(
+  { deployment, autoRollback, troubles }: DeploymentSnapshot,
+  found: {
+    newSet: StoredSet | undefined
+    oldSets: readonly StoredSet[]
+    status: DeploymentStatus
+    rollback: Rollback | undefined
+  },
+): DeploymentStep[] {
+  const { newSet, rollback } = found
+  if (autoRollback !== true || rollback !== undefined || newSet === undefined) return []
+  const begun = planRollback({ ...found, deployment, newSet, trouble: troubles?.get(newSet.metadata.uid) })
+  return begun === undefined ? [] : [{ type: 'rollBack', rollback: begun }]
 }
 
 /** A set that comes into use again gets a new, highest number, so that numbers tell the order of rollouts. */
@@ -151,16 +184,20 @@ interface UpdateInput {
   bounds: Bounds
   sizes: Sizes
   revision: number
+  /** All pods of the new set are available, and no others are left. */
+  complete: boolean
 }
 
 /** One write a set: its size, and what the set of the present template takes over from the deployment. */
-function planSetUpdates({ deployment, sets, newSet, bounds, sizes, revision }: UpdateInput): DeploymentStep[] {
+function planSetUpdates(input: UpdateInput): DeploymentStep[] {
+  const { deployment, sets, newSet, bounds, sizes, revision, complete } = input
   const steps: DeploymentStep[] = []
   const scaling = isScaling(bounds, sets)
   for (const set of sets) {
     const annotations: Record<string, string> = {}
     if (sizes.has(set) || (scaling && replicasOf(set) > 0)) Object.assign(annotations, sizeAnnotations(bounds))
     if (set === newSet) Object.assign(annotations, handedOn(deployment), revisionAnnotations(set, revision))
+    if (set === newSet && complete && bounds.replicas > 0) annotations[ANNOTATION.completedRevision] = String(revision)
     const step = {
       type: 'updateSet' as const,
       set,

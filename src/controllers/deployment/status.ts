@@ -6,6 +6,7 @@ import { findCondition } from '../../api/conditions.ts'
 import type { Deployment } from '../../api/deployment.ts'
 import type { Condition, Stored } from '../../api/meta.ts'
 import { timestamp } from '../../base/clock.ts'
+import type { Rollback } from './rollback.ts'
 import { boundsOf, type StoredSet, sumReplicas } from './sets.ts'
 
 export type DeploymentStatus = NonNullable<Deployment['status']>
@@ -20,6 +21,8 @@ export interface StatusInput {
   nowMs: number
   /** What this pass does for progress, which the sets cannot show yet. */
   act?: { reason: string; message: string } | undefined
+  /** The deployment's own set has failed, and an older one stands in. */
+  rollback?: Rollback | undefined
 }
 
 export interface StatusPlan {
@@ -49,6 +52,7 @@ export function planStatus(input: StatusInput): StatusPlan {
     availableCondition(deployment, availableReplicas),
     progressCondition(input, status),
     failureCondition(all),
+    rollbackCondition(input),
   ].filter((condition) => condition !== undefined)
   status.conditions = conditions.map((next) => stamp(deployment, next, nowMs))
   return { status, againAfterMs: deadlineInMs(deployment, status, nowMs) }
@@ -83,6 +87,11 @@ function availableCondition(deployment: Deployment, available: number): Unstampe
         reason: 'MinimumReplicasUnavailable',
         message: 'Deployment does not have minimum availability.',
       }
+}
+
+function rollbackCondition({ rollback }: StatusInput): Unstamped | undefined {
+  if (rollback === undefined) return undefined
+  return { type: 'RolledBack', status: 'True', reason: rollback.reason, message: rollback.message }
 }
 
 function failureCondition(sets: readonly StoredSet[]): Unstamped | undefined {
@@ -120,6 +129,10 @@ function progressCondition(input: StatusInput, status: DeploymentStatus): Unstam
   const { deployment, newSet, act } = input
   const old = findCondition(deployment.status?.conditions, 'Progressing')
   const type = 'Progressing'
+  // In the words that make every client's `rollout status` fail: what was asked for did not come about.
+  if (input.rollback !== undefined) {
+    return { type, status: 'False', reason: 'ProgressDeadlineExceeded', message: input.rollback.message }
+  }
   if (deadlineSeconds(deployment) === undefined) return undefined
   if (deployment.spec.paused === true) {
     if (old?.reason === 'ProgressDeadlineExceeded') return old
