@@ -49,6 +49,8 @@ export const Node = object({
       nodeInfo: opt(stringMap),
       images: opt(Type.Array(object({ names: opt(Type.Array(text)), sizeBytes: opt(int64) }))),
       phase: opt(text),
+      /** Drover's own: volumes that are being deleted and whose data the node has removed. */
+      removedVolumes: opt(setOf(text)),
       daemonEndpoints: ignored(),
       features: ignored(),
       runtimeHandlers: ignored(),

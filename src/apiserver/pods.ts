@@ -1,11 +1,10 @@
-/** Sub-resources of pods that are writes: binding and eviction. */
+/** The sub-resource of pods by which a scheduler from outside binds them. Eviction is in eviction.ts. */
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
-import { deleteOptions } from './mutate.ts'
 import { writeOptions } from './query.ts'
 import type { Target } from './router.ts'
 import { successStatus } from './status_error.ts'
@@ -34,13 +33,4 @@ export async function handleBinding(context: ApiContext, exchange: Exchange, tar
     writeOptions(exchange),
   )
   exchange.sendStatus(successStatus({ name, kind: 'pods', uid: bound.metadata.uid }, 201))
-}
-
-/** A deletion that may one day be refused for a disruption budget. */
-export async function handleEviction(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
-  const { namespace, name } = target
-  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
-  const options = deleteOptions(exchange, body.deleteOptions)
-  await context.resources.delete(podKind, namespace, name, options)
-  exchange.sendStatus(successStatus({ name, kind: 'pods' }, 201))
 }

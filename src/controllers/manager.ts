@@ -5,15 +5,21 @@
 import type { Service } from '../base/service.ts'
 import { createApiServiceController } from './apiservice/controller.ts'
 import type { ControllerContext } from './common/context.ts'
+import { createCronJobController } from './cronjob/controller.ts'
+import { createDaemonSetController } from './daemonset/controller.ts'
 import { createDeploymentController } from './deployment/controller.ts'
+import { createDisruptionController } from './disruption/controller.ts'
 import { createEndpointSliceController } from './endpointslice/controller.ts'
 import { createGarbageController } from './garbage/controller.ts'
+import { createJobController } from './job/controller.ts'
 import { createNamespaceController } from './namespace/controller.ts'
 import { createIpamController } from './node/ipam_controller.ts'
 import { createNodeLifecycleController } from './node/lifecycle.ts'
 import { createPodGarbageController } from './podgc/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
+import { createStatefulSetController } from './statefulset/controller.ts'
 import { createTokenController } from './token/controller.ts'
+import { createVolumeController } from './volume/controller.ts'
 
 export interface ControllersOptions extends ControllerContext {
   /** Range of all pod addresses, e.g. `10.244.0.0/16`. */
@@ -36,6 +42,12 @@ export function createControllers(options: ControllersOptions): Service[] {
     createGarbageController(options),
     createDeploymentController(options),
     createReplicaSetController(options),
+    createStatefulSetController(options),
+    createDaemonSetController(options),
+    createJobController(options),
+    createCronJobController(options),
+    createDisruptionController(options),
+    createVolumeController(options),
     createEndpointSliceController(options),
     createPodGarbageController(options),
     ...(serviceCidr === undefined ? [] : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),

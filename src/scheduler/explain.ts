@@ -28,3 +28,8 @@ export function explainRefusal(nodes: number, counts: ReasonCounts): string {
   const parts = [...counts].map(([reason, count]) => `${count} ${reason}`).sort()
   return `0/${nodes} nodes are available: ${parts.join(', ')}.`
 }
+
+/** Of a pod that can go nowhere, whatever the nodes. */
+export function explainFault(nodes: number, fault: string): string {
+  return `0/${nodes} nodes are available: ${fault}.`
+}

@@ -1,14 +1,16 @@
 /** Which nodes can take a pod of a class, and why the others cannot. */
 import { TAINT } from '../api/names.ts'
 import type { Taint } from '../api/node.ts'
+import { matchesNodeSelector } from '../api/node_selector.ts'
 import { anyTolerates } from '../api/taints.ts'
 import type { Draft } from './draft.ts'
 import { insufficient, REASON, untolerated } from './explain.ts'
 import type { PodClass } from './pod_class.ts'
 import type { NodeFacts, Snapshot } from './snapshot.ts'
+import { STORAGE } from './volume_facts.ts'
 
 /** Asked for by many manifests, declared by few nodes: where a node says nothing of it, it is no bar. */
-const OPTIONAL_RESOURCES: ReadonlySet<string> = new Set(['ephemeral-storage'])
+const OPTIONAL_RESOURCES: ReadonlySet<string> = new Set(['ephemeral-storage', STORAGE])
 
 const tolerates = (podClass: PodClass, key: string): boolean =>
   anyTolerates(podClass.tolerations, { key, effect: 'NoSchedule' })
@@ -54,6 +56,7 @@ export function judgeFor(podClass: PodClass, draft: Draft): NodeJudge {
       const { bar } = verdictOn(node.taintSet)
       if (bar !== undefined) return bar
       if (wanted.some((pair) => pair === undefined || !node.pairs.has(pair))) return REASON.selector
+      if (!podClass.nodes.every((selector) => matchesNodeSelector(selector, node))) return REASON.selector
       return node.hasNetwork || podClass.hostNetwork ? undefined : REASON.network
     },
     lacks(row) {

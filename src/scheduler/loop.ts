@@ -21,10 +21,13 @@ import type { Service } from '../base/service.ts'
 import type { EventRecorder, ResourceEvent, Resources } from '../resources/resources.ts'
 import type { Fence } from '../store/store.ts'
 import { bind, isReported, report } from './bind.ts'
+import { explainFault } from './explain.ts'
 import { type SchedulerMetrics, schedulerMetrics } from './metrics.ts'
 import { PendingPods } from './pending.ts'
 import { type Placement, place, type Refusal } from './place.ts'
 import { Snapshot } from './snapshot.ts'
+import type { PodVolumes } from './volume_facts.ts'
+import { bindVolumes, surveyVolumes, watchVolumes } from './volumes.ts'
 
 export interface SchedulerOptions {
   resources: Resources
@@ -83,6 +86,7 @@ class SchedulerLoop {
     const stops = [
       resources.subscribe(nodeKind, (event) => this.#onNode(event)),
       resources.subscribe(podKind, (event) => this.#onPod(event)),
+      ...watchVolumes(this.#options, this.#snapshot, () => this.#pending.retryRefused()),
     ]
     for (const node of resources.snapshot(nodeKind).items) this.#snapshot.putNode(node)
     for (const pod of resources.snapshot(podKind).items) this.#see(pod, false)
@@ -164,28 +168,40 @@ class SchedulerLoop {
     const pods = this.#pending.active(MAX_BINDINGS - this.#bindings)
     if (pods.length === 0) return
     const startedMs = clock.monotonicMs()
-    const { placements, refusals } = place(this.#snapshot, pods, randomInt(random, 2 ** 32))
+    const volumes = surveyVolumes(this.#options, pods)
+    const faultOf = (pod: Stored<Pod>): string | undefined => volumes.get(pod.metadata.uid)?.fault
+    const placeable = volumes.size === 0 ? pods : pods.filter((pod) => faultOf(pod) === undefined)
+    const { placements, refusals } = place(this.#snapshot, placeable, randomInt(random, 2 ** 32), volumes)
+    for (const pod of pods) {
+      const fault = faultOf(pod)
+      if (fault === undefined) continue
+      refusals.push({ pod, counts: new Map(), message: explainFault(this.#snapshot.nodeCount, fault) })
+    }
     this.#metrics?.duration.observe((clock.monotonicMs() - startedMs) / 1000)
     this.#metrics?.attempts.inc({ result: 'scheduled' }, placements.length)
     this.#metrics?.attempts.inc({ result: 'unschedulable' }, refusals.length)
-    for (const placement of placements) this.#assume(placement)
+    for (const placement of placements) this.#assume(placement, volumes.get(placement.pod.metadata.uid))
     for (const refusal of refusals) this.#refuse(refusal)
     this.#metrics?.pending.set(this.#pending.size)
   }
 
-  #assume(placement: Placement): void {
+  #assume(placement: Placement, volumes: PodVolumes | undefined): void {
     const { pod, nodeName } = placement
     const { uid } = pod.metadata
     this.#snapshot.putPod(pod, nodeName)
     this.#assumed.set(uid, nodeName)
     this.#pending.markBinding(uid)
     this.#bindings++
-    this.#track(this.#bind(placement))
+    this.#track(this.#bind(placement, volumes?.unbound ?? []))
   }
 
-  async #bind(placement: Placement): Promise<void> {
+  async #bind(placement: Placement, unbound: PodVolumes['unbound']): Promise<void> {
     const { uid } = placement.pod.metadata
     try {
+      if (unbound.length > 0) {
+        const { nodeName } = placement
+        await bindVolumes(this.#options, { claims: unbound, nodeName, signal: this.#signal })
+      }
       // A pod that was bound keeps its place here until the cache shows it: a change from before may still arrive.
       if (!(await bind(this.#options, placement))) this.#putBack(uid)
     } catch (thrown) {

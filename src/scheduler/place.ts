@@ -17,6 +17,7 @@ import { RowHeap } from './heap.ts'
 import { classOf, type PodClass } from './pod_class.ts'
 import type { NodeFacts, Snapshot } from './snapshot.ts'
 import { SpreadState } from './spread.ts'
+import type { PodVolumes } from './volume_facts.ts'
 
 export interface Placement {
   pod: Stored<Pod>
@@ -35,11 +36,19 @@ export interface PlaceResult {
   refusals: Refusal[]
 }
 
-/** `seed` decides between nodes that are equally good; the same input and seed give the same answer. */
-export function place(snapshot: Snapshot, pods: readonly Stored<Pod>[], seed: number): PlaceResult {
+/**
+ * `seed` decides between nodes that are equally good; the same input and seed give the same answer. `volumes`, by uid, says of pods
+ * with claims where those let them go.
+ */
+export function place(
+  snapshot: Snapshot,
+  pods: readonly Stored<Pod>[],
+  seed: number,
+  volumes: ReadonlyMap<string, PodVolumes> = new Map(),
+): PlaceResult {
   const result: PlaceResult = { placements: [], refusals: [] }
   const draft = new Draft(snapshot)
-  for (const { podClass, members } of classesOf(pods)) {
+  for (const { podClass, members } of classesOf(pods, volumes)) {
     const batch = new ClassBatch(podClass, draft, seed)
     for (const pod of members) {
       const row = podClass.spread.length > 0 ? batch.takeSpread() : batch.takeBest()
@@ -55,10 +64,13 @@ export function place(snapshot: Snapshot, pods: readonly Stored<Pod>[], seed: nu
 }
 
 /** Classes in the order of their first pods. */
-function classesOf(pods: readonly Stored<Pod>[]): Iterable<{ podClass: PodClass; members: Stored<Pod>[] }> {
+function classesOf(
+  pods: readonly Stored<Pod>[],
+  volumes: ReadonlyMap<string, PodVolumes>,
+): Iterable<{ podClass: PodClass; members: Stored<Pod>[] }> {
   const classes = new Map<string, { podClass: PodClass; members: Stored<Pod>[] }>()
   for (const pod of pods) {
-    const podClass = classOf(pod)
+    const podClass = classOf(pod, volumes.get(pod.metadata.uid))
     const known = classes.get(podClass.key)
     if (known === undefined) classes.set(podClass.key, { podClass, members: [pod] })
     else known.members.push(pod)

@@ -2,8 +2,10 @@
  * Pods that every node judges alike: one template's replicas. Filters and scores are worked out once for the class.
  */
 import type { LabelSelector, Stored } from '../api/meta.ts'
+import type { NodeSelector } from '../api/node_selector.ts'
 import type { Pod, Toleration } from '../api/pod.ts'
 import { type Amounts, type HostPort, hostPorts, podRequests } from './requests.ts'
+import { type PodVolumes, STORAGE } from './volume_facts.ts'
 
 export interface SpreadConstraint {
   maxSkew: number
@@ -21,6 +23,8 @@ export interface PodClass {
   requests: Amounts
   tolerations: readonly Toleration[]
   nodeSelector: readonly (readonly [string, string])[]
+  /** All of them must match: what the pod requires, and where its volumes are. */
+  nodes: readonly NodeSelector[]
   ports: readonly HostPort[]
   spread: readonly SpreadConstraint[]
   hostNetwork: boolean
@@ -35,15 +39,18 @@ export function groupOf(pod: Stored<Pod>): string | undefined {
   return `${namespace} ${JSON.stringify(Object.entries(labels).sort())}`
 }
 
-export function classOf(pod: Stored<Pod>): PodClass {
+export function classOf(pod: Stored<Pod>, volumes?: PodVolumes): PodClass {
   const { spec, metadata } = pod
+  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
+  const requests = podRequests(pod)
   const parts = {
     namespace: metadata.namespace ?? '',
     labels: metadata.labels ?? {},
     group: groupOf(pod),
-    requests: podRequests(pod),
+    requests: volumes?.newBytes ? { ...requests, [STORAGE]: volumes.newBytes } : requests,
     tolerations: spec.tolerations ?? [],
     nodeSelector: Object.entries(spec.nodeSelector ?? {}),
+    nodes: [...(required === undefined ? [] : [required]), ...(volumes?.nodes ?? [])],
     ports: hostPorts(pod),
     spread: (spec.topologySpreadConstraints ?? []).map((constraint) => ({
       maxSkew: Math.max(1, constraint.maxSkew),

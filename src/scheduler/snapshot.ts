@@ -19,6 +19,7 @@ import {
   hostPorts,
   podRequests,
 } from './requests.ts'
+import { STORAGE } from './volume_facts.ts'
 
 const INITIAL_ROWS = 16
 
@@ -62,6 +63,7 @@ export class Snapshot {
   readonly #pods = new Map<string, PodEntry>()
   readonly #podsOnNode = new Map<string, Set<PodEntry>>()
   readonly #groups = new Map<string, Map<string, number>>()
+  readonly #volumes = new Map<string, { nodeName: string; bytes: number }>()
   #capacity = INITIAL_ROWS
   /** Row by row; undefined where no node stands. */
   readonly nodes: (NodeFacts | undefined)[] = []
@@ -120,16 +122,20 @@ export class Snapshot {
     const offered: Record<string, string | number> = node.status?.allocatable ?? node.status?.capacity ?? {}
     for (const column of this.#columns.values()) column.allocatable[row] = 0
     const amounts = Object.entries(offered).map(([resource, quantity]) => [resource, amountOf(resource, quantity)])
-    for (const [resource, amount] of [['pods', DEFAULT_PODS], ...amounts] as [string, number][]) {
+    const disk = amounts.find(([resource]) => resource === 'ephemeral-storage')?.[1] ?? 0
+    for (const [resource, amount] of [['pods', DEFAULT_PODS], [STORAGE, disk], ...amounts] as [string, number][]) {
       this.#internColumn(resource).allocatable[row] = amount
     }
-    if (known === undefined) for (const pod of this.podsOn(name)) this.#weigh(row, pod, 1)
+    if (known !== undefined) return
+    for (const pod of this.podsOn(name)) this.#weigh(row, pod, 1)
+    for (const volume of this.#volumes.values()) if (volume.nodeName === name) this.#fill(volume, 1)
   }
 
   removeNode(name: string): void {
     const row = this.#rowOf.get(name)
     if (row === undefined) return
     for (const pod of this.podsOn(name)) this.#weigh(row, pod, -1)
+    for (const volume of this.#volumes.values()) if (volume.nodeName === name) this.#fill(volume, -1)
     for (const column of this.#columns.values()) column.allocatable[row] = 0
     this.#rowOf.delete(name)
     this.nodes[row] = undefined
@@ -167,6 +173,25 @@ export class Snapshot {
     this.#count(entry, -1)
     const row = this.#rowOf.get(entry.nodeName)
     if (row !== undefined) this.#weigh(row, entry, -1)
+  }
+
+  /** A volume that lies on a node's disk. */
+  putVolume(name: string, volume: { nodeName: string; bytes: number }): void {
+    this.removeVolume(name)
+    this.#volumes.set(name, volume)
+    this.#fill(volume, 1)
+  }
+
+  removeVolume(name: string): void {
+    const volume = this.#volumes.get(name)
+    if (volume === undefined) return
+    this.#volumes.delete(name)
+    this.#fill(volume, -1)
+  }
+
+  #fill({ nodeName, bytes }: { nodeName: string; bytes: number }, sign: 1 | -1): void {
+    const row = this.#rowOf.get(nodeName)
+    if (row !== undefined) add(this.#internColumn(STORAGE).requested, row, sign * bytes)
   }
 
   hasPod(uid: string): boolean {

@@ -2,14 +2,14 @@
  * Controllers and scheduler on a memory store with the real resources layer; nodes are objects, and a stand-in for their
  * agents makes bound pods run, and ends the ones that are to end.
  */
-import { withCondition } from '../../src/api/conditions.ts'
+import { isPodFinished, withCondition } from '../../src/api/conditions.ts'
 import { type Deployment, deploymentKind } from '../../src/api/deployment.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
 import { type Node, nodeKind } from '../../src/api/node.ts'
 import type { Pod, PodTemplateSpec } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock, timestamp } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -126,7 +126,10 @@ export function newDeployment(name: string, spec: Partial<Deployment['spec']> = 
   }
 }
 
-/** What the agents of all nodes would do. Pods whose image holds "broken" never become ready. */
+/**
+ * What the agents of all nodes would do. Pods whose image holds "broken" never become ready; those of "task" succeed as soon
+ * as they run, those of "crash" fail.
+ */
 export class FakeAgents {
   readonly #resources: Resources
   readonly #stopListening: () => void
@@ -163,7 +166,8 @@ export class FakeAgents {
       await this.#resources.delete(podKind, namespace, name, { gracePeriodSeconds: 0, preconditions: { uid } })
       return
     }
-    if (pod.status?.phase === 'Running') return
+    if (isPodFinished(pod)) return
+    if (pod.status?.phase === 'Running') return this.#end(pod)
     const ready = !pod.spec.containers.some(({ image }) => image?.includes('broken'))
     const podIP = `10.244.0.${this.#address++}`
     await this.#resources.modify(podKind, namespace, name, 'status', (current) => {
@@ -175,6 +179,22 @@ export class FakeAgents {
       )
       const running = { phase: 'Running' as const, podIP, podIPs: [{ ip: podIP }], conditions }
       return { ...current, status: { ...current.status, ...running } }
+    })
+  }
+
+  /** Ends a pod that is to end. */
+  async #end(pod: Stored<Pod>): Promise<void> {
+    const { namespace = '', name, uid } = pod.metadata
+    const { name: container = '', image = '' } = pod.spec.containers[0] ?? {}
+    const exitCode = image.includes('task') ? 0 : image.includes('crash') ? 1 : undefined
+    if (exitCode === undefined) return
+    const finishedAt = timestamp(systemClock.now())
+    const state = { terminated: { exitCode, finishedAt, reason: exitCode === 0 ? 'Completed' : 'Error' } }
+    const containerStatuses = [{ name: container, image, imageID: '', ready: false, restartCount: 0, state }]
+    const phase = exitCode === 0 ? ('Succeeded' as const) : ('Failed' as const)
+    await this.#resources.modify(podKind, namespace, name, 'status', (current) => {
+      if (current.metadata.uid !== uid || isPodFinished(current)) return undefined
+      return { ...current, status: { ...current.status, phase, containerStatuses } }
     })
   }
 }
