@@ -79,6 +79,7 @@ export class Barrier {
   #excused: ReadonlyMap<string, number> = new Map()
   #soon: Timer | undefined
   #later: Timer | undefined
+  #again: Timer | undefined
 
   constructor(options: BarrierOptions) {
     this.#options = options
@@ -105,6 +106,7 @@ export class Barrier {
       for (const stop of stops) stop()
       this.#soon?.cancel()
       this.#later?.cancel()
+      this.#again?.cancel()
     }
   }
 
@@ -142,7 +144,6 @@ export class Barrier {
       this.#waits.set(key, { key, uid: pod.metadata.uid, purpose, sequence: undefined, sinceMs, limitMs: 0 })
     }
     // Another server's word may have come with the pod.
-    if (this.#verdicts.has(key)) this.#queue.add(key)
     this.wake()
   }
 
@@ -258,45 +259,60 @@ export class Barrier {
     const { namespace, name } = splitKey(key)
     const type = CONDITION[wait.purpose]
     const others = [...this.#otherServers()]
+    const late = clock.monotonicMs() - wait.sinceMs >= wait.limitMs
+    let silent: string[] = []
     try {
       const pod = await resources.modify<Pod>(podKind, namespace, name, 'status', (current) => {
         if (current.metadata.uid !== wait.uid || this.#purposeOf(current) !== wait.purpose) return undefined
         const list = current.status?.conditions ?? []
-        const complete = others.every((server) => findCondition(list, ackType(type, server))?.status === 'True')
-        const value = complete ? verdictCondition(type, verdict) : ack(ackType(type, serverId))
+        silent = others.filter((server) => findCondition(list, ackType(type, server))?.status !== 'True')
+        const complete = late || silent.length === 0
+        const value = complete ? verdictCondition(type, verdict, silent) : ack(ackType(type, serverId))
         const kept = complete ? list.filter((condition) => !condition.type.startsWith(`${type}-by-`)) : list
         const conditions = withCondition(kept, value, clock.now())
         return conditions === list
           ? undefined
           : { ...current, status: { ...current.status, conditions: [...conditions] } }
       })
-      if (missing.length > 0) events.record(pod, 'Warning', 'EndpointNotConfirmed', explain(verdict))
-      // Without the others' word it waits on: their conditions come with the pod and wake this again.
-      if (others.length > 0 && findCondition(pod.status?.conditions, type)?.status !== 'True') {
-        return { againAfterMs: OTHERS_AGAIN_MS }
-      }
+      if (missing.length > 0) events.record(pod, 'Warning', 'EndpointNotConfirmed', explain(verdict, []))
     } catch (error) {
       if (!isCode(error, 'notFound')) throw error
     }
-    if (this.#verdicts.get(key) === verdict) this.#forget(key)
+    if (this.#verdicts.get(key) !== verdict) return undefined
+    if (late || silent.length === 0) this.#forget(key)
+    else this.#waitForOthers(key)
     return undefined
+  }
+
+  /** Their words come with the pod. One that says nothing may have died, and its nodes be ours to ask: look again. */
+  #waitForOthers(key: string): void {
+    this.#verdicts.delete(key)
+    this.#again ??= this.#options.clock.schedule(
+      OTHERS_AGAIN_MS,
+      () => {
+        this.#again = undefined
+        this.wake()
+      },
+      true,
+    )
   }
 }
 
-/** Another server that says nothing is asked about again: it may have died since. */
-const OTHERS_AGAIN_MS = 1_000
+const OTHERS_AGAIN_MS = 500
 
 const ackType = (type: string, serverId: string): string => `${type}-by-${serverId}`
 const ack = (type: string) => ({ type, status: 'True' as const, reason: 'NodesConfirmed' })
 
-function verdictCondition(type: string, verdict: Verdict): ConditionValue {
+function verdictCondition(type: string, verdict: Verdict, silent: readonly string[]): ConditionValue {
   const { missing, unwritten } = verdict
-  if (missing.length === 0 && !unwritten) return { type, status: 'True', reason: 'NodesConfirmed' }
-  return { type, status: 'True', reason: unwritten ? 'NotInTime' : 'NodesNotConfirmed', message: explain(verdict) }
+  if (missing.length + silent.length === 0 && !unwritten) return { type, status: 'True', reason: 'NodesConfirmed' }
+  const reason = unwritten ? 'NotInTime' : 'NodesNotConfirmed'
+  return { type, status: 'True', reason, message: explain(verdict, silent) }
 }
 
-function explain({ missing, unwritten, wait }: Verdict): string {
+function explain({ missing, unwritten, wait }: Verdict, silent: readonly string[]): string {
   const what = wait.purpose === 'drained' ? 'no longer route to the pod' : 'route to the pod'
   if (unwritten) return `the service table did not show within ${wait.limitMs} ms that nodes ${what}`
-  return `${missing.join(', ')} did not confirm within ${wait.limitMs} ms to ${what}; not waited for any longer`
+  const who = [...missing, ...silent.map((server) => `server ${server}`)].join(', ')
+  return `${who} did not confirm within ${wait.limitMs} ms to ${what}; not waited for any longer`
 }

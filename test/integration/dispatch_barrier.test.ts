@@ -5,6 +5,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { findCondition } from '../../src/api/conditions.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
+import { isNodeReady, nodeKind } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { type ReplicaSet, replicaSetKind } from '../../src/api/replicaset.ts'
@@ -18,6 +19,8 @@ import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
 import { addressOf, holds, SessionHarness } from '../support/node_session.ts'
 
 let harness: SessionHarness
+/** Hosts that are held up; a test that fails must not leave them so. */
+const held: { release(): void }[] = []
 let stopController: () => Promise<void>
 
 beforeEach(async () => {
@@ -26,6 +29,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  for (const host of held.splice(0)) host.release()
   await stopController()
   await harness.close()
 })
@@ -37,6 +41,7 @@ class SlowHost extends FakeHost {
   #open: () => void = () => undefined
 
   hold(): void {
+    held.push(this)
     this.#gate = new Promise((resolve) => {
       this.#open = resolve
     })
@@ -72,14 +77,19 @@ class SlowHost extends FakeHost {
 
 const HOSTS = ['n1', 'n2', 'n3'] as const
 
-async function threeNodes() {
-  const dispatch = await harness.startDispatch({ heartbeatIntervalMs: 100, notReadyAfterMs: 1_000 })
+/** `servers`: how many; the last node calls the last of them first. */
+async function threeNodes(servers = 1) {
+  const alive = new Set(['server-1', ...(servers > 1 ? ['server-2'] : [])])
+  const options = { heartbeatIntervalMs: 100, notReadyAfterMs: 1_000, isServerAlive: (id: string) => alive.has(id) }
+  const dispatch = await harness.startDispatch(options)
+  const second = servers > 1 ? await harness.startDispatch({ ...options, serverId: 'server-2' }) : undefined
   const hosts = HOSTS.map(() => new SlowHost())
   const everywhere = (): string[] => hosts.flatMap((host) => host.routes())
   const agents = []
   for (const [index, name] of HOSTS.entries()) {
     const host = hosts[index] as SlowHost
-    agents.push(await harness.startAgent(name, host.drivers(everywhere), addressOf(dispatch)))
+    const server = second !== undefined && index === 2 ? second : dispatch
+    agents.push(await harness.startAgent(name, host.drivers(everywhere), addressOf(server)))
     await harness.giveCidr(name, `10.244.${index}.0/24`)
     host.nextAddress = () => `10.244.${index}.${2 + host.interfaces.size}`
   }
@@ -104,7 +114,7 @@ async function threeNodes() {
     spec: { selector: { app: 'web' }, ports: [{ port: 80 }] },
   }
   await harness.resources.create(serviceKind, service)
-  return { dispatch, hosts, agents }
+  return { dispatch, second, hosts, agents, alive }
 }
 
 const stored = (name: string) => harness.resources.get(podKind, 'default', name)
@@ -269,5 +279,38 @@ describe('the traffic barrier', () => {
     hosts[2]?.release()
     await holds(() => expect(stored('b')).toBeUndefined(), 10_000)
     for (const { routed } of hosts[1]?.signalled ?? []) expect(routed).toHaveLength(3)
+  })
+
+  test('a node of another server is waited for, and its word comes through the stored pod', async () => {
+    const { hosts } = await threeNodes(2)
+    await routedPod('a', 'n1')
+    const address = await routedPod('b', 'n2')
+    hosts[2]?.hold()
+    await remove('b')
+    const acks = () =>
+      (stored('b')?.status?.conditions ?? []).map(({ type }) => type).filter((type) => /-by-/.test(type))
+    await holds(() => expect(acks()).toEqual(['drover.dev/Drained-by-server-1']))
+    expect(hosts[1]?.signalled).toEqual([])
+    hosts[2]?.release()
+    await holds(() => expect(stored('b')).toBeUndefined())
+    expect(hosts[1]?.signalled).toHaveLength(1)
+    for (const { routed } of hosts[1]?.signalled ?? []) expect(routed).not.toContain(address)
+    expect((stored('a')?.status?.conditions ?? []).filter(({ type }) => /-by-/.test(type))).toEqual([])
+  })
+
+  test('a server that dies is no reason to forget its nodes, nor to wait for it without end', async () => {
+    const { second, hosts, alive } = await threeNodes(2)
+    await routedPod('a', 'n1')
+    await routedPod('b', 'n2')
+    hosts[2]?.hold()
+    await remove('b', 4)
+    await holds(() => expect(hosts[1]?.routes()).toHaveLength(1))
+    await second?.stop()
+    alive.delete('server-2')
+    await holds(() => expect(stored('b')).toBeUndefined(), 8_000)
+    // Nobody hears it: it is lost, and so not waited for. Had it come to this server, it would have been asked.
+    const n3 = harness.resources.get(nodeKind, '', 'n3')
+    expect(n3 !== undefined && isNodeReady(n3)).toBe(false)
+    hosts[2]?.release()
   })
 })
