@@ -31,6 +31,7 @@ import { StatusReporter } from './status_reporter.ts'
 import { StreamServer } from './streams.ts'
 import { TableSaver } from './table_saver.ts'
 import type { SavedTables, TableStore } from './table_store.ts'
+import { VolumeRemoval } from './volume_removal.ts'
 
 export interface AgentOptions {
   nodeName: string
@@ -145,6 +146,13 @@ function assemble(options: AgentOptions) {
   }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const manager = new PodManager(context)
+  const removal = new VolumeRemoval({
+    desired,
+    volumes: drivers.volumes,
+    clock,
+    log,
+    send: (message) => session.send(message),
+  })
   const network = new NetworkSync({
     nodeName,
     nodeAddress,
@@ -187,6 +195,7 @@ function assemble(options: AgentOptions) {
         cluster = config
         options.onMembership?.(true)
         desired.beginSession()
+        removal.beginSession()
         network.beginSession(config)
         saver?.clusterChanged(config)
         reporter.resendAll()
@@ -197,6 +206,7 @@ function assemble(options: AgentOptions) {
         if (applied === 'outOfSequence') session.send({ type: 'resync', table: changes.table })
         if (applied !== 'applied') return
         tableChanged(changes.table)
+        if (changes.table === 'assignments') removal.wake()
         saver?.changed(changes.table)
       },
       onOpenStream: (request, client) => streams.open(request, client),

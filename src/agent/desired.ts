@@ -4,6 +4,7 @@
  * removed for not being in it.
  */
 import type { ConfigMap } from '../api/configmap.ts'
+import type { PersistentVolume } from '../api/persistentvolume.ts'
 import type { Pod } from '../api/pod.ts'
 import type { Secret } from '../api/secret.ts'
 import { parseJson, type TableChanges, type TableName } from '../rpc/messages.ts'
@@ -126,6 +127,22 @@ export class Desired {
 
   secret(namespace: string, name: string): Secret | undefined {
     return this.#tables.assignments.rows.get(`secret/${namespace}/${name}`) as Secret | undefined
+  }
+
+  /** Volumes that lie on this node. */
+  volumes(): PersistentVolume[] {
+    const volumes: PersistentVolume[] = []
+    for (const [key, row] of this.#tables.assignments.rows) {
+      if (key.startsWith('volume/')) volumes.push(row as PersistentVolume)
+    }
+    return volumes
+  }
+
+  /** The volume that is bound to a claim. */
+  volumeOf(namespace: string, claimName: string): PersistentVolume | undefined {
+    return this.volumes().find(
+      ({ spec: { claimRef } }) => claimRef?.namespace === namespace && claimRef.name === claimName && claimRef.uid,
+    )
   }
 
   services(): ServiceRow[] {

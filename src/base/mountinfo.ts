@@ -1,6 +1,8 @@
 /** /proc/self/mountinfo as data. Source: proc_pid_mountinfo(5). */
 
 export interface MountEntry {
+  /** What of the file system is mounted there. */
+  root: string
   mountPoint: string
   type: string
   superOptions: readonly string[]
@@ -15,10 +17,15 @@ export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = []
   for (const line of text.split('\n')) {
     const [left, right] = line.split(' - ', 2)
-    const mountPoint = left?.split(' ')[4]
+    const [, , , root = '', mountPoint] = left?.split(' ') ?? []
     const [type, , superOptions] = right?.split(' ') ?? []
     if (mountPoint === undefined || type === undefined) continue
-    entries.push({ mountPoint: unescapePath(mountPoint), type, superOptions: (superOptions ?? '').split(',') })
+    entries.push({
+      root: unescapePath(root),
+      mountPoint: unescapePath(mountPoint),
+      type,
+      superOptions: (superOptions ?? '').split(','),
+    })
   }
   return entries
 }

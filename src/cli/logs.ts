@@ -31,7 +31,7 @@ export function registerLogs(program: Command, io: Io): void {
   program
     .command('logs')
     .description("print containers' output")
-    .argument('[target...]', 'POD, pod/NAME, deploy/NAME, svc/NAME')
+    .argument('[target...]', 'POD, pod/NAME, svc/NAME, or a workload: deploy/NAME, sts/NAME, ds/NAME, job/NAME')
     .option('-c, --container <name>', 'which container; default: the first')
     .option('--all-containers', 'of all containers')
     .option('-f, --follow', 'go on printing as it comes')

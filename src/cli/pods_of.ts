@@ -1,10 +1,13 @@
 /** From what a user names (a pod, a deployment, a service) to pods. */
+import type { DaemonSet } from '../api/daemonset.ts'
 import type { Deployment } from '../api/deployment.ts'
+import type { Job } from '../api/job.ts'
 import type { LabelSelector } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import type { ReplicaSet } from '../api/replicaset.ts'
 import type { Service } from '../api/service.ts'
+import type { StatefulSet } from '../api/statefulset.ts'
 import { DroverError } from '../base/errors.ts'
 import type { CliContext, Target } from './context.ts'
 import { type ObjectList, resourcePath } from './rest_client.ts'
@@ -18,6 +21,9 @@ export function selectorText(selector: LabelSelector): string {
   })
   return [...equal, ...rest].join(',')
 }
+
+type Owner = Deployment | ReplicaSet | StatefulSet | DaemonSet | Job
+const OWNERS: ReadonlySet<string> = new Set(['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet', 'Job'])
 
 export async function podsBySelector(context: CliContext, labelSelector: string): Promise<Pod[]> {
   const path = resourcePath(podKind, context.scope)
@@ -34,10 +40,14 @@ export async function podsOf(context: CliContext, { kind, name }: Target): Promi
   if (kind.kind === 'Service') {
     const { spec } = await context.client.call<Service>('GET', path)
     selector = selectorText({ matchLabels: spec.selector ?? {} })
-  } else if (kind.kind === 'Deployment' || kind.kind === 'ReplicaSet') {
-    const { spec } = await context.client.call<Deployment | ReplicaSet>('GET', path)
-    selector = selectorText(spec.selector)
-  } else throw new DroverError('invalid', `${kind.plural} have no pods; name a pod, deployment, replicaset or service`)
+  } else if (OWNERS.has(kind.kind)) {
+    const { spec } = await context.client.call<Owner>('GET', path)
+    selector = spec.selector === undefined ? '' : selectorText(spec.selector)
+  } else
+    throw new DroverError(
+      'invalid',
+      `${kind.plural} have no pods; name a pod, a workload such as deploy/web, or a service`,
+    )
   const pods = selector === '' ? [] : await podsBySelector(context, selector)
   if (pods.length === 0) throw new DroverError('notFound', `${kind.singular} "${name}" has no pods`)
   return pods.sort((a, b) => (a.metadata.name ?? '').localeCompare(b.metadata.name ?? ''))

@@ -1,12 +1,12 @@
-/** `drover rollout status|history|undo|restart|pause|resume`. */
+/** `drover rollout status|history|undo|restart|pause|resume`, of whatever has a template and revisions of it. */
 import type { Command } from 'commander'
-import { type Deployment, deploymentKind } from '../api/deployment.ts'
-import { ANNOTATION, LABEL } from '../api/names.ts'
-import { type ReplicaSet, replicaSetKind } from '../api/replicaset.ts'
+import type { KindDefinition } from '../api/kind.ts'
+import { ANNOTATION } from '../api/names.ts'
 import { timestamp } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { type CliContext, contextOf, displayName, type Io, parseTargets } from './context.ts'
-import { type ObjectList, resourcePath } from './rest_client.ts'
+import { resourcePath } from './rest_client.ts'
+import { findRevision, type Revision, type RolloutObject, revisionsOf } from './rollout_revisions.ts'
 import { rolloutState } from './rollout_status.ts'
 import { alignColumns } from './table.ts'
 import { waitFor } from './wait.ts'
@@ -14,23 +14,34 @@ import { toYaml } from './yaml_output.ts'
 
 const STRATEGIC = 'application/strategic-merge-patch+json'
 
-type Action<O> = (context: CliContext, name: string, options: O) => Promise<void>
+interface Target {
+  kind: KindDefinition
+  name: string
+}
+
+type Action<O> = (context: CliContext, target: Target, options: O) => Promise<void>
+
+const KINDS: ReadonlySet<string> = new Set(['Deployment', 'StatefulSet', 'DaemonSet'])
 
 export function registerRollout(program: Command, io: Io): void {
-  const rollout = program.command('rollout').description('follow, undo and restart rollouts of deployments')
+  const rollout = program
+    .command('rollout')
+    .description('follow, undo and restart rollouts of deployments, stateful sets and daemon sets')
   const add = <O>(verb: string, description: string, action: Action<O>): Command =>
     rollout
       .command(verb)
       .description(description)
-      .argument('<deployment...>', 'deployment/NAME or deployment NAME')
+      .argument('<workload...>', 'deployment/NAME, sts/NAME or ds/NAME')
       .action(async (words: string[], options: O, command: Command) => {
         const context = contextOf(io, command)
         try {
           for (const { kind, name } of parseTargets(words)) {
-            if (kind.kind !== 'Deployment' || name === undefined) {
-              throw new DroverError('invalid', `rollouts are of deployments: name one, for example deployment/web`)
+            if (!KINDS.has(kind.kind) || name === undefined) {
+              const message =
+                'rollouts are of deployments, stateful sets and daemon sets: name one, for example deployment/web'
+              throw new DroverError('invalid', message)
             }
-            await action(context, name, options)
+            await action(context, { kind, name }, options)
           }
         } finally {
           context.close()
@@ -42,27 +53,28 @@ export function registerRollout(program: Command, io: Io): void {
   add('history', 'list revisions', history).option('--revision <number>', "show this revision's template")
   add('undo', 'go back to an earlier revision', undo).option('--to-revision <number>', 'which; default: the one before')
   add('restart', 'replace all pods, by the rollout strategy', restart)
-  add('pause', 'stop rolling out changes', (context, name) => setPaused(context, name, true))
-  add('resume', 'go on rolling out', (context, name) => setPaused(context, name, false))
+  add('pause', 'stop rolling out changes', (context, target) => setPaused(context, target, true))
+  add('resume', 'go on rolling out', (context, target) => setPaused(context, target, false))
 }
 
-const pathOf = (context: CliContext, name: string): string => resourcePath(deploymentKind, context.namespace, name)
-const load = (context: CliContext, name: string): Promise<Deployment> =>
-  context.client.call<Deployment>('GET', pathOf(context, name))
+const pathOf = (context: CliContext, { kind, name }: Target): string => resourcePath(kind, context.namespace, name)
+const load = (context: CliContext, target: Target): Promise<RolloutObject> =>
+  context.client.call<RolloutObject>('GET', pathOf(context, target))
 
-async function status(context: CliContext, name: string, options: { timeout: string; wait: boolean }): Promise<void> {
-  await load(context, name)
+async function status(context: CliContext, target: Target, options: { timeout: string; wait: boolean }): Promise<void> {
+  await load(context, target)
+  const { kind, name } = target
   let last = ''
   const request = {
-    kind: deploymentKind,
+    kind,
     namespace: context.namespace,
     name,
     what: `the rollout of ${name}`,
     timeoutMs: Number(options.timeout) * 1000,
   }
-  await waitFor<Deployment>(context, request, (deployment) => {
-    if (deployment === undefined) throw new DroverError('notFound', `deployment "${name}" was deleted`)
-    const state = rolloutState(deployment)
+  await waitFor<RolloutObject>(context, request, (object) => {
+    if (object === undefined) throw new DroverError('notFound', `${kind.singular} "${name}" was deleted`)
+    const state = rolloutState(object)
     if (state.failed) throw new DroverError('internal', state.message)
     if (state.message !== last) context.print(state.message)
     last = state.message
@@ -70,65 +82,45 @@ async function status(context: CliContext, name: string, options: { timeout: str
   })
 }
 
-const revisionOf = (set: ReplicaSet): number => Number(set.metadata.annotations?.[ANNOTATION.revision] ?? 0)
-
-/** ReplicaSets of the deployment, oldest revision first. */
-async function revisions(context: CliContext, deployment: Deployment): Promise<ReplicaSet[]> {
-  const path = resourcePath(replicaSetKind, context.namespace)
-  const { items } = await context.client.call<ObjectList<ReplicaSet>>('GET', path)
-  const owned = items.filter((set) =>
-    set.metadata.ownerReferences?.some((owner) => owner.controller === true && owner.uid === deployment.metadata.uid),
-  )
-  return owned.sort((a, b) => revisionOf(a) - revisionOf(b))
-}
-
-function templateOf(set: ReplicaSet): ReplicaSet['spec']['template'] {
-  const { [LABEL.podTemplateHash]: _hash, ...labels } = set.spec.template.metadata?.labels ?? {}
-  return { ...set.spec.template, metadata: { ...set.spec.template.metadata, labels } }
-}
-
-async function history(context: CliContext, name: string, options: { revision?: string }): Promise<void> {
-  const sets = await revisions(context, await load(context, name))
+async function history(context: CliContext, target: Target, options: { revision?: string }): Promise<void> {
+  const revisions = await revisionsOf(context, target.kind, await load(context, target))
   if (options.revision === undefined) {
-    const rows = sets.map((set) => [
-      String(revisionOf(set)),
-      set.metadata.annotations?.[ANNOTATION.changeCause] ?? '<none>',
-    ])
+    const rows = revisions.map(({ number, cause }) => [String(number), cause ?? '<none>'])
     for (const line of alignColumns([['REVISION', 'CHANGE-CAUSE'], ...rows])) context.print(line)
     return
   }
-  context.print(toYaml(templateOf(findRevision(sets, Number(options.revision), name))).trimEnd())
+  context.print(toYaml(findRevision(revisions, Number(options.revision), target).template).trimEnd())
 }
 
-function findRevision(sets: ReplicaSet[], revision: number, name: string): ReplicaSet {
-  const found = sets.find((set) => revisionOf(set) === revision)
-  if (found !== undefined) return found
-  const known = sets.map(revisionOf).join(', ')
-  throw new DroverError('notFound', `deployment "${name}" has no revision ${revision}; it has: ${known || 'none'}`)
-}
-
-async function undo(context: CliContext, name: string, options: { toRevision?: string }): Promise<void> {
-  const deployment = await load(context, name)
-  const sets = await revisions(context, deployment)
-  const target = options.toRevision === undefined ? sets.at(-2) : findRevision(sets, Number(options.toRevision), name)
-  if (target === undefined) throw new DroverError('notFound', `deployment "${name}" has no revision before this one`)
+async function undo(context: CliContext, target: Target, options: { toRevision?: string }): Promise<void> {
+  const object = await load(context, target)
+  const revisions = await revisionsOf(context, target.kind, object)
+  const wanted: Revision | undefined =
+    options.toRevision === undefined ? revisions.at(-2) : findRevision(revisions, Number(options.toRevision), target)
+  if (wanted === undefined) {
+    throw new DroverError('notFound', `${target.kind.singular} "${target.name}" has no revision before this one`)
+  }
   // A replacement, not a merge: what the newer template added has to go.
   const body = [
-    { op: 'test', path: '/metadata/uid', value: deployment.metadata.uid },
-    { op: 'replace', path: '/spec/template', value: templateOf(target) },
+    { op: 'test', path: '/metadata/uid', value: object.metadata.uid },
+    { op: 'replace', path: '/spec/template', value: wanted.template },
   ]
-  await context.client.call('PATCH', pathOf(context, name), { body, contentType: 'application/json-patch+json' })
-  context.print(`${displayName(deploymentKind, name)} rolled back to revision ${revisionOf(target)}`)
+  await context.client.call('PATCH', pathOf(context, target), { body, contentType: 'application/json-patch+json' })
+  context.print(`${displayName(target.kind, target.name)} rolled back to revision ${wanted.number}`)
 }
 
-async function restart(context: CliContext, name: string): Promise<void> {
+async function restart(context: CliContext, target: Target): Promise<void> {
   const annotations = { [ANNOTATION.restartedAt]: timestamp(context.io.clock.now()) }
   const body = { spec: { template: { metadata: { annotations } } } }
-  await context.client.call('PATCH', pathOf(context, name), { body, contentType: STRATEGIC })
-  context.print(`${displayName(deploymentKind, name)} restarted`)
+  await context.client.call('PATCH', pathOf(context, target), { body, contentType: STRATEGIC })
+  context.print(`${displayName(target.kind, target.name)} restarted`)
 }
 
-async function setPaused(context: CliContext, name: string, paused: boolean): Promise<void> {
-  await context.client.call('PATCH', pathOf(context, name), { body: { spec: { paused } }, contentType: STRATEGIC })
-  context.print(`${displayName(deploymentKind, name)} ${paused ? 'paused' : 'resumed'}`)
+async function setPaused(context: CliContext, target: Target, paused: boolean): Promise<void> {
+  if (target.kind.kind !== 'Deployment') {
+    const message = `only deployments can be paused; ${target.kind.plural} have updateStrategy OnDelete`
+    throw new DroverError('invalid', message)
+  }
+  await context.client.call('PATCH', pathOf(context, target), { body: { spec: { paused } }, contentType: STRATEGIC })
+  context.print(`${displayName(target.kind, target.name)} ${paused ? 'paused' : 'resumed'}`)
 }

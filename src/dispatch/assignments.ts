@@ -1,5 +1,6 @@
 /**
- * What each connected node is given to run: its bound pods, and the ConfigMaps and Secrets that they name, no others.
+ * What each connected node is given to run: its bound pods, the ConfigMaps and Secrets that they name, no others, and the
+ * volumes that lie on it.
  * One small table a node, filled when its session begins and kept current from events for as long as it lasts.
  */
 
@@ -9,6 +10,9 @@ import { configMapKind } from '../api/configmap.ts'
 import { keyOf, splitKey } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { POD_CONDITION } from '../api/names.ts'
+import { nodeKind } from '../api/node.ts'
+import { matchesNodeSelector } from '../api/node_selector.ts'
+import { type PersistentVolume, persistentVolumeKind, VOLUME_NODE_LABEL } from '../api/persistentvolume.ts'
 import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { podReferences } from '../api/pod_references.ts'
@@ -42,6 +46,8 @@ function assignedConfig(object: ConfigMap | Secret): KubeObject {
   return { ...object, metadata }
 }
 
+const volumeKey = ({ metadata }: Stored<PersistentVolume>): string => `volume/${metadata.name}`
+
 interface NodeTable {
   table: RowTable
   references: Map<string, Set<string>>
@@ -70,6 +76,7 @@ export class Assignments {
       onChange,
     }
     this.#nodes.set(nodeName, node)
+    for (const volume of this.#resources.list(persistentVolumeKind)) this.#putVolume(nodeName, node, volume)
     for (const pod of this.#resources.podsOnNode(nodeName)) this.#putPod(node, pod as Stored<Pod>)
     return node.table
   }
@@ -84,6 +91,7 @@ export class Assignments {
       this.#resources.subscribe(podKind, (event) => this.#onPod(event)),
       this.#resources.subscribe(configMapKind, (event) => this.#onConfig('configmap', event)),
       this.#resources.subscribe(secretKind, (event) => this.#onConfig('secret', event)),
+      this.#resources.subscribe(persistentVolumeKind, (event) => this.#onVolume(event)),
     ]
     return () => {
       for (const stop of stops) stop()
@@ -104,6 +112,28 @@ export class Assignments {
     for (const node of this.#nodes.values()) {
       if (node.uses.has(key) && node.table.apply([[key, json]])) node.onChange()
     }
+  }
+
+  #onVolume({ type, object }: ResourceEvent<PersistentVolume>): void {
+    for (const [nodeName, node] of this.#nodes) {
+      const changed =
+        type === 'DELETED'
+          ? node.table.apply([[volumeKey(object), undefined]])
+          : this.#putVolume(nodeName, node, object)
+      if (changed) node.onChange()
+    }
+  }
+
+  /** Only volumes that the node could mount: ours say where they are, others by their node affinity. */
+  #putVolume(nodeName: string, node: NodeTable, volume: Stored<PersistentVolume>): boolean {
+    const home = volume.metadata.labels?.[VOLUME_NODE_LABEL]
+    const required = volume.spec.nodeAffinity?.required
+    const labels = this.#resources.get(nodeKind, '', nodeName)?.metadata.labels ?? {}
+    const isHere =
+      home === undefined
+        ? required === undefined || matchesNodeSelector(required, { name: nodeName, labels })
+        : home === nodeName
+    return isHere && node.table.apply([[volumeKey(volume), jsonBytes(volume)]])
   }
 
   #putPod(node: NodeTable, pod: Stored<Pod>): boolean {

@@ -58,6 +58,7 @@ describe('a pod’s volumes', () => {
     const data = Object.fromEntries(Object.entries(secret).map(([k, v]) => [k, Buffer.from(v).toString('base64')]))
     return {
       configMap: (name) => (name === 'cm' ? ({ data: config } as unknown as ConfigMap) : undefined),
+      volume: () => undefined,
       secret: (name) => (name === 's' ? ({ data } as unknown as Secret) : undefined),
     }
   }

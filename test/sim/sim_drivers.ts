@@ -221,6 +221,7 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
         if (!host.volumes.has(podUid)) host.volumes.set(podUid, {})
         return new Map(Object.keys(files).map((path) => [path, `/sim/${podUid}${path}`]))
       }),
+    removeVolume: () => call('removeVolume', CHANGE, () => undefined),
     listPods: () => call('listVolumes', LOOK, () => [...host.volumes.keys()]),
     removePod: (podUid) =>
       call('removeVolumes', CHANGE, () => {

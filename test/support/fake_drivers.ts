@@ -260,6 +260,9 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
     async ensureEtcFiles(podUid, files) {
       return new Map(Object.keys(files).map((path) => [path, `/fake/${podUid}${path}`]))
     },
+    async removeVolume(name) {
+      host.act(`removeVolume ${name}`)
+    },
     listPods: async () => [...host.volumes.keys()],
     async removePod(podUid) {
       host.act(`removeVolumes ${podUid}`)

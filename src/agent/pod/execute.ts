@@ -228,6 +228,7 @@ export function sourcesOf(agent: AgentContext, pod: Pod) {
   return {
     configMap: (name: string) => agent.desired.configMap(namespace, name),
     secret: (name: string) => agent.desired.secret(namespace, name),
+    volume: (claimName: string) => agent.desired.volumeOf(namespace, claimName),
   }
 }
 

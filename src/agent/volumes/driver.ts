@@ -17,6 +17,7 @@ import { writeAtomically } from './atomic_writer.ts'
 import { ensureHostPath } from './host_path.ts'
 import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from './layout.ts'
 import { configMapData, type Payload, payload, secretData } from './payload.ts'
+import { ensureClaim, type PersistentVolumes, persistentVolumes } from './persistent.ts'
 import { openInside } from './sub_path.ts'
 import type { VolumeDriver, VolumeSources } from './volumes.ts'
 
@@ -39,11 +40,17 @@ interface PodContext {
 export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
   const { dataDir, clock, log } = options
   const root = join(dataDir, 'v')
+  const persistent: PersistentVolumes = persistentVolumes(dataDir)
 
   async function ensureVolume(volume: Volume, pod: PodContext): Promise<string> {
     checkName(volume.name, 'volume name')
     const { layout, fsGroup } = pod
     if (volume.hostPath !== undefined) return ensureHostPath(volume.name, volume.hostPath)
+    if (volume.persistentVolumeClaim !== undefined) {
+      const { namespace, sources } = pod
+      const target = join(layout.volumes, volume.name)
+      return ensureClaim(persistent, { volume, namespace, sources, target, fsGroup })
+    }
     if (volume.configMap !== undefined || volume.secret !== undefined) {
       const directory = join(volume.secret === undefined ? layout.volumes : layout.secrets, volume.name)
       const files = filesOf(volume, pod)
@@ -91,6 +98,7 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
   return {
     async initialize() {
       await mkdir(root, { recursive: true, mode: 0o711 })
+      await persistent.initialize()
     },
     async ensureVolumes(pod, sources) {
       const context = contextOf(pod, dataDir, sources)
@@ -122,6 +130,7 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       }
       return paths
     },
+    removeVolume: (name) => persistent.remove(name),
     async listPods() {
       return readdir(root)
     },

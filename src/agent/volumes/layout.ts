@@ -4,6 +4,8 @@
  *   dataDir/v/<podUid>/volumes/<name>   emptyDir (a tmpfs when in memory) and ConfigMaps
  *   dataDir/v/<podUid>/secrets/<name>   one tmpfs for all of the pod's secrets: they never touch a disk
  *   dataDir/v/<podUid>/subpaths/<hash>  bind mounts that pin what a subPath led to
+ *   dataDir/v/<podUid>/volumes/<name>   the same for claims: a bind mount of the claim's volume
+ *   dataDir/pv/<name>                   volumes that outlive pods
  *   dataDir/v/<podUid>/etc/<file>       /etc/hosts and the like
  *
  * Nothing of a hostPath lies below it, so a pod's tree may be removed once nothing is mounted in it.
