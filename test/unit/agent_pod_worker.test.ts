@@ -156,6 +156,16 @@ class World {
     }
   }
 
+  /** The machine is booted: what ran has ended, interfaces and namespaces are gone; a new agent finds the rest. */
+  reboot(): void {
+    for (const id of this.host.containers.keys()) this.host.exit(id, 137)
+    this.host.interfaces.clear()
+    this.host.sandboxes.clear()
+    this.reports = []
+    this.worker.dispose()
+    this.worker = this.#newWorker(true)
+  }
+
   #isKill(error: unknown): boolean {
     return error instanceof Killed
   }
@@ -271,6 +281,20 @@ describe('a worker', () => {
     await world.run(4)
     expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
     expect(world.last?.removed).toBe(true)
+  })
+
+  test('after a boot a pod is said not to serve before any address is given anew', async () => {
+    const world = new World(podOf())
+    await world.run(2)
+    expect(world.last?.status.phase).toBe('Running')
+    world.reboot()
+    const saidBefore: (boolean | undefined)[] = []
+    world.host.before = (call) => {
+      if (call.startsWith('ensurePod')) saidBefore.push(world.last?.status.containerStatuses?.[0]?.ready)
+    }
+    await world.run(3)
+    expect(saidBefore[0]).toBe(false)
+    expect(world.last?.status.containerStatuses?.[0]).toMatchObject({ ready: true, restartCount: 1 })
   })
 
   test('killed after any driver call, on the way up and down, it comes to the same end', async () => {

@@ -266,10 +266,11 @@ export class PodWorker {
     if (facts.terminateByMs !== undefined) {
       return pod.spec.containers.every(({ name }) => facts.containers.some((container) => container.name === name))
     }
-    // An adopted pod is looked at whole before anything is said of it: an agent's restart is no pod's change.
+    // An adopted pod is looked at whole before anything is said of it: an agent's restart is no pod's change. One that
+    // stands still (the machine was booted) does not serve: that is said at once, before its address is another's.
     const { prepared, preparing } = this.#notes
     const unseen = this.#adopted && prepared === undefined && preparing === undefined
-    if (unseen && facts.containers.length > 0 && outcome(facts) === undefined) return false
+    if (unseen && facts.containers.some(isRunning) && outcome(facts) === undefined) return false
     return isReadinessKnown(facts)
   }
 
