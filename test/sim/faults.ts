@@ -33,7 +33,7 @@ export class Faults {
   strike(random: Random): void {
     const kinds: readonly (readonly [number, string, Strike])[] = [
       [2, 'agent killed', (r) => this.#agentKilled(r)],
-      [2, 'host crashed', (r) => this.#hostCrashed(r)],
+      [3, 'host crashed', (r) => this.#hostCrashed(r)],
       [1.5, 'agent stopped', (r) => this.#agentStopped(r)],
       [1.5, 'host frozen', (r) => this.#hostFrozen(r)],
       [1.5, 'host slow', (r) => this.#hostSlow(r)],
@@ -105,7 +105,7 @@ export class Faults {
     const agent = this.#agent(random)
     if (agent === undefined) return undefined
     agent.crashHost()
-    const forGood = this.#world.agents.length >= 4 && this.lost.size === 0 && random.next() < 0.2
+    const forGood = this.#world.agents.length >= 4 && this.lost.size === 0 && random.next() < 0.35
     if (forGood) this.lost.add(agent.name)
     const heal = (): void => {
       if (!this.lost.has(agent.name)) agent.boot()

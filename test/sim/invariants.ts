@@ -2,7 +2,7 @@
  * What must hold at every moment, whatever the faults. Each says in its name what it protects; the first breach ends
  * the run.
  */
-import { isPodFinished, isTerminating } from '../../src/api/conditions.ts'
+import { isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import type { Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
@@ -14,6 +14,8 @@ import type { World } from './world.ts'
 
 /** How long after its object went a container may still run on a machine that nothing is wrong with. */
 const LEFTOVER_MS = 45_000
+/** A machine that has been gone for this long holds no pods, if nothing else is wrong: notice, evict, write. */
+const LOST_MS = 15_000
 /** A scheduler may not know yet of a cordon that is this young. */
 const CORDON_KNOWN_MS = 2_000
 
@@ -40,7 +42,8 @@ function checkPod(world: World, old: Stored<Pod> | undefined, pod: Stored<Pod> |
   }
   if (nodeName && !before) checkRoom(world, pod, nodeName)
   const ip = pod.status?.podIP
-  if (ip !== undefined && old?.status?.podIP !== ip) checkAddress(world, pod, ip)
+  const newlyServing = old === undefined || old.status?.podIP !== ip || !isPodReady(old)
+  if (ip !== undefined && isPodReady(pod) && newlyServing) checkAddress(world, pod, ip)
 }
 
 function checkAddress(world: World, pod: Stored<Pod>, ip: string): void {
@@ -48,7 +51,8 @@ function checkAddress(world: World, pod: Stored<Pod>, ip: string): void {
   for (const other of world.watcher.pods) {
     if (other.metadata.uid === pod.metadata.uid || other.status?.podIP !== ip || other.spec.hostNetwork === true)
       continue
-    if (isPodFinished(other)) continue
+    // A machine that was booted anew gives new addresses: who does not serve yet may still show its old one.
+    if (isPodFinished(other) || !isPodReady(other)) continue
     world.fail('addresses are unique', `pods ${pod.metadata.name} and ${other.metadata.name} both have ${ip}`)
   }
 }
@@ -124,6 +128,21 @@ export function checkContainer(world: World, host: SimHost, { state }: SimContai
 /** Looked at once a second. */
 export function checkPassing(world: World): void {
   for (const agent of world.agents) checkLeftovers(world, agent)
+  checkLostNodes(world)
+}
+
+/** While all else is well, pods of a machine that is gone are given up. */
+function checkLostNodes(world: World): void {
+  const { nowMs } = world.time
+  const down = world.agents.filter(({ host }) => host.down)
+  const others = world.agents.filter(({ host }) => !host.down)
+  if (down.length === 0 || down.length * 2 >= world.agents.length) return
+  const wellSinceMs = Math.max(world.calmSinceMs, ...others.map(({ healthySinceMs }) => healthySinceMs))
+  for (const { name, host } of down) {
+    if (nowMs - Math.max(wellSinceMs, host.downSinceMs) < LOST_MS) continue
+    const left = world.watcher.pods.find((pod) => pod.spec.nodeName === name && !isPodFinished(pod))
+    if (left !== undefined) world.fail('lost nodes are left', `pod ${left.metadata.name} is still bound to ${name}`)
+  }
 }
 
 function checkLeftovers(world: World, agent: SimAgent): void {

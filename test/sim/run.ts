@@ -67,7 +67,7 @@ export async function runSeed({ seed, seams, skip = new Set(), print }: RunOptio
   }
   faults.healAll()
   await world.runUntil(world.time.nowMs + 20_000)
-  await users.makeAllPossible()
+  users.makeAllPossible(settings.hosts - faults.lost.size)
   await converge(world, users, faults)
   world.time.assertNoRealWork()
   return {

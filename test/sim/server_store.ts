@@ -35,8 +35,8 @@ export interface ServerStoreOptions {
   random: Random
   links: Links
   mostLatencyMs: number
-  /** For planted bugs: what happens to a fence on its way. */
-  onFence?: (fence: Fence | undefined) => Fence | undefined
+  /** A write was applied though the leadership that it names was over. */
+  onUnfenced: (write: Write) => void
 }
 
 interface Request {
@@ -50,17 +50,10 @@ export class ServerStore implements Store {
   readonly #options: ServerStoreOptions
   #requests: Request[] = []
   #lastAnswerMs = 0
-  #renewedMs: number
   readonly #watches = new Set<AbortController>()
 
   constructor(options: ServerStoreOptions) {
     this.#options = options
-    this.#renewedMs = options.time.nowMs
-  }
-
-  /** When its lease was last renewed. */
-  get renewedMs(): number {
-    return this.#renewedMs
   }
 
   get(key: string): Promise<StoredItem | undefined> {
@@ -72,8 +65,14 @@ export class ServerStore implements Store {
   }
 
   write(write: Write, fence?: Fence): Promise<WriteOutcome> {
-    const { inner, onFence } = this.#options
-    return this.#ask(() => inner.write(write, onFence === undefined ? fence : onFence(fence)))
+    const { inner, onUnfenced } = this.#options
+    return this.#ask(async () => {
+      const written = inner.write(write, fence)
+      const stands = fence === undefined || (await inner.get(fence.key))?.createRevision === fence.createRevision
+      const outcome = await written
+      if (outcome.ok && !stands) onUnfenced(write)
+      return outcome
+    })
   }
 
   compact(revision: number): Promise<void> {
@@ -159,16 +158,14 @@ export class ServerStore implements Store {
     }
   }
 
-  /** Renews for as long as the process runs and the store can be reached. */
+  /** Renews for as long as the process runs and the store can be reached; returns how to let the lease run out. */
   #keepLease(expired: () => void, lose: () => void): () => void {
     const { time, process, links } = this.#options
-    let stopped = false
-    this.#renewedMs = time.nowMs
-    let heldMs = time.nowMs
+    let renewedMs = time.nowMs
     let ownTimer: Timer
     const renew = (): void => {
-      if (!links.isCut(process.name, STORE)) heldMs = this.#renewedMs = process.monotonicMs()
-      else if (process.monotonicMs() - heldMs >= LEASE_TTL_MS * TRUST) {
+      if (!links.isCut(process.name, STORE)) renewedMs = time.nowMs
+      else if (time.nowMs - renewedMs >= LEASE_TTL_MS * TRUST) {
         lose()
         return
       }
@@ -176,15 +173,11 @@ export class ServerStore implements Store {
     }
     ownTimer = process.schedule(RENEW_MS / 2, renew)
     const judge = (): void => {
-      if (stopped) return
-      if (time.nowMs - this.#renewedMs >= LEASE_TTL_MS) expired()
-      else time.schedule(Math.max(1, this.#renewedMs + LEASE_TTL_MS - time.nowMs), judge)
+      if (time.nowMs - renewedMs >= LEASE_TTL_MS) expired()
+      else time.schedule(Math.max(1, renewedMs + LEASE_TTL_MS - time.nowMs), judge)
     }
     time.schedule(LEASE_TTL_MS, judge)
-    return () => {
-      stopped = true
-      ownTimer.cancel()
-    }
+    return () => ownTimer.cancel()
   }
 
   #ask<T>(call: () => Promise<T>): Promise<T> {

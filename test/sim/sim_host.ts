@@ -59,6 +59,7 @@ export class SimHost {
   /** How often it was booted; work of an earlier boot is void. */
   boots = 1
   down = false
+  downSinceMs = 0
   frozen = false
   /** Driver calls take this many times as long. */
   slowness = 1
@@ -158,6 +159,7 @@ export class SimHost {
   /** Power is gone. What had not reached the disk is lost with it. */
   crash(): void {
     this.down = true
+    this.downSinceMs = this.options.time.nowMs
     this.frozen = false
     this.boots++
     this.#exitListener = undefined

@@ -2,6 +2,7 @@
 import { Gauge, Registry } from '../../src/base/metrics.ts'
 import { runServices, type Service } from '../../src/base/service.ts'
 import { createLeader } from '../../src/bin/leader.ts'
+import { createPresence } from '../../src/bin/presence.ts'
 import { type ControllersOptions, createControllers } from '../../src/controllers/manager.ts'
 import { createDispatch } from '../../src/dispatch/dispatch.ts'
 import { createAllocationRepair } from '../../src/resources/allocations.ts'
@@ -12,7 +13,7 @@ import type { Resources } from '../../src/resources/resources.ts'
 import { createScheduler } from '../../src/scheduler/loop.ts'
 import { createCompactor } from '../../src/store/compactor.ts'
 import type { Fence, Store } from '../../src/store/store.ts'
-import { LEASE_TTL_MS, ServerStore } from './server_store.ts'
+import { ServerStore } from './server_store.ts'
 import { simLogger } from './sim_log.ts'
 import { SimProcess } from './sim_process.ts'
 import type { World } from './world.ts'
@@ -30,7 +31,8 @@ const NO_TLS = { ca: '', cert: '', key: '' }
 export interface ServerSeams {
   resources?(resources: Resources, part: 'controllers' | 'scheduler' | 'dispatch'): Resources
   controllers?(options: ControllersOptions): Service[]
-  fence?(fence: Fence | undefined): Fence | undefined
+  /** What a server takes for the store. */
+  store?(store: Store): Store
 }
 
 export class SimServer {
@@ -57,11 +59,6 @@ export class SimServer {
     return this.#ready && this.#process?.alive ? this.#resources : undefined
   }
 
-  /** As the other servers can tell by its lease. */
-  get seemsAlive(): boolean {
-    return this.#store !== undefined && this.#world.time.nowMs - this.#store.renewedMs < LEASE_TTL_MS
-  }
-
   get running(): boolean {
     return this.#process?.alive === true
   }
@@ -73,13 +70,13 @@ export class SimServer {
     this.#starts++
     const random = world.random(`${name}/${this.#starts}`)
     const store = new ServerStore({
-      inner: world.store,
+      inner: world.seams.store?.(world.store) ?? world.store,
       process,
       time: world.time,
       random: world.random(`${name}/store/${this.#starts}`),
       links: world.links,
       mostLatencyMs: world.settings.storeLatencyMs,
-      ...(world.seams.fence === undefined ? {} : { onFence: world.seams.fence }),
+      onUnfenced: ({ key }) => world.fail('fences hold', `${name} wrote ${key} though it leads no more`),
     })
     this.#store = store
     this.#ready = false
@@ -110,6 +107,13 @@ export class SimServer {
       scheduler: recorder('drover-scheduler'),
       controllers: recorder('drover-controllers'),
     }
+    const presence = createPresence({
+      ...environment,
+      store,
+      serverId: this.name,
+      nodeAddresses: [this.name],
+      registry,
+    })
     const dispatch = createDispatch({
       ...environment,
       resources: seen('dispatch'),
@@ -119,7 +123,7 @@ export class SimServer {
       tls: NO_TLS,
       cluster: CLUSTER,
       serverId: this.name,
-      isServerAlive: (id) => this.#world.serverSeemsAlive(id),
+      isServerAlive: presence.servers.isAlive,
       createServer: network.serverAt(this.name, process),
     })
     const makeControllers = seams.controllers ?? createControllers
@@ -146,7 +150,8 @@ export class SimServer {
     await ensureBuiltins(resources)
     this.#ready = true
     const leader = createLeader({ ...environment, store, serverId: this.name, isLeader, services: leaderServices })
-    await runServices([...Object.values(events), dispatch.service, leader], environment, signal)
+    const services = [...Object.values(events), ...presence.services, dispatch.service, leader]
+    await runServices(services, environment, signal)
     await first
     process.kill()
     store.disconnect()

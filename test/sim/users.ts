@@ -73,15 +73,18 @@ export class Users {
   }
 
   /** Nobody asks for what cannot be any more: the end of a run. */
-  async makeAllPossible(): Promise<void> {
-    for (const intent of this.#living('deployments')) {
+  makeAllPossible(hosts: number): void {
+    for (const intent of this.intents.values()) {
+      if (intent.plural !== 'deployments' || intent.deleted === 'yes') continue
       this.#change(deploymentKind, intent, (deployment) => {
         const { paused: _paused, ...spec } = deployment.spec
         const [container, ...others] = spec.template.spec.containers
         if (container === undefined) return deployment
+        // With few machines left there may be no room for all.
+        const replicas = Math.min(spec.replicas ?? 1, hosts > 2 ? MAX_REPLICAS : 2)
         const good = /^(app|slow|stubborn):/.test(container.image ?? '') ? container : { ...container, image: 'app:9' }
         const template = { ...spec.template, spec: { ...spec.template.spec, containers: [good, ...others] } }
-        return { ...deployment, spec: { ...spec, template } }
+        return { ...deployment, spec: { ...spec, replicas, template } }
       })
     }
     for (const agent of this.#world.agents) this.#setCordon(agent.name, false)
@@ -139,7 +142,8 @@ export class Users {
     random?: Random,
   ): void {
     const api = random === undefined ? this.#anyApi() : this.#api(random)
-    if (api === undefined || intent.acknowledged === 0) return
+    // What was created without an answer may be there all the same.
+    if (api?.get(kind, NAMESPACE, intent.name) === undefined) return
     const number = ++intent.sent
     const write = api.modify(kind, NAMESPACE, intent.name, 'main', (object: T) => {
       const { annotations = {} } = object.metadata

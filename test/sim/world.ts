@@ -96,10 +96,6 @@ export class World {
     this.#violation = { invariant, message, atMs: this.time.nowMs, step: this.time.steps }
   }
 
-  serverSeemsAlive(id: string): boolean {
-    return this.servers.find(({ name }) => name === id)?.seemsAlive === true
-  }
-
   start(): void {
     this.time.rememberForeignWork()
     this.watcher.start()
@@ -128,7 +124,7 @@ export class World {
       name: `node-${index + 1}`,
       address: `192.0.2.${index + 1}`,
       cpu: '2',
-      memory: '4Gi',
+      memory: '3Gi',
       time: this.time,
       random: this.random(`host-${index + 1}`),
       hooks: {

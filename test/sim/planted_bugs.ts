@@ -1,0 +1,186 @@
+/**
+ * Bugs planted on purpose, at the seams between parts: the simulation must find each, by the invariant that it breaks.
+ * One that it does not find means that the simulation, not the product, needs work.
+ */
+import type { KindDefinition } from '../../src/api/kind.ts'
+import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import type { Pod } from '../../src/api/pod.ts'
+import { podKind } from '../../src/api/pod_kind.ts'
+import { createControllers } from '../../src/controllers/manager.ts'
+import type { ResourceEvent, Resources } from '../../src/resources/resources.ts'
+import type { Store } from '../../src/store/store.ts'
+import type { Seams } from './world.ts'
+
+export interface PlantedBug {
+  name: string
+  /** Any of these may be the first to break. */
+  breaks: readonly string[]
+  /** Seams of one run: whatever they count starts anew. */
+  plant(): Seams
+  /** Where the search begins: known to find it when this was written. */
+  firstSeed: number
+}
+
+const isPods = (kind: KindDefinition<never> | KindDefinition): boolean => kind.plural === podKind.plural
+
+/** The resources with some of their functions replaced. */
+function altered(resources: Resources, change: Partial<Resources>): Resources {
+  return Object.assign(Object.create(resources) as Resources, change)
+}
+
+function withoutMemory(pod: Stored<Pod>): Stored<Pod> {
+  const containers = pod.spec.containers.map((container) => {
+    const { memory: _memory, ...requests } = container.resources?.requests ?? {}
+    return { ...container, resources: { requests } }
+  })
+  return { ...pod, spec: { ...pod.spec, containers } }
+}
+
+/** Every event of a pod as the part sees it; undefined is one that it never hears of. */
+function hearing(
+  resources: Resources,
+  hear: (event: ResourceEvent<Pod>) => ResourceEvent<Pod> | undefined,
+): Resources['subscribe'] {
+  return <T extends KubeObject>(kind: KindDefinition<T>, listener: (event: ResourceEvent<T>) => void) =>
+    resources.subscribe(kind, (event) => {
+      const heard = isPods(kind as KindDefinition) ? hear(event as unknown as ResourceEvent<Pod>) : event
+      if (heard !== undefined) listener(heard as ResourceEvent<T>)
+    })
+}
+
+/** A store that forgets a share of the writes that it says it has done. */
+function forgetful(store: Store, share: number): Store {
+  let writes = 0
+  return Object.assign(Object.create(store) as Store, {
+    write: async (...[write, fence]: Parameters<Store['write']>) => {
+      if (write.type === 'delete' || !write.key.startsWith('/drover/apps/deployments/'))
+        return store.write(write, fence)
+      writes++
+      if (writes % share !== 0) return store.write(write, fence)
+      const { revision } = await store.list('/none/', { limit: 1 })
+      return { ok: true as const, revision }
+    },
+    ...bound(store),
+  })
+}
+
+/** The rest of a store's functions, which need their own \`this\`. */
+function bound(store: Store): Omit<Store, 'write'> {
+  return {
+    get: (key) => store.get(key),
+    list: (prefix, options) => store.list(prefix, options),
+    watch: (prefix, after, signal) => store.watch(prefix, after, signal),
+    campaign: (key, id, signal) => store.campaign(key, id, signal),
+    compact: (revision) => store.compact(revision),
+    health: () => store.health(),
+    close: () => store.close(),
+  }
+}
+
+export const PLANTED_BUGS: readonly PlantedBug[] = [
+  {
+    name: 'the scheduler ignores memory',
+    firstSeed: 4,
+    breaks: ['no node is over-committed'],
+    plant: () => ({
+      resources(resources, part) {
+        if (part !== 'scheduler') return resources
+        return altered(resources, {
+          subscribe: hearing(resources, (event) => {
+            const object = withoutMemory(event.object)
+            return event.type === 'MODIFIED'
+              ? { ...event, object, old: withoutMemory(event.old) }
+              : { ...event, object }
+          }),
+          snapshot: (kind, filter) => {
+            const found = resources.snapshot(kind, filter)
+            if (!isPods(kind as unknown as KindDefinition)) return found
+            return { ...found, items: found.items.map((pod) => withoutMemory(pod as never) as never) }
+          },
+        })
+      },
+    }),
+  },
+  {
+    name: 'dispatch loses a change',
+    firstSeed: 3,
+    breaks: ['converges', 'nothing unwanted runs', 'is as was asked for'],
+    plant() {
+      let events = 0
+      return {
+        resources: (resources, part) =>
+          part === 'dispatch'
+            ? altered(resources, {
+                subscribe: hearing(resources, (event) => (++events % 23 === 0 ? undefined : event)),
+              })
+            : resources,
+      }
+    },
+  },
+  {
+    name: 'an agent that comes back starts containers that run',
+    firstSeed: 9,
+    breaks: ['one copy', 'defect'],
+    plant: () => ({
+      drivers(drivers, host) {
+        const { runtime } = drivers
+        let blind = host.running.length > 0
+        const hidden = new Set<string>()
+        return {
+          ...drivers,
+          runtime: {
+            ...runtime,
+            async listContainers() {
+              const all = await runtime.listContainers()
+              if (blind) for (const { id } of all) hidden.add(id)
+              blind = false
+              return all.filter(({ id }) => !hidden.has(id))
+            },
+            startContainer: (request, signal) =>
+              runtime.startContainer(hidden.has(request.id) ? { ...request, id: `${request.id}-b` } : request, signal),
+          },
+        }
+      },
+    }),
+  },
+  {
+    name: 'a replica set counts only pods that run',
+    firstSeed: 1,
+    breaks: ['sets keep their size'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'controllers'
+          ? altered(resources, {
+              ownedBy: (kind, uid) => {
+                const owned = resources.ownedBy(kind, uid)
+                if (!isPods(kind as unknown as KindDefinition)) return owned
+                return owned.filter((pod) => (pod as unknown as Pod).status?.phase === 'Running')
+              },
+            })
+          : resources,
+    }),
+  },
+  {
+    name: 'nobody evicts from lost nodes',
+    firstSeed: 8,
+    breaks: ['lost nodes are left', 'converges'],
+    plant: () => ({
+      controllers: (options) => createControllers(options).filter(({ id }) => id !== 'node-lifecycle-controller'),
+    }),
+  },
+  {
+    name: 'fences are ignored',
+    firstSeed: 9,
+    breaks: ['fences hold'],
+    plant: () => ({
+      store: (store) =>
+        Object.assign(Object.create(store) as Store, bound(store), { write: (write: never) => store.write(write) }),
+    }),
+  },
+  {
+    name: 'the store forgets what it acknowledged',
+    firstSeed: 5,
+    breaks: ['is as was asked for', 'converges', 'comes to rest', 'never below availability'],
+    plant: () => ({ store: (store) => forgetful(store, 7) }),
+  },
+]
