@@ -76,7 +76,7 @@ function streams(): LoadStream[] {
   return [
     { name: 'fresh', urls: urls(PLAIN_PORT, '/passwd'), workers: 3, keepAlive: false, thinkMs: 5, timeoutMs },
     { name: 'kept', urls: urls(ALIVE_PORT, '/'), workers: 3, keepAlive: true, thinkMs: 20, timeoutMs },
-    { name: 'long', urls: urls(ALIVE_PORT, '/?ms=1500'), workers: 4, keepAlive: false, thinkMs: 0, timeoutMs },
+    { name: 'long', urls: urls(ALIVE_PORT, '/?ms=1000'), workers: 4, keepAlive: false, thinkMs: 0, timeoutMs },
   ]
 }
 
@@ -100,7 +100,7 @@ async function underLoad(changes: () => Promise<void>): Promise<void> {
 beforeAll(async () => {
   await cluster.start('--sample')
   const { container, volumes } = await keepAliveServer(IMAGE)
-  const alive = { terminationGracePeriodSeconds: 6, containers: [container], volumes }
+  const alive = { terminationGracePeriodSeconds: 4, containers: [container], volumes }
   await cluster.apply([...served('plain', PLAIN_PORT, PLAIN), ...served('alive', ALIVE_PORT, alive)])
   await both((name) => settled(name))
 })

@@ -134,7 +134,13 @@ async function setReady(
       const old = findCondition(current.status?.conditions, POD_CONDITION.ready)
       // The agent has spoken meanwhile: its word counts, and this is looked at again.
       if (given.status === 'True' && old?.reason !== NODE_NOT_READY) return undefined
-      const conditions = withCondition(current.status?.conditions, { type: POD_CONDITION.ready, ...given }, clock.now())
+      const ready = withCondition(current.status?.conditions, { type: POD_CONDITION.ready, ...given }, clock.now())
+      // Out of traffic now: when it is Ready again it counts only once nodes route to it anew.
+      const routed = findCondition(ready, POD_CONDITION.routed)
+      const conditions =
+        given.status === 'False' && routed?.status === 'True'
+          ? withCondition(ready, { type: POD_CONDITION.routed, status: 'False', reason: NODE_NOT_READY }, clock.now())
+          : ready
       return { ...current, status: { ...current.status, conditions: [...conditions] } }
     },
   })
