@@ -3,6 +3,7 @@ import { DroverError } from '../../src/base/errors.ts'
 import { benchCli } from './cli.ts'
 import { benchDns } from './dns.ts'
 import { benchMemory } from './memory.ts'
+import { benchNetwork } from './network.ts'
 import { benchPods } from './pods.ts'
 import { type BenchResult, exitCodeOf, reportOf, tableLines } from './result.ts'
 import { benchStore } from './store.ts'
@@ -10,10 +11,13 @@ import { benchStore } from './store.ts'
 const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
   cli: benchCli,
   dns: benchDns,
+  network: benchNetwork,
   store: benchStore,
   pods: benchPods,
   memory: benchMemory,
 }
+
+const NEED_ROOT: readonly string[] = ['network', 'pods', 'memory']
 
 function parse(words: readonly string[]): { parts: string[]; json: boolean } {
   const at = words.indexOf('--output')
@@ -28,8 +32,8 @@ function parse(words: readonly string[]): { parts: string[]; json: boolean } {
 
 async function main(): Promise<number> {
   const { parts, json } = parse(process.argv.slice(2))
-  if (parts.some((part) => part === 'pods' || part === 'memory') && process.getuid?.() !== 0) {
-    throw new DroverError('forbidden', 'pods and memory need root: they start a cluster')
+  if (parts.some((part) => NEED_ROOT.includes(part)) && process.getuid?.() !== 0) {
+    throw new DroverError('forbidden', `${NEED_ROOT.join(', ')} need root: they make namespaces or start a cluster`)
   }
   const results: BenchResult[] = []
   for (const part of parts) {
