@@ -226,7 +226,11 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       })
     },
     async clear(links) {
-      await programs.ip(links.map((link) => `link del ${link}`))
+      // One that goes by itself meanwhile, with its pod's namespace, must not keep the others.
+      await programs.ip(links.map((link) => `link del ${link}`)).catch(async (error: unknown) => {
+        if (!isMissing(error)) throw error
+        for (const link of links) await deleteLink(link)
+      })
       current = undefined
       await writing(() => rm(path, { force: true }))
     },
