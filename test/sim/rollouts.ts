@@ -46,6 +46,8 @@ export class Rollouts {
   /** When users or faults last changed what Drover's acts are based on, by uid of the deployment or set. */
   readonly #disturbedMs = new Map<string, number>()
   readonly #cordonedMs = new Map<string, number>()
+  /** A Node that somebody deletes takes its pods with it, even when its agent makes it anew at once. */
+  readonly #nodeGoneMs = new Map<string, number>()
   /** Pods that users delete. */
   readonly deletedByUsers = new Set<string>()
 
@@ -67,6 +69,7 @@ export class Rollouts {
 
   #onNode(old: Stored<Node> | undefined, node: Stored<Node> | undefined): void {
     const name = (node ?? old)?.metadata.name ?? ''
+    if (node === undefined) this.#nodeGoneMs.set(name, this.#world.time.nowMs)
     if (node?.spec?.unschedulable !== true) this.#cordonedMs.delete(name)
     else if (old?.spec?.unschedulable !== true) this.#cordonedMs.set(name, this.#world.time.nowMs)
   }
@@ -162,6 +165,8 @@ export class Rollouts {
 
   #isEviction({ spec }: Stored<Pod>): boolean {
     const node = this.#watcher.list<Node>('nodes').find(({ metadata }) => metadata.name === spec.nodeName)
+    const goneMs = this.#nodeGoneMs.get(spec.nodeName ?? '') ?? Number.NEGATIVE_INFINITY
+    if (this.#world.time.nowMs - goneMs <= KNOWN_MS) return true
     return (
       node === undefined || !isNodeReady(node) || (node.spec?.taints ?? []).some(({ effect }) => effect === 'NoExecute')
     )

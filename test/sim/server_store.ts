@@ -130,17 +130,25 @@ export class ServerStore implements Store {
     const { inner, process } = this.#options
     const standing = new AbortController()
     signal.addEventListener('abort', () => standing.abort(), { once: true })
-    let won: Election | undefined
+    let entered: Promise<Election> | undefined
+    let won: Election
     // The store's side: a candidate whose lease runs out is out, elected or not, whatever became of its process.
     const expired = (): void => {
       standing.abort()
-      void won?.resign()
+      // It may have won without having heard of it.
+      entered?.then(
+        (held) => held.resign(),
+        () => undefined,
+      )
     }
     const lost = new AbortController()
     const lose = (): void => lost.abort(new DroverError('forbidden', `leadership ${electionKey} is lost`))
     const stopLease = this.#keepLease(expired, lose)
     try {
-      won = await this.#ask(() => inner.campaign(electionKey, id, standing.signal))
+      won = await this.#ask(() => {
+        entered = inner.campaign(electionKey, id, standing.signal)
+        return entered
+      })
     } catch (error) {
       stopLease()
       throw error
@@ -153,7 +161,7 @@ export class ServerStore implements Store {
       lost: lost.signal,
       resign: async () => {
         stopLease()
-        await this.#ask(async () => won?.resign())
+        await this.#ask(() => won.resign())
       },
     }
   }
