@@ -19,8 +19,8 @@ import { deleteOptions } from './mutate.ts'
 import type { Target } from './router.ts'
 import { notFound, successStatus } from './status_error.ts'
 
-/** Budgets are looked at again soon; so may those who ask. */
-const RETRY_AFTER_SECONDS = 10
+/** A budget that has just changed is worked out soon. */
+const RETRY_AFTER_SECONDS = 1
 const DISRUPTION_TARGET = 'DisruptionTarget'
 
 export async function handleEviction(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
@@ -77,10 +77,9 @@ export function spend(
   { pod, pods, nowMs }: { pod: Pod; pods: readonly Pod[]; nowMs: number },
 ): PodDisruptionBudget {
   const { metadata, status = {} } = budget
-  const refuse = (message: string): DroverError =>
-    new DroverError('tooManyRequests', message, { retryAfterSeconds: RETRY_AFTER_SECONDS })
   if ((status.observedGeneration ?? 0) < (metadata.generation ?? 0)) {
-    throw refuse(`The disruption budget ${metadata.name} is still being processed by the server.`)
+    const message = `The disruption budget ${metadata.name} is still being processed by the server.`
+    throw new DroverError('tooManyRequests', message, { retryAfterSeconds: RETRY_AFTER_SECONDS })
   }
   const disrupted = pendingDisruptions(budget, pods, nowMs)
   const name = pod.metadata.name ?? ''
@@ -89,7 +88,9 @@ export function spend(
   const { disruptionsAllowed = 0, desiredHealthy = 0 } = status
   const healthy = healthyPods(pods, disrupted)
   if (Math.min(disruptionsAllowed, healthy - desiredHealthy) <= 0) {
-    throw refuse(
+    // No time to retry after: clients would wait it out by themselves, ten times, before they tell anyone.
+    throw new DroverError(
+      'tooManyRequests',
       `Cannot evict pod as it would violate the pod's disruption budget. The disruption budget ${metadata.name} needs ${desiredHealthy} healthy pods and has ${healthy} currently`,
     )
   }

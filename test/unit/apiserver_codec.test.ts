@@ -107,8 +107,8 @@ describe('protobuf', () => {
   })
 
   it('refuses by name what it does not know', () => {
-    const affinity = new ProtoWriter().message(2, new ProtoWriter().message(18, new ProtoWriter().string(1, 'x')))
-    expect(() => decodeKubernetesProtobuf(envelope('Pod', affinity))).toThrow(/field affinity of PodSpec/)
+    const dnsConfig = new ProtoWriter().message(2, new ProtoWriter().message(26, new ProtoWriter().string(1, 'x')))
+    expect(() => decodeKubernetesProtobuf(envelope('Pod', dnsConfig))).toThrow(/field dnsConfig of PodSpec/)
     expect(() => decodeKubernetesProtobuf(envelope('Pod', new ProtoWriter().string(99, 'x')))).toThrow(
       /number 99 of Pod/,
     )
