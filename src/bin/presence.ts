@@ -23,6 +23,8 @@ export interface PresenceOptions {
 export interface Presence {
   services: Service[]
   servers: ServerDirectory
+  /** Counts up with every lease of ours that the others can see; undefined without one. */
+  term(): number | undefined
 }
 
 const PREFIX = '/drover-meta/servers'
@@ -50,6 +52,11 @@ function parseAnnouncement({ key, value }: StoredItem): Announcement {
 export function createPresence(options: PresenceOptions): Presence {
   const { store, serverId, nodeAddresses, log, registry } = options
   let seen: Map<string, Announcement> | undefined
+  const terms = { count: 0, held: undefined as AbortSignal | undefined }
+  const onHeld = (lost: AbortSignal): void => {
+    terms.count++
+    terms.held = lost
+  }
   new Gauge({
     name: 'drover_servers',
     help: 'Servers of the cluster that live, this one included',
@@ -60,7 +67,7 @@ export function createPresence(options: PresenceOptions): Presence {
   })
   return {
     services: [
-      { id: 'presence', run: (signal) => announce(options, signal) },
+      { id: 'presence', run: (signal) => announce(options, onHeld, signal) },
       {
         id: 'presence-watch',
         run: (signal) =>
@@ -73,6 +80,7 @@ export function createPresence(options: PresenceOptions): Presence {
           }),
       },
     ],
+    term: () => (terms.held === undefined || terms.held.aborted ? undefined : terms.count),
     servers: {
       isAlive: (id) => seen === undefined || id === serverId || [...seen.values()].some((one) => one.id === id),
       addressesOf: (id) => [...(seen?.values() ?? [])].find((one) => one.id === id)?.nodeAddresses ?? [],
@@ -84,13 +92,18 @@ export function createPresence(options: PresenceOptions): Presence {
   }
 }
 
-async function announce({ store, serverId, nodeAddresses, log }: PresenceOptions, signal: AbortSignal): Promise<void> {
+async function announce(
+  { store, serverId, nodeAddresses, log }: PresenceOptions,
+  onHeld: (lost: AbortSignal) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const value = JSON.stringify({ nodeAddresses })
   while (!signal.aborted) {
     const place = `${PREFIX}/${serverId}`
     // Of an earlier life of ours, whose lease has not run out yet.
     for (const { key } of (await store.list(`${place}/`)).items) await store.write({ type: 'delete', key })
     const held = await store.campaign(place, value, signal)
+    onHeld(held.lost)
     await new Promise<void>((resolve) => {
       for (const end of [held.lost, signal]) {
         if (end.aborted) resolve()

@@ -239,6 +239,7 @@ async function serve(serving: Serving): Promise<void> {
     serverId,
     notReadyAfterMs: Number(flags.notReadyAfter),
     isServerAlive: presence.servers.isAlive,
+    presenceTerm: presence.term,
     peers: { servers: presence.servers, tls: () => peerTls(serving, current) },
     join: {
       ca: pki.files.ca,

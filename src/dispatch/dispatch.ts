@@ -3,6 +3,7 @@
  * report. Every server runs one; nothing here needs to lead. All state is in memory and rebuilt from stored objects
  * and from what agents say when they connect.
  */
+import { EXCLUSIVE_LEASE_MS } from '../api/exclusive.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { type Node, nodeKind } from '../api/node.ts'
 import type { Clock } from '../base/clock.ts'
@@ -51,6 +52,8 @@ export interface DispatchOptions {
   notReadyAfterMs?: number
   /** With several servers: whether the one of this id lives. A lone server leaves it out. */
   isServerAlive?: (serverId: string) => boolean
+  /** Counts up whenever the other servers come to know this one; undefined while they may hold it for dead. */
+  presenceTerm?: () => number | undefined
   /** The other servers: nodes that they hold can be reached through them. A lone server leaves it out. */
   peers?: Peers
   /** Lets machines join and certificates be renewed; without it both are refused. */
@@ -287,6 +290,7 @@ class RunningDispatch {
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_MS,
       clusterConfigJson: jsonBytes(cluster),
       serverId,
+      exclusiveLeaseMs: EXCLUSIVE_LEASE_MS,
     })
     // An agent removes what COMPLETE does not name: it must show all that was ever acknowledged, by any server.
     await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
@@ -361,7 +365,7 @@ class RunningDispatch {
         session.programmedRevision = message.programmedRevision
         session.peersRevision = message.peersRevision
         this.#barrier.wake()
-        session.stream.write({ type: 'heartbeatAck' })
+        session.stream.write({ type: 'heartbeatAck', grantedMs: this.#granted(nodeName, session, message.sentAtMs) })
         return
       case 'podStatuses':
         this.#metrics.reports.inc(message.reports.length)
@@ -380,6 +384,13 @@ class RunningDispatch {
         session?.resync(message.table)
         return
     }
+  }
+
+  /** Which heartbeat the node may count its right to run exclusive pods from; 0: this one gives none. */
+  #granted(nodeName: string, session: NodeSession, sentAtMs = 0): number {
+    // What it must not run any more has to reach it before its right to run does.
+    session.pump()
+    return this.#nodes.mayGrant(nodeName) && session.isCurrent('assignments') ? sentAtMs : 0
   }
 
   #record({ kind, namespace, name, uid, type, reason, message }: NodeEvent): void {

@@ -5,6 +5,9 @@
  * A node is lost when nothing was heard of it for `notReadyAfterMs` on the monotonic clock, whether its session broke
  * or merely fell silent. Time in which this process itself stood still counts for nobody: what nodes said meanwhile
  * waits in the socket.
+ *
+ * A node's right to run exclusive pods is renewed (`mayGrant`) only while the store names this server as the holder of its
+ * session, by a write made in this session and in the present term of this server's own presence.
  */
 import { keyOf } from '../api/kind.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
@@ -26,6 +29,8 @@ export interface NodesOptions {
   notReadyAfterMs: number
   /** Whether another server lives and so judges its own nodes. A lone server judges all. */
   isServerAlive: (serverId: string) => boolean
+  /** Counts up whenever this server becomes known to the others; undefined while they may hold it for dead. */
+  presenceTerm?: () => number | undefined
   /** The Node of a live session that may not register itself has been deleted. */
   onRemoved?: (nodeName: string) => void
 }
@@ -37,17 +42,26 @@ interface Known {
   reported: ReportedNode | undefined
   /** Whether the node makes its own Node object; one that joined has it from its joining, and is out without it. */
   registers: boolean
+  /** The term in which the store was seen to hold the node as live and ours; since then it was never lost. */
+  claimedTerm: number | undefined
+  /** Counts its losses: a write that began before one claims nothing. */
+  losses: number
 }
 
 const WRITES_AT_ONCE = 32
 const MAX_TICK_MS = 500
 /** A tick this much late means that we stood still, not the nodes. */
 const STALL_MS = 100
+/** Without a tick for this long, timers have not run: what they would have said is not known. */
+const BLIND_MS = 2 * MAX_TICK_MS
+const CACHE_WAIT_MS = 10_000
+const ONLY_TERM = 1
 
 export class Nodes {
   readonly #options: NodesOptions
   readonly #known = new Map<string, Known>()
   readonly #queue: WorkQueue
+  #tickedMs = Number.NEGATIVE_INFINITY
 
   constructor(options: NodesOptions) {
     this.#options = options
@@ -73,7 +87,9 @@ export class Nodes {
       // Deleted or overwritten under a live session: put back what is true. Its range says how many pods it takes.
       const hasNewRange = type === 'MODIFIED' && event.old.spec?.podCIDR !== object.spec?.podCIDR
       const stale = type === 'DELETED' || !isNodeReady(object) || hasNewRange
-      if (known?.connected && !known.lost && stale) this.#queue.add(name)
+      if (!known?.connected || known.lost || !stale) return
+      known.claimedTerm = undefined
+      this.#queue.add(name)
     })
     const tick = this.#startTicking(clock.monotonicMs())
     try {
@@ -92,8 +108,33 @@ export class Nodes {
       lost: false,
       reported,
       registers,
+      claimedTerm: undefined,
+      losses: 0,
     })
     this.#queue.add(nodeName)
+  }
+
+  /** Whether a heartbeat that came now may renew the node's right to run exclusive pods. */
+  mayGrant(nodeName: string): boolean {
+    const known = this.#known.get(nodeName)
+    if (known === undefined || !known.connected || known.lost || known.claimedTerm === undefined) return false
+    // After a stall, what came through the socket may run before the timers that say what was lost meanwhile.
+    if (this.#options.clock.monotonicMs() - this.#tickedMs > BLIND_MS) return false
+    return known.claimedTerm === this.#term()
+  }
+
+  #term(): number | undefined {
+    const { presenceTerm } = this.#options
+    return presenceTerm === undefined ? ONLY_TERM : presenceTerm()
+  }
+
+  /** Claims of an earlier term are made anew: others may have held us for dead and taken the node. */
+  #reclaim(): void {
+    const term = this.#term()
+    if (term === undefined) return
+    for (const [name, known] of this.#known) {
+      if (known.connected && !known.lost && known.claimedTerm !== term) this.#queue.add(name)
+    }
   }
 
   disconnected(nodeName: string): void {
@@ -132,7 +173,15 @@ export class Nodes {
   #await(nodeName: string): void {
     if (this.#known.has(nodeName)) return
     const lastHeardMs = this.#options.clock.monotonicMs()
-    this.#known.set(nodeName, { lastHeardMs, connected: false, lost: false, reported: undefined, registers: true })
+    this.#known.set(nodeName, {
+      lastHeardMs,
+      connected: false,
+      lost: false,
+      reported: undefined,
+      registers: true,
+      claimedTerm: undefined,
+      losses: 0,
+    })
   }
 
   /** Nodes of a server that has died: they call another, or nobody hears of them and we say so. */
@@ -149,6 +198,7 @@ export class Nodes {
     const { clock, notReadyAfterMs } = this.#options
     const periodMs = Math.min(MAX_TICK_MS, notReadyAfterMs / 4)
     let lastMs = startedMs
+    this.#tickedMs = startedMs
     const next = () =>
       clock.schedule(
         periodMs,
@@ -156,6 +206,8 @@ export class Nodes {
           const nowMs = clock.monotonicMs()
           const lateMs = nowMs - lastMs - periodMs
           lastMs = nowMs
+          this.#tickedMs = nowMs
+          this.#reclaim()
           this.#takeOver()
           this.#judge(nowMs, lateMs > STALL_MS ? lateMs : 0)
           timer = next()
@@ -175,6 +227,8 @@ export class Nodes {
         continue
       }
       known.lost = true
+      known.losses++
+      known.claimedTerm = undefined
       this.#options.log.warn({ node: name, connected: known.connected }, 'node has stopped reporting')
       this.#queue.add(name)
     }
@@ -212,6 +266,11 @@ export class Nodes {
 
   async #write(name: string, known: Known): Promise<void> {
     const { resources, serverId } = this.#options
+    const { losses } = known
+    const term = this.#term()
+    const claims = !known.lost && known.claimedTerm !== term
+    // An object that looks right may be old: another server may have called the node lost since.
+    if (claims) await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
     await resources.modify<Node>(nodeKind, '', name, 'all', (node) => {
       // While this write waited, another server may have taken the node over.
       if (known.lost && !this.#isOurs(node)) return undefined
@@ -219,6 +278,10 @@ export class Nodes {
       const desired = desiredNode(node, { liveness, reported: known.reported, serverId, now: this.#now() })
       return jsonEqual(desired, node) ? undefined : desired
     })
+    if (!claims) return
+    // The agent may start what it is told to run: it must have been told of every deletion before this claim.
+    await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
+    if (known.losses === losses) known.claimedTerm = term
   }
 
   #now(): string {

@@ -58,6 +58,12 @@ export class NodeSession {
     }
   }
 
+  /** Whether all that the table holds now has been written to the connection. */
+  isCurrent(name: TableName): boolean {
+    const state = this.#tables.get(name)
+    return state !== undefined && state.parts.length === 0 && state.sequence === state.table.sequence
+  }
+
   resync(name: TableName): void {
     const state = this.#tables.get(name)
     if (state === undefined) return

@@ -33,7 +33,7 @@ export interface NodeEvent {
 
 export type AgentMessage =
   | { type: 'hello'; nodeName: string; nodeJson: Uint8Array; bootId: string; agentVersion: string }
-  | { type: 'heartbeat'; programmedRevision: number; peersRevision: number }
+  | { type: 'heartbeat'; programmedRevision: number; peersRevision: number; sentAtMs?: number }
   | { type: 'podStatuses'; reports: PodStatusReport[] }
   | { type: 'nodeStatus'; statusJson: Uint8Array }
   | { type: 'events'; events: NodeEvent[] }
@@ -56,10 +56,16 @@ export interface TableChanges {
 }
 
 export type ServerMessage =
-  | { type: 'welcome'; heartbeatIntervalMs: number; clusterConfigJson: Uint8Array; serverId: string }
+  | {
+      type: 'welcome'
+      heartbeatIntervalMs: number
+      clusterConfigJson: Uint8Array
+      serverId: string
+      exclusiveLeaseMs?: number
+    }
   | TableChanges
   | { type: 'openStream'; streamId: string; verb: string; requestJson: Uint8Array }
-  | { type: 'heartbeatAck' }
+  | { type: 'heartbeatAck'; grantedMs?: number }
 
 export interface StreamFrameMessage {
   channel: number
@@ -121,6 +127,7 @@ export function decodeAgentMessage(buffer: Buffer): AgentMessage {
       type: 'heartbeat',
       programmedRevision: numberOf(heartbeat.programmedRevision),
       peersRevision: numberOf(heartbeat.peersRevision),
+      sentAtMs: numberOf(heartbeat.sentAtMs),
     }
   }
   if (podStatuses) return { type: 'podStatuses', reports: (podStatuses.reports ?? []).map(reportOf) }
@@ -176,13 +183,13 @@ export function encodeServerMessage(message: ServerMessage): Buffer {
     case 'openStream':
       return bytes(wire.ServerMessage.encode({ openStream: message }).finish())
     case 'heartbeatAck':
-      return bytes(wire.ServerMessage.encode({ heartbeatAck: {} }).finish())
+      return bytes(wire.ServerMessage.encode({ heartbeatAck: message }).finish())
   }
 }
 
 export function decodeServerMessage(buffer: Buffer): ServerMessage {
   const { welcome, changes, openStream, heartbeatAck } = wire.ServerMessage.decode(buffer)
-  if (heartbeatAck) return { type: 'heartbeatAck' }
+  if (heartbeatAck) return { type: 'heartbeatAck', grantedMs: numberOf(heartbeatAck.grantedMs) }
   if (changes) {
     return {
       type: 'changes',
@@ -204,6 +211,7 @@ export function decodeServerMessage(buffer: Buffer): ServerMessage {
       heartbeatIntervalMs: welcome.heartbeatIntervalMs ?? 0,
       clusterConfigJson: welcome.clusterConfigJson ?? EMPTY,
       serverId: welcome.serverId ?? '',
+      exclusiveLeaseMs: welcome.exclusiveLeaseMs ?? 0,
     }
   }
   throw new DroverError('invalid', 'the server sent a message of a kind that this agent does not know')

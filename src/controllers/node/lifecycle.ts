@@ -1,5 +1,6 @@
 /** Watches over nodes: taints the unready, takes their pods out of traffic, evicts, and clears up after lost nodes. */
-import { findCondition, withCondition } from '../../api/conditions.ts'
+import { findCondition, isTerminating, withCondition } from '../../api/conditions.ts'
+import { fenceAfterMs, isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
 import { POD_CONDITION } from '../../api/names.ts'
 import { type Node, nodeCondition, nodeKind } from '../../api/node.ts'
@@ -17,19 +18,37 @@ export interface NodeLifecycleOptions extends ControllerContext {
   nodeEvictionDelayMs?: number
 }
 
+/**
+ * Since when this leader has seen nodes lost or missing, on the clock that does not jump. A new leader counts anew: it
+ * waits longer than it must, but never less, whatever the clocks of leaders before it showed.
+ */
+type LostSince = Map<string, number>
+
 export function createNodeLifecycleController(context: NodeLifecycleOptions): Service {
   const { resources, clock, nodeEvictionDelayMs = 0 } = context
+  const lostSince: LostSince = new Map()
+
+  function fencedAfterMs(name: string): number {
+    const nowMs = clock.monotonicMs()
+    const sinceMs = lostSince.get(name) ?? nowMs
+    lostSince.set(name, sinceMs)
+    return Math.max(0, Math.ceil(sinceMs + fenceAfterMs() - nowMs))
+  }
 
   async function reconcile(name: string): Promise<ReconcileResult> {
     const pods = resources.podsOnNode(name) as Stored<Pod>[]
     const node = resources.get(nodeKind, '', name)
     if (node === undefined) {
-      await clearLostNode(context, name, pods)
+      if (pods.length > 0) return await clearLostNode(context, { name, pods, fencedAfterMs: fencedAfterMs(name) })
+      lostSince.delete(name)
       return undefined
     }
+    const lost = healthOf(node) === 'unreachable'
+    if (!lost) lostSince.delete(name)
     const cluster = clusterOf(context)
     const nowMs = clock.now()
-    const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs })
+    const fenced = lost ? { fencedAfterMs: fencedAfterMs(name) } : {}
+    const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs, ...fenced })
     await taint(context, node, plan)
     const message = `Node ${name} is not ready`
     await settleAll([
@@ -81,19 +100,42 @@ function clusterOf({ resources }: ControllerContext): Cluster {
   return { nodes: nodes.length, unready: nodes.filter((node) => healthOf(node) !== 'ready').length }
 }
 
-async function clearLostNode(context: ControllerContext, name: string, pods: readonly Stored<Pod>[]): Promise<void> {
-  if (pods.length === 0) return
+async function clearLostNode(
+  context: ControllerContext,
+  { name, pods, fencedAfterMs }: { name: string; pods: readonly Stored<Pod>[]; fencedAfterMs: number },
+): Promise<ReconcileResult> {
   const { resources, events } = context
   // A pod's node is older than its binding: once the cache is as new as the pods, a node that is missing is gone.
   const newest = Math.max(...pods.map((pod) => Number(pod.metadata.resourceVersion)))
   await resources.waitForRevision(newest, CACHE_WAIT_MS)
-  if (resources.get(nodeKind, '', name) !== undefined) return
+  if (resources.get(nodeKind, '', name) !== undefined) return undefined
+  const waiting = fencedAfterMs > 0 ? pods.filter(isExclusive) : []
   await settleAll(
-    pods.map(async (pod) => {
-      events.record(pod, 'Warning', 'NodeGone', `Deleting pod: its node ${name} no longer exists`)
-      await deleteObject(context, podKind, pod, { gracePeriodSeconds: 0 })
-    }),
+    pods
+      .filter((pod) => !waiting.includes(pod))
+      .map(async (pod) => {
+        if (isExclusive(pod) && !(await markFenced(context, pod, name))) return
+        events.record(pod, 'Warning', 'NodeGone', `Deleting pod: its node ${name} no longer exists`)
+        await deleteObject(context, podKind, pod, { gracePeriodSeconds: 0 })
+      }),
   )
+  return waiting.length > 0 ? { againAfterMs: fencedAfterMs } : undefined
+}
+
+/**
+ * Before an exclusive pod's object goes by force: marks it as ending, then looks whether its node is still lost. A node
+ * that comes back after the mark sees it before it may start anything; one that came back before it ends the pod itself.
+ */
+async function markFenced(context: ControllerContext, pod: Stored<Pod>, nodeName: string): Promise<boolean> {
+  const { resources } = context
+  if (!isTerminating(pod)) {
+    // Without any grace the mark would be the removal.
+    const grace = Math.max(1, pod.spec.terminationGracePeriodSeconds ?? 1)
+    await deleteObject(context, podKind, pod, { gracePeriodSeconds: grace })
+  }
+  await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
+  const node = resources.get(nodeKind, '', nodeName)
+  return node === undefined || healthOf(node) === 'unreachable'
 }
 
 const CACHE_WAIT_MS = 10_000
@@ -152,6 +194,7 @@ async function evict(
   { pod, force }: { pod: Stored<Pod>; force: boolean },
 ): Promise<void> {
   const name = node.metadata.name
+  if (force && isExclusive(pod) && !(await markFenced(context, pod, name))) return
   const why = force ? `node ${name} is unreachable` : `it does not tolerate the taints of node ${name}`
   context.events.record(pod, 'Warning', 'TaintManagerEviction', `Deleting pod: ${why}`)
   await deleteObject(context, podKind, pod, force ? { gracePeriodSeconds: 0 } : {})

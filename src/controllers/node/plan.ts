@@ -4,8 +4,11 @@
  *
  * A pod on an unreachable node is removed by force: nobody is there to end it in good order. On a node that is reachable
  * but not ready, or that a user tainted, the agent still owes the pod its grace, so it is deleted with it.
+ *
+ * An exclusive pod may run on there until its node's lease has run out (docs/design/fencing.md): it waits for that.
  */
 import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../api/conditions.ts'
+import { isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
 import { POD_CONDITION, TAINT } from '../../api/names.ts'
 import { type Node, nodeCondition, type Taint } from '../../api/node.ts'
@@ -84,6 +87,8 @@ export interface NodeSnapshot {
   cluster: Cluster
   evictionDelayMs: number
   nowMs: number
+  /** How much longer something exclusive may run on the unreachable node. */
+  fencedAfterMs?: number
 }
 
 export interface NodePlan {
@@ -129,18 +134,26 @@ function isMarked(pod: Pod): boolean {
   return ready?.status === 'False' && ready.reason === NODE_NOT_READY && containersReady && !isPodFinished(pod)
 }
 
-function leaveAtMs({ node, evictionDelayMs }: NodeSnapshot, taints: readonly Taint[], pod: Pod): number | undefined {
+function leaveAtMs(
+  { node, evictionDelayMs, nowMs, fencedAfterMs = 0 }: NodeSnapshot,
+  taints: readonly Taint[],
+  pod: Pod,
+): number | undefined {
   const health = healthOf(node)
   const lost = health === 'unreachable'
   // The agent of a reachable node ends what is being deleted; finished pods hold nothing.
   if (!lost && (isTerminating(pod) || isPodFinished(pod))) return undefined
+  const fencedAtMs = lost && isExclusive(pod) ? nowMs + Math.max(0, fencedAfterMs) : 0
   const atMs = evictAtMs(pod, taints)
   const delayed =
     atMs === undefined || health === 'ready' ? atMs : Math.max(atMs, taintedAtMs(taints) + evictionDelayMs)
-  if (!isTerminating(pod)) return isPodFinished(pod) ? undefined : delayed
+  if (!isTerminating(pod)) {
+    return isPodFinished(pod) || delayed === undefined ? undefined : Math.max(delayed, fencedAtMs)
+  }
   // It was told to end, and no agent will say that it did: its deadline is the latest that it stays.
   const deadlineMs = Date.parse(pod.metadata.deletionTimestamp ?? '')
-  return Math.min(delayed ?? Number.POSITIVE_INFINITY, Number.isNaN(deadlineMs) ? 0 : deadlineMs)
+  const endMs = Math.min(delayed ?? Number.POSITIVE_INFINITY, Number.isNaN(deadlineMs) ? 0 : deadlineMs)
+  return Math.max(endMs, fencedAtMs)
 }
 
 function taintedAtMs(taints: readonly Taint[]): number {

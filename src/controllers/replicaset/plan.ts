@@ -3,10 +3,12 @@
  * not, so a replacement never waits for a slow or lost node to let go.
  * Pods on a node that is being drained are replaced before they go: they do not count against the size, and leave only
  * as far as the set keeps its number of available pods without them.
+ * Exclusive pods are the exception to both: a replacement waits until the one before is gone, wherever it is.
  * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with one change: a pod's rank on its node counts down as
  * its neighbours are chosen, so that a halved set stays spread evenly.
  */
 import { isPodFinished, isPodReady, isTerminating, withCondition } from '../../api/conditions.ts'
+import { isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
@@ -49,10 +51,15 @@ export function planReplicaSet(snapshot: ReplicaSetSnapshot): ReplicaSetPlan {
   const leaving = leastWanted(active.filter(isLeaving), podsPerNode)
   const staying = active.filter((pod) => !isLeaving(pod))
   const missing = replicas - staying.length
-  plan.create = Math.min(Math.max(0, missing), MAX_IN_FLIGHT)
+  const exclusive = isExclusive(replicaSet.spec.template)
+  const ending = pods.filter((pod) => isTerminating(pod) && !isPodFinished(pod)).length
+  const inTheWay = exclusive ? leaving.length + ending : 0
+  plan.create = Math.min(Math.max(0, missing - inTheWay), MAX_IN_FLIGHT)
   const surplus = leastWanted(staying, podsPerNode).slice(0, Math.max(0, -missing))
   const spare = Math.max(0, active.filter(isAvailable).length - surplus.filter(isAvailable).length - replicas)
-  const replaced = [...leaving.filter((pod) => !isAvailable(pod)), ...leaving.filter(isAvailable).slice(0, spare)]
+  const replaced = exclusive
+    ? leaving
+    : [...leaving.filter((pod) => !isAvailable(pod)), ...leaving.filter(isAvailable).slice(0, spare)]
   const gone = [...surplus, ...replaced]
   plan.delete = gone.slice(0, MAX_IN_FLIGHT)
   plan.more = Math.max(missing, gone.length) > MAX_IN_FLIGHT

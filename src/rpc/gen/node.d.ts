@@ -514,6 +514,9 @@ export namespace drover {
                 /** Heartbeat peersRevision. */
                 peersRevision: number;
 
+                /** Heartbeat sentAtMs. */
+                sentAtMs: number;
+
                 /**
                  * Encodes the specified Heartbeat message. Does not implicitly {@link drover.node.v1.Heartbeat.verify|verify} messages.
                  * @param message Heartbeat message or plain object to encode
@@ -543,6 +546,9 @@ export namespace drover {
 
                     /** Heartbeat peersRevision */
                     peersRevision?: (number|null);
+
+                    /** Heartbeat sentAtMs */
+                    sentAtMs?: (number|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -1096,6 +1102,9 @@ export namespace drover {
                 /** Welcome serverId. */
                 serverId: string;
 
+                /** Welcome exclusiveLeaseMs. */
+                exclusiveLeaseMs: number;
+
                 /**
                  * Encodes the specified Welcome message. Does not implicitly {@link drover.node.v1.Welcome.verify|verify} messages.
                  * @param message Welcome message or plain object to encode
@@ -1129,6 +1138,9 @@ export namespace drover {
                     /** Welcome serverId */
                     serverId?: (string|null);
 
+                    /** Welcome exclusiveLeaseMs */
+                    exclusiveLeaseMs?: (number|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
@@ -1156,6 +1168,9 @@ export namespace drover {
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
 
+                /** HeartbeatAck grantedMs. */
+                grantedMs: number;
+
                 /**
                  * Encodes the specified HeartbeatAck message. Does not implicitly {@link drover.node.v1.HeartbeatAck.verify|verify} messages.
                  * @param message HeartbeatAck message or plain object to encode
@@ -1179,6 +1194,9 @@ export namespace drover {
 
                 /** Properties of a HeartbeatAck. */
                 interface $Properties {
+
+                    /** HeartbeatAck grantedMs */
+                    grantedMs?: (number|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -1274,6 +1274,7 @@ export const drover = $root.drover = (() => {
                  * @typedef {Object} drover.node.v1.Heartbeat.$Properties
                  * @property {number|null} [programmedRevision] Heartbeat programmedRevision
                  * @property {number|null} [peersRevision] Heartbeat peersRevision
+                 * @property {number|null} [sentAtMs] Heartbeat sentAtMs
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -1322,6 +1323,14 @@ export const drover = $root.drover = (() => {
                 Heartbeat.prototype.peersRevision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
                 /**
+                 * Heartbeat sentAtMs.
+                 * @member {number} sentAtMs
+                 * @memberof drover.node.v1.Heartbeat
+                 * @instance
+                 */
+                Heartbeat.prototype.sentAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
                  * Encodes the specified Heartbeat message. Does not implicitly {@link drover.node.v1.Heartbeat.verify|verify} messages.
                  * @function encode
                  * @memberof drover.node.v1.Heartbeat
@@ -1341,6 +1350,8 @@ export const drover = $root.drover = (() => {
                         writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.programmedRevision);
                     if (message.peersRevision != null && $Object.hasOwnProperty.call(message, "peersRevision") && (typeof message.peersRevision === "object" ? message.peersRevision.low || message.peersRevision.high : message.peersRevision !== 0))
                         writer.uint32(/* id 2, wireType 0 =*/16).uint64(message.peersRevision);
+                    if (message.sentAtMs != null && $Object.hasOwnProperty.call(message, "sentAtMs") && (typeof message.sentAtMs === "object" ? message.sentAtMs.low || message.sentAtMs.high : message.sentAtMs !== 0))
+                        writer.uint32(/* id 3, wireType 0 =*/24).uint64(message.sentAtMs);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1401,6 +1412,15 @@ export const drover = $root.drover = (() => {
                                     message.peersRevision = value;
                                 else
                                     delete message.peersRevision;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.sentAtMs = value;
+                                else
+                                    delete message.sentAtMs;
                                 continue;
                             }
                         }
@@ -2700,6 +2720,7 @@ export const drover = $root.drover = (() => {
                  * @property {number|null} [heartbeatIntervalMs] Welcome heartbeatIntervalMs
                  * @property {Uint8Array|null} [clusterConfigJson] Welcome clusterConfigJson
                  * @property {string|null} [serverId] Welcome serverId
+                 * @property {number|null} [exclusiveLeaseMs] Welcome exclusiveLeaseMs
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2756,6 +2777,14 @@ export const drover = $root.drover = (() => {
                 Welcome.prototype.serverId = "";
 
                 /**
+                 * Welcome exclusiveLeaseMs.
+                 * @member {number} exclusiveLeaseMs
+                 * @memberof drover.node.v1.Welcome
+                 * @instance
+                 */
+                Welcome.prototype.exclusiveLeaseMs = 0;
+
+                /**
                  * Encodes the specified Welcome message. Does not implicitly {@link drover.node.v1.Welcome.verify|verify} messages.
                  * @function encode
                  * @memberof drover.node.v1.Welcome
@@ -2777,6 +2806,8 @@ export const drover = $root.drover = (() => {
                         writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.clusterConfigJson);
                     if (message.serverId != null && $Object.hasOwnProperty.call(message, "serverId") && message.serverId !== "")
                         writer.uint32(/* id 3, wireType 2 =*/26).string(message.serverId);
+                    if (message.exclusiveLeaseMs != null && $Object.hasOwnProperty.call(message, "exclusiveLeaseMs") && message.exclusiveLeaseMs !== 0)
+                        writer.uint32(/* id 4, wireType 0 =*/32).uint32(message.exclusiveLeaseMs);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2848,6 +2879,15 @@ export const drover = $root.drover = (() => {
                                     delete message.serverId;
                                 continue;
                             }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.exclusiveLeaseMs = value;
+                                else
+                                    delete message.exclusiveLeaseMs;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2873,6 +2913,7 @@ export const drover = $root.drover = (() => {
                 /**
                  * Properties of a HeartbeatAck.
                  * @typedef {Object} drover.node.v1.HeartbeatAck.$Properties
+                 * @property {number|null} [grantedMs] HeartbeatAck grantedMs
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2905,6 +2946,14 @@ export const drover = $root.drover = (() => {
                 };
 
                 /**
+                 * HeartbeatAck grantedMs.
+                 * @member {number} grantedMs
+                 * @memberof drover.node.v1.HeartbeatAck
+                 * @instance
+                 */
+                HeartbeatAck.prototype.grantedMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
                  * Encodes the specified HeartbeatAck message. Does not implicitly {@link drover.node.v1.HeartbeatAck.verify|verify} messages.
                  * @function encode
                  * @memberof drover.node.v1.HeartbeatAck
@@ -2920,6 +2969,8 @@ export const drover = $root.drover = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
+                    if (message.grantedMs != null && $Object.hasOwnProperty.call(message, "grantedMs") && (typeof message.grantedMs === "object" ? message.grantedMs.low || message.grantedMs.high : message.grantedMs !== 0))
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.grantedMs);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2944,7 +2995,7 @@ export const drover = $root.drover = (() => {
                         _depth = 0;
                     if (_depth > $Reader.recursionLimit)
                         throw $Error("max depth exceeded");
-                    let end, message;
+                    let end, message, value;
                     if (length === $undefined)
                         end = reader.len;
                     else {
@@ -2962,7 +3013,19 @@ export const drover = $root.drover = (() => {
                             _end = $undefined;
                             break;
                         }
-                        reader.skipType(tag & 7, _depth, tag);
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.grantedMs = value;
+                                else
+                                    delete message.grantedMs;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
                             $util.makeProp(message, "$unknowns", false);
                             (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
