@@ -81,7 +81,9 @@ export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
       : newSet !== undefined && revisionOf(newSet) !== revision
         ? { reason: 'FoundNewReplicaSet', message: `Found new replica set "${newSet.metadata.name}"` }
         : undefined
-  const { status, againAfterMs } = planStatus({ deployment, newSet, oldSets, nowMs, act, rollback })
+  const found = { deployment, newSet, oldSets, nowMs, act, rollback }
+  const { status, againAfterMs } = planStatus(found)
+  const begun = rollback === undefined ? beginRollback(snapshot, { newSet, oldSets, status }) : undefined
   const complete = newSet !== undefined && isComplete(deployment, status)
 
   const steps: DeploymentStep[] = []
@@ -92,27 +94,25 @@ export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
     const spare = oldSets.filter((set) => set !== rollback?.from)
     steps.push(...planHistory(deployment, spare))
   }
-  steps.push(...planBack(snapshot, { newSet, oldSets, status, rollback }))
-  steps.push({ type: 'setStatus', status })
+  if (begun !== undefined) steps.push({ type: 'rollBack', rollback: begun })
+  // Said in the same write as the failure itself: nobody is to see the one without the other.
+  steps.push({
+    type: 'setStatus',
+    status: begun === undefined ? status : planStatus({ ...found, rollback: begun }).status,
+  })
   if (made !== undefined || newSet !== undefined) {
     steps.push({ type: 'annotate', annotations: { [ANNOTATION.revision]: String(revision) } })
   }
   return { steps, againAfterMs }
 }
 
-function planBack(
+function beginRollback(
   { deployment, autoRollback, troubles }: DeploymentSnapshot,
-  found: {
-    newSet: StoredSet | undefined
-    oldSets: readonly StoredSet[]
-    status: DeploymentStatus
-    rollback: Rollback | undefined
-  },
-): DeploymentStep[] {
-  const { newSet, rollback } = found
-  if (autoRollback !== true || rollback !== undefined || newSet === undefined) return []
-  const begun = planRollback({ ...found, deployment, newSet, trouble: troubles?.get(newSet.metadata.uid) })
-  return begun === undefined ? [] : [{ type: 'rollBack', rollback: begun }]
+  found: { newSet: StoredSet | undefined; oldSets: readonly StoredSet[]; status: DeploymentStatus },
+): Rollback | undefined {
+  const { newSet } = found
+  if (autoRollback !== true || newSet === undefined) return undefined
+  return planRollback({ ...found, deployment, newSet, trouble: troubles?.get(newSet.metadata.uid) })
 }
 
 /** A set that comes into use again gets a new, highest number, so that numbers tell the order of rollouts. */
