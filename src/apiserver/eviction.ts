@@ -81,19 +81,20 @@ export function spend(
     const message = `The disruption budget ${metadata.name} is still being processed by the server.`
     throw new DroverError('tooManyRequests', message, { retryAfterSeconds: RETRY_AFTER_SECONDS })
   }
-  const disrupted = pendingDisruptions(budget, pods, nowMs)
   const name = pod.metadata.name ?? ''
-  // Asked again before it went: leave was given already.
-  if (Object.hasOwn(disrupted, name)) return budget
+  const { [name]: granted, ...disrupted } = pendingDisruptions(budget, pods, nowMs)
   const { disruptionsAllowed = 0, desiredHealthy = 0 } = status
   const healthy = healthyPods(pods, disrupted)
-  if (Math.min(disruptionsAllowed, healthy - desiredHealthy) <= 0) {
+  // Asked again before it went, leave was given already; what has fallen ill since counts all the same.
+  const allowed = granted === undefined ? disruptionsAllowed : disruptionsAllowed + 1
+  if (Math.min(allowed, healthy - desiredHealthy) <= 0) {
     // No time to retry after: clients would wait it out by themselves, ten times, before they tell anyone.
     throw new DroverError(
       'tooManyRequests',
       `Cannot evict pod as it would violate the pod's disruption budget. The disruption budget ${metadata.name} needs ${desiredHealthy} healthy pods and has ${healthy} currently`,
     )
   }
+  if (granted !== undefined) return budget
   return {
     ...budget,
     status: {

@@ -19,6 +19,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import type { VolumeSources } from '../../src/agent/volumes/volumes.ts'
 import type { ConfigMap } from '../../src/api/configmap.ts'
+import type { PersistentVolume } from '../../src/api/persistentvolume.ts'
 import type { Pod, Volume } from '../../src/api/pod.ts'
 import type { Secret } from '../../src/api/secret.ts'
 import { systemClock } from '../../src/base/clock.ts'
@@ -54,11 +55,15 @@ describe('a pod’s volumes', () => {
     const spec = { containers: [], volumes, ...securityContext }
     return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'ns', uid }, spec } as unknown as Pod
   }
+  function persistent(name: string): PersistentVolume {
+    const csi = { driver: 'local.drover.dev', volumeHandle: name }
+    return { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name }, spec: { csi } }
+  }
   function sources(config: Record<string, string> = {}, secret: Record<string, string> = {}): VolumeSources {
     const data = Object.fromEntries(Object.entries(secret).map(([k, v]) => [k, Buffer.from(v).toString('base64')]))
     return {
       configMap: (name) => (name === 'cm' ? ({ data: config } as unknown as ConfigMap) : undefined),
-      volume: () => undefined,
+      volume: (claimName) => (claimName === 'claim' ? persistent('pvc-1') : undefined),
       secret: (name) => (name === 's' ? ({ data } as unknown as Secret) : undefined),
     }
   }
@@ -245,6 +250,34 @@ describe('a pod’s volumes', () => {
     expect(await driver.listPods()).not.toContain(uidOf())
     expect(mounts().filter((line) => line.includes(`/${uidOf()}/`))).toEqual([])
     expect(lstatSync(precious).isDirectory()).toBe(true)
+  })
+
+  it('keeps the data of a claim from pod to pod, and removes it only when nothing has it mounted', async () => {
+    const volume = { persistentVolumeClaim: { claimName: 'claim' } }
+    const first = await one(volume)
+    writeFileSync(join(first, 'kept'), 'x')
+    expect((await driver.ensureVolumes(pod([]), sources())).size).toBe(0)
+    await driver.ensureVolumes({ ...pod([{ name: 'v', ...volume }]) }, sources())
+    expect(mounts().filter((line) => line.includes('/pv/pvc-1'))).toHaveLength(2)
+    await expect(driver.removeVolume('pvc-1')).rejects.toMatchObject({ code: 'unavailable' })
+    for (const uid of await driver.listPods()) await driver.removePod(uid)
+    expect(existsSync(first)).toBe(false)
+    const readOnly = await one({ persistentVolumeClaim: { claimName: 'claim', readOnly: true } })
+    expect(readFileSync(join(readOnly, 'kept'), 'utf8')).toBe('x')
+    expect(() => writeFileSync(join(readOnly, 'new'), 'x')).toThrow(/EROFS/)
+    // A sub-path that a container turned into a link leads nowhere else.
+    const writable = await one(volume)
+    symlinkSync('/etc', join(writable, 'link'))
+    await expect(driver.resolveSubPath(writable, 'link')).rejects.toMatchObject({ code: 'invalid' })
+    for (const uid of await driver.listPods()) await driver.removePod(uid)
+    await driver.removeVolume('pvc-1')
+    await driver.removeVolume('pvc-1')
+    expect(readdirSync(join(directory, 'data/pv'))).toEqual([])
+    await expect(one({ persistentVolumeClaim: { claimName: 'none' } })).rejects.toMatchObject({
+      code: 'notFound',
+      message: 'volume v: claim ns/none is not bound to a volume on this node',
+    })
+    await expect(driver.removeVolume('../v')).rejects.toMatchObject({ code: 'invalid' })
   })
 
   it('removes directories nested deeper than a path may be long', async () => {
