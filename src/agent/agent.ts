@@ -18,6 +18,8 @@ import type { TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import type { AgentContext, Drivers } from './context.ts'
 import { Desired } from './desired.ts'
+import type { Fencer } from './fence/fencer.ts'
+import { FenceGuard } from './fence/guard.ts'
 import { createHealthServer } from './http.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
@@ -66,6 +68,8 @@ export interface AgentOptions {
   dial?: (address: string) => NodeClient
   /** The host's own unless said otherwise. */
   files?: NodeFiles
+  /** What ends exclusive pods when no server has been heard for too long. Without it nothing does. */
+  fencer?: Fencer
 }
 
 export interface AgentState {
@@ -125,6 +129,10 @@ function assemble(options: AgentOptions) {
   let cluster: ClusterConfig | undefined
   const reporter = new StatusReporter(clock, (message) => session.send(message))
   const events = new EventSender(clock, (message) => session.send(message))
+  const fence =
+    options.fencer === undefined
+      ? undefined
+      : new FenceGuard({ fencer: options.fencer, clock, log, onChange: () => manager.wakeAll() })
   const context: AgentContext = {
     nodeName,
     nodeAddress,
@@ -141,6 +149,7 @@ function assemble(options: AgentOptions) {
     desired,
     reporter,
     events,
+    ...(fence === undefined ? {} : { fence }),
     imagesChanged: () => images.changed(),
     networkReady: () => network.ready,
   }
@@ -190,9 +199,11 @@ function assemble(options: AgentOptions) {
     log,
     handlers: {
       hello: () => hello(options, images),
-      heartbeat: () => network.programmed,
-      onWelcome(config) {
+      heartbeat: () => ({ ...network.programmed, ...(fence === undefined ? {} : { sentAtMs: fence.stamp() }) }),
+      onGranted: (grantedMs) => fence?.granted(grantedMs),
+      onWelcome(config, exclusiveLeaseMs) {
         cluster = config
+        if (fence !== undefined) fence.leaseMs = exclusiveLeaseMs
         options.onMembership?.(true)
         desired.beginSession()
         removal.beginSession()
@@ -225,7 +236,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health, saver, restore }
+  return { session, manager, network, streams, health, saver, restore, fence }
 }
 
 async function hello(options: AgentOptions, images: NodeImageReporter): Promise<Hello> {
@@ -289,6 +300,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
     parts.manager.run(both),
     parts.network.run(both),
     parts.session.run(both),
+    ...(parts.fence === undefined ? [] : [parts.fence.fencer.run(both)]),
     ...(parts.saver === undefined ? [] : [parts.saver.run(both)]),
     ...(parts.health === undefined ? [] : [parts.health.run(both)]),
   ]
@@ -299,6 +311,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
   } finally {
     inner.abort()
     parts.streams.close()
+    parts.fence?.dispose()
     await dns.close()
     await Promise.allSettled(running)
   }

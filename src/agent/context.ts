@@ -5,6 +5,7 @@ import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Desired } from './desired.ts'
 import type { DnsDriver } from './dns/dns.ts'
+import type { FenceGuard } from './fence/guard.ts'
 import type { ImageDriver } from './images/images.ts'
 import type { NetworkDriver } from './network/network.ts'
 import type { NodeFiles } from './node_files.ts'
@@ -43,6 +44,8 @@ export interface AgentContext {
   desired: Desired
   reporter: StatusReporter
   events: PodEvents
+  /** Absent: exclusive pods run like any other, and nothing keeps a second copy away. */
+  fence?: FenceGuard
   /** An image has come or gone. */
   imagesChanged(): void
   /** Whether pods can have interfaces. */

@@ -20,9 +20,11 @@ export type OpenStream = Extract<ServerMessage, { type: 'openStream' }>
 
 export interface SessionHandlers {
   hello(): Promise<Hello>
-  heartbeat(): { programmedRevision: number; peersRevision: number }
+  heartbeat(): { programmedRevision: number; peersRevision: number; sentAtMs?: number }
   /** The server has taken us: tables follow. */
-  onWelcome(cluster: ClusterConfig): void
+  onWelcome(cluster: ClusterConfig, exclusiveLeaseMs: number): void
+  /** A beat was answered; with the `sentAtMs` of the beat that renews the right to run exclusive pods, or 0. */
+  onGranted?(grantedMs: number): void
   onChanges(changes: TableChanges): void
   onOpenStream(request: OpenStream, client: NodeClient): void
   /** The cluster says that this node is no longer part of it. */
@@ -153,7 +155,10 @@ export class Session implements Service {
         this.#live = stream
         this.#sessions++
         log.info({ server: message.serverId }, 'session began')
-        handlers.onWelcome(parseJson(message.clusterConfigJson, 'the cluster configuration') as ClusterConfig)
+        handlers.onWelcome(
+          parseJson(message.clusterConfigJson, 'the cluster configuration') as ClusterConfig,
+          message.exclusiveLeaseMs ?? 0,
+        )
         this.#startBeating(message.heartbeatIntervalMs, timers, end)
         return
       case 'changes':
@@ -163,6 +168,7 @@ export class Session implements Service {
         handlers.onOpenStream(message, client)
         return
       case 'heartbeatAck':
+        if (this.#live === stream) handlers.onGranted?.(message.grantedMs ?? 0)
         return
     }
   }

@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { createAgent } from '../agent/agent.ts'
 import type { Drivers } from '../agent/context.ts'
 import { createDnsDriver } from '../agent/dns/driver.ts'
+import { createFencer, removeFencer } from '../agent/fence/fencer.ts'
 import { createImageDriver } from '../agent/images/driver.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
+import { detectCgroups } from '../agent/runtime/cgroups.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
 import { createTableStore, removeTables } from '../agent/table_store.ts'
 import { createVolumeDriver } from '../agent/volumes/driver.ts'
@@ -47,6 +49,8 @@ function registryProxy(flags: AgentFlags): { url: string; authorization?: string
   const secret = read(secretFile, '--registry-proxy-secret-file').trim()
   return { url: flags.registryProxy, authorization: `Bearer ${secret}` }
 }
+
+const fenceDir = ({ runDir }: AgentFlags): string => join(runDir, 'fence')
 
 function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Drivers {
   const { dataDir, runDir } = flags
@@ -90,6 +94,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   if (flags.reset === true) {
     await reset(createDrivers(flags, rootLog, registry))
+    removeFencer(fenceDir(flags))
     await removeTables(flags.dataDir)
     return
   }
@@ -113,6 +118,13 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     nodeAddress,
     ...declared,
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
+    fencer: createFencer({
+      directory: fenceDir(flags),
+      cgroupParent: flags.cgroupParent,
+      cgroupMounts: detectCgroups().hierarchies.map(({ mountPoint }) => mountPoint),
+      clock: systemClock,
+      log: log.child({ part: 'fencer' }),
+    }),
     log,
     registry,
     version,

@@ -1,5 +1,6 @@
 /** How each step is done. Every executor may be cut off at any point and done again. */
 import { dirname, join } from 'node:path'
+import { isExclusive } from '../../api/exclusive.ts'
 import { ANNOTATION } from '../../api/names.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
@@ -77,6 +78,7 @@ export const EXECUTORS: Executors = {
     try {
       const request = await resolveRequest(context, container, { attempt, crashes })
       await agent.files.makeDirectory(dirname(request.logPath))
+      if (!(await mayStart(context, pod))) return
       await agent.drivers.runtime.startContainer(request, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
@@ -140,6 +142,7 @@ export const EXECUTORS: Executors = {
     const { network, runtime, volumes } = agent.drivers
     await network.removePod(facts.uid)
     await Promise.all([runtime.removeSandbox(facts.uid), volumes.removePod(facts.uid), removeLogs(agent, facts.uid)])
+    agent.fence?.fencer.release(facts.uid)
     notes.prepared = undefined
     notes.cleaned = true
   },
@@ -149,6 +152,13 @@ export const EXECUTORS: Executors = {
     const { namespace = '', name = '' } = facts.pod?.metadata ?? {}
     if (facts.pod !== undefined) agent.reporter.removed({ namespace, name, uid: facts.uid })
   },
+}
+
+/** The fencer must know of an exclusive pod before anything of it runs; the right to run is looked at last. */
+async function mayStart({ agent: { fence }, signal }: StepContext, pod: Pod): Promise<boolean> {
+  if (fence === undefined || !isExclusive(pod)) return true
+  await fence.fencer.guard(pod.metadata.uid ?? '', signal)
+  return fence.mayRun()
 }
 
 function podOf({ facts }: StepContext): Pod {

@@ -81,8 +81,23 @@ export interface PodFacts {
   /** By container id. */
   probes: ReadonlyMap<string, ProbeFact>
   stops: ReadonlyMap<string, StopFact>
+  /** It is exclusive, and no server has lately said that it may run here: nothing of it is started. */
+  fenced?: boolean
+  /** When the fencer last ended something of it. */
+  fencedAtMs?: number | undefined
   nowMs: number
 }
+
+/** The fencer notes whole seconds, and its note and the exit are written by two processes. */
+const FENCE_NOTE_MS = 2_000
+
+/** Whether the fencer ended it: no fault of its own. */
+export function wasFenced({ fencedAtMs }: Pick<PodFacts, 'fencedAtMs'>, { exit }: ContainerState): boolean {
+  if (fencedAtMs === undefined || exit === undefined || exit.code !== SIGKILLED) return false
+  return Math.abs(exit.finishedAtMs - fencedAtMs) <= FENCE_NOTE_MS
+}
+
+const SIGKILLED = 137
 
 export function attemptKey(name: string, attempt: number): string {
   return `${name}/${attempt}`

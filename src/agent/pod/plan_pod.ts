@@ -7,7 +7,7 @@
  *   remove ... -> cleanUp -> reportRemoved   once nothing runs and the pod is to go
  *
  * Invariants: a container is started only when none of its name runs, with the attempt after the highest on disk;
- * a pod that is to go gets no signal before the server's leave or the end of the wait for it; nothing of a pod is removed while a container of it runs; a pod that is to go never gains a container.
+ * a pod that is fenced gains none until a server has spoken; a pod that is to go gets no signal before the server's leave or the end of the wait for it; nothing of a pod is removed while a container of it runs; a pod that is to go never gains a container.
  */
 import type { Container, Pod } from '../../api/pod.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
@@ -23,6 +23,7 @@ import {
   restartAtMs,
   restartsAfter,
   SHOW_PULL_ERROR_MS,
+  wasFenced,
 } from './facts.ts'
 
 /** Arguments of each kind of step. The executor is a map over the same keys: a step without one does not compile. */
@@ -115,7 +116,7 @@ function planContainer(facts: PodFacts, pod: Pod, container: Container, isInit: 
     return reason === undefined ? NOTHING : planStop(facts, running, graceEnd(facts, pod), reason)
   }
   if (newest.phase !== 'exited') return NOTHING
-  const replaced = newest.annotations[NOTE.image] !== container.image
+  const replaced = newest.annotations[NOTE.image] !== container.image || wasFenced(facts, newest)
   if (!replaced && !restartsAfter(pod, newest, isInit)) return NOTHING
   const atMs = replaced ? 0 : restartAtMs(newest)
   if (atMs > facts.nowMs) return later(atMs)
@@ -145,6 +146,8 @@ function planStart(
     return now({ type: 'image', container: container.name, attempt: next.attempt })
   }
   if (image.state === 'pulling') return NOTHING
+  // Whoever gives the right to run wakes the worker.
+  if (facts.fenced === true) return NOTHING
   const blocked = facts.blocked.get(key)
   if (blocked !== undefined && (blocked.retryAtMs ?? Number.POSITIVE_INFINITY) > facts.nowMs) {
     return later(blocked.retryAtMs)

@@ -136,6 +136,7 @@ function firstWaiting(facts: PodFacts, container: Container, role: Role): Waitin
 
 /** What stands in the way of this attempt, if anything. */
 function startTrouble(facts: PodFacts, name: string, attempt: number): WaitingState | undefined {
+  if (facts.fenced === true) return waiting('Fenced', 'no server has said lately that this exclusive pod may run here')
   const key = attemptKey(name, attempt)
   const image = facts.images.get(key)
   if (image?.state === 'failed') {

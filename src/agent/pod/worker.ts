@@ -2,6 +2,7 @@
  * One pod's worker: look, plan, do one step, look again, until there is nothing to do. It is called through a queue
  * that never runs it twice at once, and may be called at any time.
  */
+import { isExclusive } from '../../api/exclusive.ts'
 import type { Pod, PodStatus } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult } from '../../base/queue.ts'
@@ -105,6 +106,7 @@ export class PodWorker {
     for (let steps = 0; steps < MAX_STEPS; steps++) {
       if (signal.aborted) return undefined
       const facts = await this.#observe()
+      await this.#ensureGuarded(facts, signal)
       this.#syncProbers(facts)
       const observed = { ...facts, probes: this.#probeFacts() }
       await this.#readMessages(observed)
@@ -148,9 +150,10 @@ export class PodWorker {
   }
 
   async #observe(): Promise<PodFacts> {
-    const { containers, clock, desired } = this.#agent
+    const { containers, clock, desired, fence } = this.#agent
     const all = await containers.read()
     const notes = this.#notes
+    const exclusive = this.#pod !== undefined && isExclusive(this.#pod)
     return {
       pod: this.#pod,
       uid: this.uid,
@@ -166,8 +169,17 @@ export class PodWorker {
       blocked: notes.blocked,
       probes: new Map(),
       stops: notes.stops,
+      fenced: exclusive && fence?.mayRun() === false,
+      fencedAtMs: exclusive ? fence?.fencer.killedAtMs(this.uid) : undefined,
       nowMs: clock.now(),
     }
+  }
+
+  /** A pod that became exclusive while it ran. */
+  async #ensureGuarded({ pod, containers }: PodFacts, signal: AbortSignal): Promise<void> {
+    const fencer = this.#agent.fence?.fencer
+    if (fencer === undefined || pod === undefined || fencer.guards(this.uid) || !isExclusive(pod)) return
+    if (containers.some(isRunning)) await fencer.guard(this.uid, signal)
   }
 
   #drain(): PodFacts['drain'] {

@@ -1,0 +1,175 @@
+/** The fencer as a process, on real cgroups: it ends exclusive pods at their lease's end whatever becomes of the agent. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createFencer, type Fencer, removeFencer, uptimeMs } from '../../src/agent/fence/fencer.ts'
+import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { identify } from '../../src/base/process_table.ts'
+import { eventually } from '../support/eventually.ts'
+
+const WAIT = { timeoutMs: 20_000, intervalMs: 5 }
+const POD = 'a1b2-c3d4'
+
+/** One hierarchy that takes processes as it is: v1's freezer, else v2. */
+const mount = ((): string => {
+  const { hierarchies } = detectCgroups()
+  const found =
+    hierarchies.find(({ controllers }) => controllers.includes('freezer')) ??
+    hierarchies.find(({ version }) => version === 2)
+  if (found === undefined) throw new Error('no cgroup hierarchy to test on')
+  return found.mountPoint
+})()
+
+let directory: string
+let parent: string
+let control: AbortController
+let children: ChildProcess[]
+
+beforeEach(() => {
+  directory = join(mkdtempSync(join(tmpdir(), 'drvt-fence-')), 'fence')
+  parent = `/drvt-fence-${randomBytes(3).toString('hex')}`
+  control = new AbortController()
+  children = []
+})
+
+afterEach(async () => {
+  control.abort()
+  for (const child of children) child.kill('SIGKILL')
+  removeFencer(directory)
+  rmSync(join(directory, '..'), { recursive: true, force: true })
+  const cgroup = join(mount, parent)
+  for (const path of [join(cgroup, POD, 'app'), join(cgroup, POD), cgroup]) {
+    await eventually(() => {
+      if (existsSync(path)) rmdirSync(path)
+      return true
+    }, WAIT)
+  }
+})
+
+function newFencer(): Fencer {
+  const fencer = createFencer({
+    directory,
+    cgroupParent: parent,
+    cgroupMounts: [mount],
+    clock: systemClock,
+    log: silentLogger,
+  })
+  void fencer.run(control.signal)
+  return fencer
+}
+
+/** A process in a container's cgroup of the pod. */
+async function inPod(args = ['sleep', '1000']): Promise<number> {
+  const cgroup = join(mount, parent, POD, 'app')
+  mkdirSync(cgroup, { recursive: true })
+  const child = spawn(args[0] as string, args.slice(1), { stdio: 'ignore' })
+  children.push(child)
+  await new Promise((resolve) => child.once('spawn', resolve))
+  writeFileSync(join(cgroup, 'cgroup.procs'), String(child.pid))
+  return child.pid as number
+}
+
+const lives = (pid: number): boolean => identify(pid) !== undefined
+const fencerPid = (): number => Number(readFileSync(join(directory, 'status'), 'utf8').split(' ')[0])
+const gone = (pid: number) => eventually(() => !lives(pid), WAIT)
+
+async function guarded(leaseMs: number): Promise<{ fencer: Fencer; pid: number; deadlineMs: number }> {
+  const fencer = newFencer()
+  const deadlineMs = uptimeMs() + leaseMs
+  fencer.renew(deadlineMs)
+  await fencer.guard(POD, control.signal)
+  return { fencer, pid: await inPod(), deadlineMs }
+}
+
+describe('the fencer', () => {
+  it('ends exclusive pods at the end of the lease, not before, with no help of the agent, and those that come later', async () => {
+    const { fencer, pid, deadlineMs } = await guarded(1_500)
+    // As if the agent were stopped: nobody looks after it any more.
+    control.abort()
+    await gone(pid)
+    expect(uptimeMs()).toBeGreaterThanOrEqual(deadlineMs)
+    expect(fencer.killedAtMs(POD)).toBeGreaterThan(0)
+    const late = await inPod(['sh', '-c', 'trap "" TERM; while :; do sleep 0.01; done'])
+    await gone(late)
+  })
+
+  it('is small, and leaves pods alone while the lease is renewed, and others always', async () => {
+    const { fencer, pid } = await guarded(1_000)
+    const ordinary = spawn('sleep', ['1000'], { stdio: 'ignore' })
+    children.push(ordinary)
+    const rssKb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${fencerPid()}/status`, 'utf8'))?.[1])
+    expect(rssKb).toBeLessThan(12_000)
+    const untilMs = uptimeMs() + 2_500
+    await eventually(() => {
+      fencer.renew(uptimeMs() + 1_000)
+      return uptimeMs() > untilMs
+    }, WAIT)
+    expect(lives(pid)).toBe(true)
+    await gone(pid)
+    expect(lives(ordinary.pid as number)).toBe(true)
+  })
+
+  it('is adopted by the next agent, with the lease that the one before it was given', async () => {
+    const { pid } = await guarded(4_000)
+    control.abort()
+    control = new AbortController()
+    const before = fencerPid()
+    const next = newFencer()
+    expect(next.guards(POD)).toBe(true)
+    await next.guard(POD, control.signal)
+    expect(fencerPid()).toBe(before)
+    expect(lives(pid)).toBe(true)
+    next.renew(uptimeMs() + 6_000)
+    next.release(POD)
+    expect(
+      createFencer({
+        directory,
+        cgroupParent: parent,
+        cgroupMounts: [mount],
+        clock: systemClock,
+        log: silentLogger,
+      }).guards(POD),
+    ).toBe(false)
+    expect(lives(pid)).toBe(true)
+  })
+
+  it.each(['SIGKILL', 'SIGSTOP'] as const)(
+    'is replaced after a %s, and its successor keeps the lease',
+    async (signal) => {
+      const { pid } = await guarded(5_000)
+      const first = fencerPid()
+      process.kill(first, signal)
+      await eventually(() => fencerPid() !== first, WAIT)
+      expect(lives(first)).toBe(false)
+      expect(lives(pid)).toBe(true)
+      await gone(pid)
+    },
+  )
+
+  it('knows no lease of another boot, nor a damaged one', async () => {
+    for (const lease of [`00000000-0000-0000-0000-000000000000 99999999999\n`, 'rubbish\n', '']) {
+      const fencer = newFencer()
+      const pid = await inPod()
+      writeFileSync(join(directory, 'lease'), lease)
+      await fencer.guard(POD, control.signal)
+      await gone(pid)
+    }
+  })
+
+  it('acts when it was stopped over the end of the lease with what it guards', async () => {
+    const { pid, deadlineMs } = await guarded(1_500)
+    control.abort()
+    const fencer = fencerPid()
+    process.kill(fencer, 'SIGSTOP')
+    process.kill(pid, 'SIGSTOP')
+    await eventually(() => uptimeMs() > deadlineMs + 300, WAIT)
+    expect(lives(pid)).toBe(true)
+    process.kill(fencer, 'SIGCONT')
+    await gone(pid)
+  })
+})
