@@ -2,10 +2,12 @@
  * What must hold at every moment, whatever the faults. Each says in its name what it protects; the first breach ends
  * the run.
  */
-import { isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
+import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import { POD_CONDITION } from '../../src/api/names.ts'
 import type { Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
+import { confirmLimitMs, graceMsOf } from '../../src/api/termination.ts'
 import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
 import type { SimAgent } from './sim_agent.ts'
 import type { SimContainer, SimHost } from './sim_host.ts'
@@ -16,6 +18,10 @@ import type { World } from './world.ts'
 const LEFTOVER_MS = 45_000
 /** A machine that has been gone for this long holds no pods, if nothing else is wrong: notice, evict, write. */
 const LOST_MS = 15_000
+/** A machine is held to its duties when it, its links and all servers have been well for this long. */
+const WELL_MS = 10_000
+/** What clocks, latencies and rounding may take off a wait. */
+const CLOSE_MS = 300
 /** A scheduler may not know yet of a cordon that is this young. */
 const CORDON_KNOWN_MS = 2_000
 
@@ -121,6 +127,43 @@ export function checkContainer(world: World, host: SimHost, { state }: SimContai
         'one copy',
         `${state.name} of pod ${state.podUid} runs as ${state.id} on ${host.name} and as ${running.state.id} on ${other.name}`,
       )
+    }
+  }
+}
+
+/** Whether another pod of its kind can take its traffic: the last one keeps it for as long as it answers. */
+function hasOthers(world: World, pod: Stored<Pod>): boolean {
+  const { app } = pod.metadata.labels ?? {}
+  return world.watcher.pods.some(
+    (other) =>
+      other.metadata.labels?.app === app &&
+      !isTerminating(other) &&
+      isPodReady(other) &&
+      findCondition(other.status?.conditions, POD_CONDITION.routed)?.status !== 'False',
+  )
+}
+
+/**
+ * Called when a container is asked to stop: of a pod that is being deleted in good order, no machine that is well may
+ * lead traffic to it any more.
+ */
+export function checkTraffic(world: World, host: SimHost, { state }: SimContainer): void {
+  const pod = world.watcher.podOfUid(state.podUid)
+  if (pod === undefined || !isTerminating(pod) || pod.metadata.deletionGracePeriodSeconds === 0) return
+  // Half the grace at most is spent on waiting: past it the pod is stopped, come what may.
+  const endingMs = world.watcher.endingSinceMs.get(state.podUid) ?? 0
+  if (world.time.nowMs - endingMs >= confirmLimitMs(graceMsOf(pod)) - CLOSE_MS) return
+  const well = ({ host: each, running, healthySinceMs }: SimAgent): boolean =>
+    running && !each.down && world.time.nowMs - Math.max(healthySinceMs, world.calmSinceMs) > WELL_MS
+  if (!world.agents.some((agent) => agent.host === host && well(agent))) return
+  for (const agent of world.agents.filter(well)) {
+    for (const { name, ports } of agent.host.services) {
+      const led = ports.some(({ endpoints }) =>
+        endpoints.some(({ ready, address }) => ready && address === pod.status?.podIP),
+      )
+      if (led && hasOthers(world, pod)) {
+        world.fail('leaves traffic first', `${pod.metadata.name} is stopped while ${agent.name} leads ${name} to it`)
+      }
     }
   }
 }

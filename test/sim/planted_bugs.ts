@@ -2,8 +2,11 @@
  * Bugs planted on purpose, at the seams between parts: the simulation must find each, by the invariant that it breaks.
  * One that it does not find means that the simulation, not the product, needs work.
  */
+
+import { isTerminating } from '../../src/api/conditions.ts'
 import type { KindDefinition } from '../../src/api/kind.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import { POD_CONDITION } from '../../src/api/names.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { createControllers } from '../../src/controllers/manager.ts'
@@ -46,6 +49,13 @@ function hearing(
       const heard = isPods(kind as KindDefinition) ? hear(event as unknown as ResourceEvent<Pod>) : event
       if (heard !== undefined) listener(heard as ResourceEvent<T>)
     })
+}
+
+function drained(pod: Stored<Pod>): Stored<Pod> {
+  if (!isTerminating(pod)) return pod
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => type !== POD_CONDITION.drained)
+  const conditions = [...others, { type: POD_CONDITION.drained, status: 'True' as const }]
+  return { ...pod, status: { ...pod.status, conditions } }
 }
 
 /** A store that forgets a share of the writes that it says it has done. */
@@ -175,6 +185,19 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     plant: () => ({
       store: (store) =>
         Object.assign(Object.create(store) as Store, bound(store), { write: (write: never) => store.write(write) }),
+    }),
+  },
+  {
+    name: 'agents are told at once that a pod has left traffic',
+    firstSeed: 4,
+    breaks: ['leaves traffic first'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'dispatch'
+          ? altered(resources, {
+              subscribe: hearing(resources, (event) => ({ ...event, object: drained(event.object) })),
+            })
+          : resources,
     }),
   },
   {

@@ -23,6 +23,8 @@ export interface HostHooks {
   /** Every change of the truth, for the trace and the invariants. */
   started(host: SimHost, container: SimContainer): void
   ended(host: SimHost, container: SimContainer): void
+  /** It is asked to stop. */
+  signalled(host: SimHost, container: SimContainer): void
 }
 
 export interface SimHostOptions {
@@ -114,6 +116,7 @@ export class SimHost {
   signal(id: string, signal: string): void {
     const container = this.containers.get(id)
     if (container === undefined || container.state.phase !== 'running') return
+    this.options.hooks.signalled(this, container)
     if (signal === 'SIGKILL') this.end(container, 137)
     else if (behaviourOf(container.image) !== 'stubborn')
       this.#endLater(container, between(this.options.random, 5, 900), 0)

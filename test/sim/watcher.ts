@@ -2,6 +2,7 @@
  * The eye of the simulation: sees every change of the store as it is committed and every container as it starts and
  * ends, keeps the truth, and hands each change to the invariants. It never touches the world.
  */
+import { isTerminating } from '../../src/api/conditions.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { decodeStored } from '../../src/resources/codec.ts'
@@ -21,6 +22,7 @@ export interface Change {
   revision: number
 }
 
+const OURS = 'drover.dev/'
 const LOOK_EVERY_MS = 1_000
 
 export class Watcher {
@@ -31,6 +33,8 @@ export class Watcher {
   readonly revisions = new Map<string, number>()
   /** When a pod's object went, by uid. */
   readonly goneSinceMs = new Map<string, number>()
+  /** Since when a pod's object is being deleted, by uid. */
+  readonly endingSinceMs = new Map<string, number>()
   readonly rollouts: Rollouts
   /** How many changes of objects there were, events aside. */
   changes = 0
@@ -103,6 +107,10 @@ export class Watcher {
       this.changes++
       this.#world.trace.add(describe(change))
     }
+    if (kind === 'pods' && change.object !== undefined && isTerminating(change.object)) {
+      const { uid } = change.object.metadata
+      if (!this.endingSinceMs.has(uid)) this.endingSinceMs.set(uid, this.#world.time.nowMs)
+    }
     if (kind === 'pods' && change.object === undefined && old !== undefined) {
       this.goneSinceMs.set(old.metadata.uid, this.#world.time.nowMs)
     }
@@ -122,7 +130,11 @@ function details(kind: string, object: Stored<KubeObject>): string {
     const { metadata, spec, status } = object as Stored<Pod>
     const ready = status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? '-'
     const ending = metadata.deletionTimestamp === undefined ? '' : ' ending'
-    return ` on ${spec.nodeName ?? '-'} ${status?.phase ?? ''} ready=${ready}${ending}`
+    const ours = (status?.conditions ?? []).filter(({ type }) => type.startsWith(OURS))
+    const said = ours
+      .map(({ type, status: is, reason }) => ` ${type.slice(OURS.length)}=${is}/${reason ?? ''}`)
+      .join('')
+    return ` on ${spec.nodeName ?? '-'} ${status?.phase ?? ''} ready=${ready}${said}${ending}`
   }
   const { spec, status } = object as { spec?: { replicas?: number }; status?: Record<string, unknown> }
   if (kind === 'replicasets' || kind === 'deployments') {

@@ -6,6 +6,7 @@ import type { Drivers } from '../../src/agent/context.ts'
 import type { Random } from '../../src/base/random.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
+import { checkTraffic } from './invariants.ts'
 import { randomOf } from './latency.ts'
 import { Links } from './links.ts'
 import { SimNetwork } from './network.ts'
@@ -129,6 +130,7 @@ export class World {
       random: this.random(`host-${index + 1}`),
       hooks: {
         started: (host, container) => this.watcher.containerStarted(host, container),
+        signalled: (host, container) => checkTraffic(this, host, container),
         ended: (host, container) => this.watcher.containerEnded(host, container),
       },
     })
