@@ -75,6 +75,14 @@ export const TAINT = {
   unschedulable: 'node.kubernetes.io/unschedulable',
 } as const
 
+export const NODE_CONDITION = {
+  /**
+   * The node has missed beats but is not given up yet. Nodes that are lost together fall silent within one interval of
+   * each other, and who decides about moving pods must not take the first of them for the only one.
+   */
+  late: 'drover.dev/Late',
+} as const
+
 export const POD_CONDITION = {
   scheduled: 'PodScheduled',
   initialized: 'Initialized',

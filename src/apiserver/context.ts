@@ -1,4 +1,6 @@
 /** What handlers share: built once in server.ts, passed as an argument. */
+
+import type { PlacementPort } from '../api/why.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -26,6 +28,8 @@ export interface ApiContext {
   resources: Resources
   gateway: NodeGateway
   freshness: Freshness
+  /** Says where pods would go; without it nobody can be asked. */
+  placement?: PlacementPort
   clock: Clock
   random: Random
   log: Logger

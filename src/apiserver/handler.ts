@@ -24,6 +24,7 @@ import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
 import { handleWatch } from './watch.ts'
+import { handleWhy } from './why.ts'
 
 /** Bounds on what is under way at once; past them the answer is 429, and clients come back. */
 const MAX_IN_FLIGHT = 600
@@ -196,6 +197,7 @@ async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boole
     await sendCluster(context, exchange)
     return true
   }
+  if (await handleWhy(context, exchange)) return true
   if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {
     exchange.send(200, await registry.metrics(), registry.contentType)

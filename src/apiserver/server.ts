@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureServer, type Http2SecureServer, Http2ServerRequest, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { PlacementPort } from '../api/why.ts'
 import type { Clock } from '../base/clock.ts'
 import { sleep } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
@@ -51,6 +52,8 @@ export interface ApiServerOptions {
   version: string
   readiness: () => Promise<ReadinessCheck[]>
   network?: NetworkLimits
+  /** For `why` and `plan`. */
+  placement?: PlacementPort
 }
 
 export interface ApiServer extends Service {
@@ -104,6 +107,7 @@ class HttpsServer implements ApiServer {
       version,
       readiness,
       network,
+      ...(options.placement === undefined ? {} : { placement: options.placement }),
       stopping: this.#stopping.signal,
     }
     const authenticate = createAuthenticator(tokens)

@@ -26,6 +26,7 @@ import type { Resources } from '../resources/resources.ts'
 import { hostOf } from '../rpc/client.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import { createScheduler } from '../scheduler/loop.ts'
+import { createPlacementPort } from '../scheduler/port.ts'
 import { createCompactor } from '../store/compactor.ts'
 import type { EtcdTls } from '../store/etcd/connection.ts'
 import { createEtcdServer } from '../store/etcd/server.ts'
@@ -252,6 +253,7 @@ async function serve(serving: Serving): Promise<void> {
     ...environment,
     resources,
     gateway: dispatch.gateway,
+    placement: createPlacementPort(resources),
     tls: apiTls(serving, leaves),
     listen: serving.listen,
     tokens: readTokens(flags.tokenFile),

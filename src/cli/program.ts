@@ -11,10 +11,12 @@ import { registerGet } from './get.ts'
 import { registerImages } from './images.ts'
 import { registerLogs } from './logs.ts'
 import { registerNode } from './node.ts'
+import { registerPlan } from './plan.ts'
 import { registerRollout } from './rollout.ts'
 import { registerScale } from './scale.ts'
 import { registerToken } from './token.ts'
 import { registerVersion } from './version.ts'
+import { registerWhy } from './why.ts'
 
 export function registerClientCommands(program: Command, io: Io, version: string): void {
   registerApply(program, io)
@@ -30,5 +32,7 @@ export function registerClientCommands(program: Command, io: Io, version: string
   registerNode(program, io)
   registerDrain(program, io)
   registerToken(program, io)
+  registerWhy(program, io)
+  registerPlan(program, io)
   registerVersion(program, io, version)
 }

@@ -1,5 +1,6 @@
 /** The Node object as dispatch writes it: the agent's facts, and the condition Ready. Pure. */
 import type { Condition } from '../api/meta.ts'
+import { NODE_CONDITION } from '../api/names.ts'
 import { type Node, podCapacity, type Taint } from '../api/node.ts'
 import { withTransition } from './pod_status.ts'
 
@@ -10,6 +11,7 @@ const READY = 'Ready'
 
 export type Liveness =
   | { state: 'live' }
+  | { state: 'late' }
   /** Nothing was heard for too long. */
   | { state: 'lost' }
 
@@ -35,11 +37,22 @@ function readyCondition(liveness: Liveness): Condition {
     : { type: READY, status: 'Unknown', reason: 'NodeStatusUnknown', message: 'the agent has stopped reporting' }
 }
 
+const LATE: Condition = {
+  type: NODE_CONDITION.late,
+  status: 'True',
+  reason: 'HeartbeatsMissed',
+  message: 'heartbeats are late',
+}
+
 /** Conditions that the agent gives are its own; those of others stay. */
 function conditionsOf(old: readonly Condition[], { liveness, reported, now }: NodeChange): Condition[] {
   const given = (reported?.status.conditions ?? []).filter(({ type }) => type !== READY)
-  const fresh = [...given, readyCondition(liveness)]
-  const kept = old.filter(({ type }) => !fresh.some((condition) => condition.type === type))
+  // A late node stays what it was.
+  const ready = liveness.state === 'late' ? [] : [readyCondition(liveness)]
+  const fresh = [...given, ...ready, ...(liveness.state === 'live' ? [] : [LATE])]
+  const kept = old.filter(
+    ({ type }) => type !== NODE_CONDITION.late && !fresh.some((condition) => condition.type === type),
+  )
   return [...fresh.map((condition) => withTransition(condition, old, now)), ...kept].sort((a, b) =>
     a.type < b.type ? -1 : a.type > b.type ? 1 : 0,
   )

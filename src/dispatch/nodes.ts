@@ -39,6 +39,8 @@ interface Known {
   lastHeardMs: number
   connected: boolean
   lost: boolean
+  /** Beats are missing, and that was written. */
+  late: boolean
   reported: ReportedNode | undefined
   /** Whether the node makes its own Node object; one that joined has it from its joining, and is out without it. */
   registers: boolean
@@ -49,11 +51,13 @@ interface Known {
 }
 
 const WRITES_AT_ONCE = 32
-const MAX_TICK_MS = 500
+const MAX_TICK_MS = 250
+/** Silence after which a node is called late, as a part of that after which it is lost. */
+const LATE_PART = 0.4
 /** A tick this much late means that we stood still, not the nodes. */
 const STALL_MS = 100
 /** Without a tick for this long, timers have not run: what they would have said is not known. */
-const BLIND_MS = 2 * MAX_TICK_MS
+const BLIND_MS = 1_000
 const CACHE_WAIT_MS = 10_000
 const ONLY_TERM = 1
 
@@ -106,6 +110,7 @@ export class Nodes {
       lastHeardMs: this.#options.clock.monotonicMs(),
       connected: true,
       lost: false,
+      late: false,
       reported,
       registers,
       claimedTerm: undefined,
@@ -146,8 +151,9 @@ export class Nodes {
     const known = this.#known.get(nodeName)
     if (known === undefined) return
     known.lastHeardMs = this.#options.clock.monotonicMs()
-    if (!known.lost) return
+    if (!known.lost && !known.late) return
     known.lost = false
+    known.late = false
     this.#queue.add(nodeName)
   }
 
@@ -177,6 +183,7 @@ export class Nodes {
       lastHeardMs,
       connected: false,
       lost: false,
+      late: false,
       reported: undefined,
       registers: true,
       claimedTerm: undefined,
@@ -221,9 +228,17 @@ export class Nodes {
   #judge(nowMs: number, stalledMs: number): void {
     for (const [name, known] of this.#known) {
       known.lastHeardMs = Math.min(nowMs, known.lastHeardMs + stalledMs)
-      if (known.lost || nowMs - known.lastHeardMs < this.#options.notReadyAfterMs) continue
+      const silentMs = nowMs - known.lastHeardMs
+      const { notReadyAfterMs } = this.#options
+      if (known.lost || silentMs < notReadyAfterMs * LATE_PART) continue
       if (!known.connected && this.#isElsewhere(name)) {
         this.#known.delete(name)
+        continue
+      }
+      if (silentMs < notReadyAfterMs) {
+        if (known.late) continue
+        known.late = true
+        this.#queue.add(name)
         continue
       }
       known.lost = true
@@ -237,14 +252,14 @@ export class Nodes {
   async #reconcile(name: string): Promise<ReconcileResult> {
     const known = this.#known.get(name)
     if (known === undefined) return undefined
-    if (!known.lost && !known.connected) return undefined
+    if (!known.lost && !known.late && !known.connected) return undefined
     try {
       await this.#write(name, known)
     } catch (error) {
       if (!isCode(error, 'notFound')) throw error
       // A lost node that was deleted is forgotten; a live one registers anew.
       if (known.lost || !known.registers) this.#known.delete(name)
-      else await this.#create(name, known)
+      else if (!known.late) await this.#create(name, known)
     }
     if (known.lost && !known.connected && this.#known.get(name) === known) this.#known.delete(name)
     return undefined
@@ -268,20 +283,20 @@ export class Nodes {
     const { resources, serverId } = this.#options
     const { losses } = known
     const term = this.#term()
-    const claims = !known.lost && known.claimedTerm !== term
+    const claims = !known.lost && !known.late && known.claimedTerm !== term
     // An object that looks right may be old: another server may have called the node lost since.
     if (claims) await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
     await resources.modify<Node>(nodeKind, '', name, 'all', (node) => {
       // While this write waited, another server may have taken the node over.
-      if (known.lost && !this.#isOurs(node)) return undefined
-      const liveness: Liveness = { state: known.lost ? 'lost' : 'live' }
+      if ((known.lost || known.late) && !this.#isOurs(node)) return undefined
+      const liveness: Liveness = { state: known.lost ? 'lost' : known.late ? 'late' : 'live' }
       const desired = desiredNode(node, { liveness, reported: known.reported, serverId, now: this.#now() })
       return jsonEqual(desired, node) ? undefined : desired
     })
     if (!claims) return
     // The agent may start what it is told to run: it must have been told of every deletion before this claim.
     await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
-    if (known.losses === losses) known.claimedTerm = term
+    if (known.losses === losses && !known.late) known.claimedTerm = term
   }
 
   #now(): string {

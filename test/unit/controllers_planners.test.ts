@@ -12,7 +12,7 @@ import { planClaim } from '../../src/controllers/common/owners.ts'
 import { planSlices, type SlicePlan } from '../../src/controllers/endpointslice/plan.ts'
 import { type OwnerState, planDependent, planOwner } from '../../src/controllers/garbage/plan.ts'
 import { planPodCidrs } from '../../src/controllers/node/ipam.ts'
-import { evictAtMs, isMassFailure, planNode, planTaints } from '../../src/controllers/node/plan.ts'
+import { clusterSeenBy, evictAtMs, isMassFailure, planNode, planTaints } from '../../src/controllers/node/plan.ts'
 import { planPodGarbage } from '../../src/controllers/podgc/plan.ts'
 import { MAX_IN_FLIGHT, planReplicaSet, planStatus } from '../../src/controllers/replicaset/plan.ts'
 import { SelectorIndex } from '../../src/resources/selector_index.ts'
@@ -403,21 +403,60 @@ describe('node health', () => {
     expect(evictAtMs(pod('p', { tolerations }), [noExecute])).toBe(expected)
   })
 
-  it.each<[number, number, boolean]>([
-    [1, 1, true],
-    [2, 1, false],
-    [2, 2, true],
-    [3, 2, false],
-    [3, 3, true],
-    [5, 3, true],
-    [10, 5, false],
-    [10, 6, true],
-  ])('%i nodes, %i unready: mass failure %s', (nodes, unready, expected) => {
-    expect(isMassFailure({ nodes, unready })).toBe(expected)
+  it.each<[number, number, number, boolean]>([
+    [1, 1, 1, true],
+    [2, 1, 1, false],
+    [2, 2, 1, true],
+    [3, 2, 2, true],
+    [3, 2, 1, false],
+    [3, 3, 3, true],
+    [5, 3, 3, true],
+    [10, 5, 5, false],
+    [10, 6, 6, true],
+    [10, 6, 5, false],
+  ])('%i nodes, %i unready, %i of them together: mass failure %s', (nodes, unready, together, expected) => {
+    expect(isMassFailure({ nodes, unready, together, late: 0 })).toBe(expected)
+  })
+
+  it('counts as lost together what was lost within minutes, and what never was ready not at all', () => {
+    const at = (name: string, status: 'True' | 'Unknown', time: string): Stored<Node> => ({
+      ...node(name, status),
+      status: { conditions: [{ type: 'Ready', status, lastTransitionTime: time }] },
+    })
+    const own = at('a', 'Unknown', '2026-01-01T12:00:00Z')
+    const late = at('d', 'True', '2026-01-01T09:00:00Z')
+    late.status?.conditions?.push({ type: 'drover.dev/Late', status: 'True' })
+    const nodes = [
+      own,
+      at('b', 'Unknown', '2026-01-01T12:00:03Z'),
+      at('c', 'Unknown', '2026-01-01T10:00:00Z'),
+      late,
+      { ...node('e', 'True'), status: {} },
+    ]
+    const nowMs = Date.parse('2026-01-01T12:00:08Z')
+    expect(clusterSeenBy(own, nodes, nowMs)).toEqual({ nodes: 5, unready: 4, together: 2, late: 1 })
+    // One that was lost with it and is back says that it may be back soon too; one that came before says nothing.
+    const back = at('f', 'True', '2026-01-01T12:00:05Z')
+    const before = at('g', 'True', '2026-01-01T11:59:58Z')
+    expect(clusterSeenBy(own, [own, back, before], nowMs).late).toBe(1)
+    expect(clusterSeenBy(own, [own, back, before], nowMs + 10_000).late).toBe(0)
+  })
+
+  it('waits for late nodes where they would decide', () => {
+    const of = (late: number) =>
+      planNode({ ...base, cluster: { nodes: 4, unready: 1, together: 1, late }, pods: [pod('p')] })
+    expect([of(1).evict.length, of(1).againAfterMs]).toEqual([1, undefined])
+    expect([of(2).evict.length, of(2).heldBack]).toEqual([0, 0])
+    expect(of(2).againAfterMs).toBeGreaterThan(0)
   })
 
   const lost = node('a', 'Unknown')
-  const base = { node: lost, cluster: { nodes: 3, unready: 1 }, evictionDelayMs: 0, nowMs: NOW_MS }
+  const base = {
+    node: lost,
+    cluster: { nodes: 3, unready: 1, together: 1, late: 0 },
+    evictionDelayMs: 0,
+    nowMs: NOW_MS,
+  }
 
   it('takes pods of a lost node out of traffic and removes them by force', () => {
     const plan = planNode({ ...base, pods: [pod('p'), pod('q', { ready: false })] })
@@ -470,9 +509,9 @@ describe('node health', () => {
   })
 
   it('holds everything back when most nodes fail together', () => {
-    const most = planNode({ ...base, cluster: { nodes: 5, unready: 3 }, pods: [pod('p')] })
+    const most = planNode({ ...base, cluster: { nodes: 5, unready: 3, together: 3, late: 0 }, pods: [pod('p')] })
     expect([most.evict.length, most.heldBack, most.markNotReady.length]).toEqual([0, 1, 1])
-    const all = planNode({ ...base, cluster: { nodes: 3, unready: 3 }, pods: [pod('p')] })
+    const all = planNode({ ...base, cluster: { nodes: 3, unready: 3, together: 3, late: 0 }, pods: [pod('p')] })
     expect([all.evict.length, all.heldBack, all.markNotReady.length]).toEqual([0, 1, 0])
   })
 })

@@ -62,7 +62,38 @@ async function storedNode(name: string, server: string): Promise<void> {
   }))
 }
 
+const late = (name: string) =>
+  nodeCondition(harness.resources.get(nodeKind, '', name) as Node, 'drover.dev/Late')?.status
+
 describe('nodes', () => {
+  test('are called late before they are lost, and what late nodes were they stay', async () => {
+    const nodes = startNodes()
+    nodes.connected('n1', reported)
+    await pass(0)
+    await pass(1_200)
+    expect([ready('n1'), late('n1')]).toEqual(['True', undefined])
+    await pass(1_000)
+    expect([ready('n1'), late('n1')]).toEqual(['True', 'True'])
+    nodes.heard('n1')
+    await pass(0)
+    expect([ready('n1'), late('n1')]).toEqual(['True', undefined])
+    await pass(4_500)
+    expect([ready('n1'), late('n1')]).toEqual(['Unknown', 'True'])
+  })
+
+  test('of a server that dies while we run are judged by us', async () => {
+    let alive = true
+    await storedNode('n1', 's2')
+    startNodes('s1', () => alive)
+    await pass(6_000)
+    expect(ready('n1')).toBe('True')
+    alive = false
+    await pass(3_500)
+    expect(ready('n1')).toBe('True')
+    await pass(1_500)
+    expect(ready('n1')).toBe('Unknown')
+  })
+
   test('Ready while it beats, Unknown four seconds after, Ready when it beats again', async () => {
     const nodes = startNodes()
     nodes.connected('n1', reported)
@@ -88,9 +119,9 @@ describe('nodes', () => {
     await pass(0)
     const before = harness.resources.get(nodeKind, '', 'n1')?.metadata.resourceVersion
     nodes.disconnected('n1')
-    await pass(3_000)
+    await pass(1_200)
     nodes.connected('n1', reported)
-    await pass(3_000)
+    await pass(1_200)
     expect(harness.resources.get(nodeKind, '', 'n1')?.metadata.resourceVersion).toBe(before)
   })
 

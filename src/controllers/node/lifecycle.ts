@@ -11,7 +11,7 @@ import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
-import { type Cluster, healthOf, NODE_NOT_READY, type NodePlan, planNode } from './plan.ts'
+import { type Cluster, clusterSeenBy, healthOf, isLate, NODE_NOT_READY, type NodePlan, planNode } from './plan.ts'
 
 export interface NodeLifecycleOptions extends ControllerContext {
   /** Wait between a node's taint and the eviction of its pods. Default 0: the heartbeat limit was wait enough. */
@@ -45,8 +45,8 @@ export function createNodeLifecycleController(context: NodeLifecycleOptions): Se
     }
     const lost = healthOf(node) === 'unreachable'
     if (!lost) lostSince.delete(name)
-    const cluster = clusterOf(context)
     const nowMs = clock.now()
+    const cluster = clusterSeenBy(node, resources.list(nodeKind), nowMs)
     const fenced = lost ? { fencedAfterMs: fencedAfterMs(name) } : {}
     const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs, ...fenced })
     await taint(context, node, plan)
@@ -75,7 +75,10 @@ function watchNodes({ resources }: ControllerContext, queue: WorkQueue): (() => 
   }
   const stops = [
     resources.subscribe(nodeKind, (event) => {
-      const changed = event.type === 'MODIFIED' ? healthOf(event.old) !== healthOf(event.object) : true
+      const changed =
+        event.type === 'MODIFIED'
+          ? healthOf(event.old) !== healthOf(event.object) || isLate(event.old) !== isLate(event.object)
+          : true
       const tainted = event.type === 'MODIFIED' && !jsonEqual(event.old.spec?.taints, event.object.spec?.taints)
       if (changed || tainted) queue.add(event.object.metadata.name)
       if (changed) wakeUnready()
@@ -94,11 +97,6 @@ function watchNodes({ resources }: ControllerContext, queue: WorkQueue): (() => 
 }
 
 const hasNoExecute = (node: Node): boolean => (node.spec?.taints ?? []).some(({ effect }) => effect === 'NoExecute')
-
-function clusterOf({ resources }: ControllerContext): Cluster {
-  const nodes = resources.list(nodeKind)
-  return { nodes: nodes.length, unready: nodes.filter((node) => healthOf(node) !== 'ready').length }
-}
 
 async function clearLostNode(
   context: ControllerContext,
@@ -205,7 +203,8 @@ function reportHeldBack(
   node: Stored<Node>,
   { cluster, pods }: { cluster: Cluster; pods: number },
 ): void {
-  const message = `${cluster.unready} of ${cluster.nodes} nodes are unready at once: ${pods} pods stay where they are, because moving them would do more harm than good`
+  const lost = Math.max(cluster.together, cluster.unready === cluster.nodes ? cluster.unready : 0)
+  const message = `${lost} of ${cluster.nodes} nodes are unready at once: ${pods} pods stay where they are, because moving them would do more harm than good`
   context.log.warn({ node: node.metadata.name, ...cluster, pods }, 'evictions stopped')
   context.events.record(node, 'Warning', 'EvictionsStopped', message)
 }

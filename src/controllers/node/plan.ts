@@ -10,7 +10,7 @@
 import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../api/conditions.ts'
 import { isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
-import { POD_CONDITION, TAINT } from '../../api/names.ts'
+import { NODE_CONDITION, POD_CONDITION, TAINT } from '../../api/names.ts'
 import { type Node, nodeCondition, type Taint } from '../../api/node.ts'
 import type { Pod } from '../../api/pod.ts'
 import { toleratesTaint } from '../../api/taints.ts'
@@ -53,17 +53,56 @@ export function planTaints(node: Node, nowMs: number): readonly Taint[] {
   return same ? taints : next
 }
 
+/** Nodes as the one that is looked at sees them. */
 export interface Cluster {
   nodes: number
   unready: number
+  /** Of the unready: those that became so within some minutes of the node, itself included. */
+  together: number
+  /**
+   * Ready, but not to be counted on yet: their beats are missing, or they were lost with the node and are just back. By
+   * the next seconds they are unready too, or the node itself is back.
+   */
+  late: number
+}
+
+/** A node that was lost hours ago says nothing about one that is lost now. */
+const TOGETHER_MS = 5 * 60_000
+
+/** How long the others of a common loss have to come back once the first has. */
+const RETURN_MS = 10_000
+
+export function isLate(node: Node): boolean {
+  return healthOf(node) === 'ready' && nodeCondition(node, NODE_CONDITION.late)?.status === 'True'
+}
+
+export function clusterSeenBy(node: Node, nodes: readonly Node[], nowMs: number): Cluster {
+  const sinceMs = (one: Node): number => Date.parse(nodeCondition(one, 'Ready')?.lastTransitionTime ?? '')
+  const ownMs = sinceMs(node)
+  const unready = nodes.filter((one) => healthOf(one) !== 'ready')
+  // One that never was ready has not vanished, and compares as not a number.
+  const together = unready.filter((one) => Math.abs(sinceMs(one) - ownMs) <= TOGETHER_MS)
+  const isBack = (one: Node): boolean =>
+    healthOf(one) === 'ready' && sinceMs(one) >= ownMs && nowMs - sinceMs(one) < RETURN_MS
+  return {
+    nodes: nodes.length,
+    unready: unready.length,
+    together: together.length,
+    late: nodes.filter((one) => isLate(one) || isBack(one)).length,
+  }
 }
 
 /**
- * Whether so many nodes are unready at once that the fault is more likely ours than theirs: more than two and more than
- * half of them, or all there are. Moving their pods would then do harm, or find no place.
+ * Whether so many nodes were lost at once that the fault is more likely ours than theirs: more than half of them, or all
+ * there are. Moving their pods would then do harm, or find no place.
  */
-export function isMassFailure({ nodes, unready }: Cluster): boolean {
-  return unready === nodes || (unready > 2 && unready * 2 > nodes)
+export function isMassFailure({ nodes, unready, together }: Cluster): boolean {
+  return unready === nodes || together * 2 > nodes
+}
+
+/** Whether it may turn out to be a mass failure, once the late nodes have shown what they are. */
+export function mayBeMassFailure({ nodes, unready, together, late }: Cluster): boolean {
+  return late > 0 && (unready + late === nodes || (together + late) * 2 > nodes)
 }
 
 /** When the pod must leave: 0 now, undefined never. Of several limits the shortest holds. */
@@ -80,6 +119,8 @@ export function evictAtMs(pod: Pod, taints: readonly Taint[]): number | undefine
   }
   return atMs
 }
+
+const UNSURE_MS = 250
 
 export interface NodeSnapshot {
   node: Stored<Node>
@@ -113,10 +154,12 @@ export function planNode(snapshot: NodeSnapshot): NodePlan {
     plan.markNotReady = pods.filter((pod) => isPodReady(pod) && !isPodFinished(pod))
   if (health === 'ready') plan.markReady = pods.filter(isMarked)
   const stopped = health !== 'ready' && isMassFailure(cluster)
+  const unsure = health !== 'ready' && !stopped && mayBeMassFailure(cluster)
   for (const pod of pods) {
     const atMs = leaveAtMs(snapshot, taints, pod)
     if (atMs === undefined) continue
     if (stopped) plan.heldBack += atMs <= nowMs ? 1 : 0
+    else if (unsure) plan.againAfterMs = Math.min(plan.againAfterMs ?? Number.POSITIVE_INFINITY, UNSURE_MS)
     else if (atMs <= nowMs) plan.evict.push({ pod, force: health === 'unreachable' })
     else plan.againAfterMs = Math.min(plan.againAfterMs ?? Number.POSITIVE_INFINITY, atMs - nowMs)
   }
