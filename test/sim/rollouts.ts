@@ -5,13 +5,16 @@
  *  - a pod that is created never brings its set above the set's size;
  *  - a ready pod that Drover deletes leaves at least replicas - maxUnavailable ready ones.
  *
+ * Ready means here: ready and routed to, for longer than KNOWN_MS.
+ *
  * Whoever acts sees the world a moment late. So an act is excused when, within KNOWN_MS before it, somebody else
  * changed what it was based on: a user the deployment, a fault or a user the readiness of its pods. Deletions by
  * users, and evictions from nodes that are lost or tainted, are no acts on the deployment.
  */
-import { isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
+import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
+import { POD_CONDITION } from '../../src/api/names.ts'
 import { isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import type { ReplicaSet } from '../../src/api/replicaset.ts'
@@ -22,6 +25,10 @@ import type { World } from './world.ts'
 const KNOWN_MS = 2_500
 
 const isActive = (pod: Stored<Pod>): boolean => !isTerminating(pod) && !isPodFinished(pod)
+
+/** Ready, and not known to be missing from some node's service table. */
+const isServing = (pod: Stored<Pod>): boolean =>
+  isPodReady(pod) && findCondition(pod.status?.conditions, POD_CONDITION.routed)?.status !== 'False'
 
 function ownerUid(object: Stored<KubeObject>): string | undefined {
   return object.metadata.ownerReferences?.find(({ controller }) => controller === true)?.uid
@@ -46,6 +53,8 @@ export class Rollouts {
   /** When users or faults last changed what Drover's acts are based on, by uid of the deployment or set. */
   readonly #disturbedMs = new Map<string, number>()
   readonly #cordonedMs = new Map<string, number>()
+  /** Since when a pod has been ready and routed to, by uid. */
+  readonly #servingSinceMs = new Map<string, number>()
   /** A Node that somebody deletes takes its pods with it, even when its agent makes it anew at once. */
   readonly #nodeGoneMs = new Map<string, number>()
   /** Pods that users delete. */
@@ -125,7 +134,10 @@ export class Rollouts {
     if (set === undefined) return
     if (old === undefined && pod !== undefined) this.#onMade(pod, set)
     const ended = old !== undefined && isActive(old) && (pod === undefined || isTerminating(pod))
-    if (ended && isPodReady(old)) this.#onDeleted(old, set)
+    if (pod !== undefined && isServing(pod) && (old === undefined || !isServing(old))) {
+      this.#servingSinceMs.set(pod.metadata.uid, this.#world.time.nowMs)
+    }
+    if (ended && isServing(old)) this.#onDeleted(old, set)
     const unready = old !== undefined && pod !== undefined && isPodReady(old) && !isPodReady(pod) && isActive(pod)
     if (unready) this.#disturb(ownerUid(set))
   }
@@ -144,7 +156,9 @@ export class Rollouts {
       this.#disturb(deployment.metadata.uid)
       return
     }
-    if (this.#isDisturbed(deployment.metadata.uid)) return
+    // One that has only just come to serve was given up while it did not.
+    const servedMs = this.#world.time.nowMs - (this.#servingSinceMs.get(pod.metadata.uid) ?? 0)
+    if (this.#isDisturbed(deployment.metadata.uid) || servedMs <= KNOWN_MS) return
     const sets = new Set(
       this.#watcher
         .list<ReplicaSet>('replicasets')
@@ -152,7 +166,7 @@ export class Rollouts {
         .map(({ metadata }) => metadata.uid),
     )
     const left = this.#watcher.pods.filter(
-      (each) => sets.has(ownerUid(each) ?? '') && isActive(each) && isPodReady(each),
+      (each) => sets.has(ownerUid(each) ?? '') && isActive(each) && isServing(each),
     ).length
     const { least } = boundsOf(deployment)
     if (left < least) {
