@@ -155,16 +155,18 @@ export function nextTime(schedule: Schedule, afterMs: number, timeZone = 'UTC'):
 function firstOfDay(schedule: Schedule, dayMs: number, afterMs: number, zone: Zone): number | undefined {
   const before = zone.offsetMs(dayMs - DAY_MS)
   const after = zone.offsetMs(dayMs + 2 * DAY_MS)
+  // An instant lies between these two readings of its wall time, whatever the clocks do.
+  const [least, most] = [Math.min(before, after), Math.max(before, after)]
   let best: number | undefined
   for (const hour of schedule.hours) {
     for (const minute of schedule.minutes) {
       const wallMs = dayMs + (hour * 60 + minute) * MINUTE_MS
+      if (wallMs - least <= afterMs) continue
+      if (best !== undefined && wallMs - most >= best) return best
       const instants = before === after ? [wallMs - before] : instantsOf(schedule, wallMs, zone)
       for (const instant of instants) {
         if (instant > afterMs && (best === undefined || instant < best)) best = instant
       }
-      // Without a change of the clocks, times of a day come in order.
-      if (best !== undefined && before === after) return best
     }
   }
   return best

@@ -178,5 +178,5 @@ describe('against an oracle', () => {
       }),
       { numRuns: 120 },
     )
-  }, 30_000)
+  }, 60_000)
 })
