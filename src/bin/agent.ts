@@ -9,6 +9,7 @@ import { createImageDriver } from '../agent/images/driver.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
 import { detectCgroups } from '../agent/runtime/cgroups.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
+import { ensureRunDirectory, releaseRunDirectory } from '../agent/runtime/run_directory.ts'
 import { createTableStore, removeTables } from '../agent/table_store.ts'
 import { createVolumeDriver } from '../agent/volumes/driver.ts'
 import { systemClock } from '../base/clock.ts'
@@ -90,12 +91,13 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const rootLog = createLogger('agent', flags.logLevel)
   const registry = new Registry()
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
-  mkdirSync(flags.runDir, { recursive: true, mode: 0o700 })
+  await ensureRunDirectory(flags.runDir)
   const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   if (flags.reset === true) {
     await reset(createDrivers(flags, rootLog, registry))
     removeFencer(fenceDir(flags))
     await removeTables(flags.dataDir)
+    await releaseRunDirectory(flags.runDir)
     return
   }
   const { nodeName, servers, nodeAddress, tls, onMembership, services } = await resolveMembership(

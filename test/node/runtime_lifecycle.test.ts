@@ -114,7 +114,7 @@ describe('containers under runc and conmon', () => {
 
   it('reports a container whose monitor and init were killed as killed', async () => {
     const container = await start({})
-    const monitor = Number(readFileSync(join(host.directory, 'data/c', container.id, 'conmon.pid'), 'utf8'))
+    const monitor = Number(readFileSync(join(host.directory, 'run/pids', `${container.id}.conmon`), 'utf8'))
     process.kill(monitor, 'SIGKILL')
     expect(await stateOf(container.id)).toMatchObject({ phase: 'running' })
     process.kill(container.pid, 'SIGKILL')

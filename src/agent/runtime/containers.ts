@@ -267,7 +267,7 @@ export class Containers {
       await Promise.all([runtime.delete(id), unmountOverlay(own.directory)])
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
     }
-    await rm(own.exitFile, { force: true })
+    await Promise.all([own.exitFile, own.conmonPid, own.initPid].map((path) => rm(path, { force: true })))
     await removeTree(own.directory)
     await removeTree(join(paths.containers, `.new-${id}`))
     this.#forget(id)

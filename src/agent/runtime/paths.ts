@@ -19,6 +19,8 @@ export interface RuntimePaths {
   ociRoot: string
   /** conmon insists that it exists, though with --full-attach it holds nothing. */
   sockets: string
+  /** Pid files of monitors and inits. */
+  pids: string
 }
 
 export function runtimePaths(dataDir: string, runDir: string): RuntimePaths {
@@ -28,6 +30,7 @@ export function runtimePaths(dataDir: string, runDir: string): RuntimePaths {
     exits: join(runDir, 'exits'),
     ociRoot: join(runDir, 'oci'),
     sockets: join(runDir, 'sock'),
+    pids: join(runDir, 'pids'),
   }
 }
 
@@ -56,8 +59,8 @@ export function containerPaths(paths: RuntimePaths, id: string): ContainerPaths 
     config: join(directory, 'config.json'),
     started: join(directory, 'started.json'),
     exit: join(directory, 'exit.json'),
-    conmonPid: join(directory, 'conmon.pid'),
-    initPid: join(directory, 'init.pid'),
+    conmonPid: join(paths.pids, `${id}.conmon`),
+    initPid: join(paths.pids, `${id}.init`),
     rootfs: join(directory, 'rootfs'),
     terminationLog: join(directory, 'termination-log'),
     control: join(directory, 'ctl'),
