@@ -161,6 +161,26 @@ describe('the fencer', () => {
     }
   })
 
+  it('after a freeze of the whole host, ends what it guards before much has been written', async () => {
+    const log = join(directory, '..', 'writes')
+    // Writes as fast as it can: what it writes after the thaw is the window.
+    const script = `open(my $out, '>', $ARGV[0]); while (1) { open(my $h, '<', '/proc/uptime'); my $up = readline $h; syswrite $out, $up }`
+    const { pid: sleeper, deadlineMs } = await guarded(1_500)
+    const writer = await inPod(['nice', '-n', '5', 'perl', '-e', script, log])
+    control.abort()
+    const frozen = [fencerPid(), writer, sleeper]
+    for (const each of frozen) process.kill(each, 'SIGSTOP')
+    await eventually(() => uptimeMs() > deadlineMs + 500, WAIT)
+    const thawedMs = uptimeMs()
+    // The worst order: the writer runs before the fencer does.
+    for (const each of [writer, sleeper, ...frozen.slice(0, 1)]) process.kill(each, 'SIGCONT')
+    await gone(writer)
+    const last = Number(readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)?.split(' ')[0]) * 1000
+    const wroteForMs = Math.max(0, Math.round(last - thawedMs))
+    process.stdout.write(`  a thawed writer went on for ${wroteForMs} ms (to 10 ms)\n`)
+    expect(wroteForMs).toBeLessThan(1_000)
+  })
+
   it('acts when it was stopped over the end of the lease with what it guards', async () => {
     const { pid, deadlineMs } = await guarded(1_500)
     control.abort()

@@ -114,6 +114,23 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
     { pod: podOf({ restartPolicy: 'OnFailure' }), containers: [exited('app', 0, 2)], images: present('app/1') },
     'start app 1 1 false',
   ],
+  ['starts nothing while it is fenced', { images: present('app/0'), fenced: true }, 'rest'],
+  [
+    'restarts nothing while it is fenced',
+    { containers: [exited('app', 0, 137)], images: present('app/1'), fenced: true },
+    'rest',
+  ],
+  ['leaves to the fencer what runs', { containers: [container('app', 0)], fenced: true }, 'rest'],
+  [
+    'holds a death by the fencer against nobody',
+    { containers: [exited('app', 3, 137, 500)], images: present('app/4'), fencedAtMs: NOW - 1_500 },
+    'start app 4 0 false',
+  ],
+  [
+    'but another death it does',
+    { containers: [exited('app', 1, 137, 4_000)], images: present('app/2'), fencedAtMs: NOW - 60_000 },
+    'wait 6000',
+  ],
   ['init first', { pod: podOf({ initContainers: [init] }), images: present('init/0') }, 'start init 0 0 true'],
   ['waits for init', { pod: podOf({ initContainers: [init] }), containers: [container('init', 0)] }, 'rest'],
   [
