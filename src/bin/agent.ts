@@ -95,7 +95,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   if (flags.reset === true) {
     await reset(createDrivers(flags, rootLog, registry))
-    removeFencer(fenceDir(flags))
+    await removeFencer(fenceDir(flags), systemClock)
     await removeTables(flags.dataDir)
     await releaseRunDirectory(flags.runDir)
     return

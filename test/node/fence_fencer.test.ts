@@ -40,7 +40,7 @@ beforeEach(() => {
 afterEach(async () => {
   control.abort()
   for (const child of children) child.kill('SIGKILL')
-  removeFencer(directory)
+  await removeFencer(directory, systemClock)
   rmSync(join(directory, '..'), { recursive: true, force: true })
   const cgroup = join(mount, parent)
   for (const path of [join(cgroup, POD, 'app'), join(cgroup, POD), cgroup]) {

@@ -11,7 +11,7 @@ import { DroverError } from '../../base/errors.ts'
 import { readIfExists } from '../../base/files.ts'
 import type { Logger } from '../../base/log.ts'
 import { run, start } from '../../base/process.ts'
-import { identify, type ProcessIdentity, signalProcess } from '../../base/process_table.ts'
+import { identify, isAlive, type ProcessIdentity, signalProcess } from '../../base/process_table.ts'
 import { FENCER } from './program.ts'
 
 /** What the agent needs of a fencer. */
@@ -48,6 +48,7 @@ const LOOK_MS = 250
 const SILENT_MS = 2_000
 const READY_TIMEOUT_MS = 5_000
 const POLL_MS = 10
+const END_TIMEOUT_MS = 5_000
 const PRIORITY = '10'
 
 /** Source: proc(5), /proc/uptime: seconds since boot, suspended ones included. */
@@ -176,9 +177,13 @@ function fencerStatus(directory: string): { process: ProcessIdentity; atMs: numb
   return process === undefined ? undefined : { process, atMs }
 }
 
-/** For a node that is reset: its containers are gone, and so go the fencer and what it knew. */
-export function removeFencer(directory: string): void {
-  const status = fencerStatus(directory)
-  if (status !== undefined) signalProcess(status.process, 'SIGKILL')
+/** For a node that is reset: its containers are gone, and so go the fencer and what it knew. Returns when it has ended. */
+export async function removeFencer(directory: string, clock: Clock): Promise<void> {
+  const process = fencerStatus(directory)?.process
+  if (process !== undefined) {
+    signalProcess(process, 'SIGKILL')
+    const untilMs = clock.monotonicMs() + END_TIMEOUT_MS
+    while (isAlive(process) && clock.monotonicMs() < untilMs) await sleep(clock, POLL_MS)
+  }
   rmSync(directory, { recursive: true, force: true })
 }

@@ -46,6 +46,8 @@ export class FenceGuard {
   granted(sentAtMs: number): void {
     const deadlineMs = sentAtMs + this.#leaseMs
     if (sentAtMs === 0 || sentAtMs > this.fencer.nowMs() || deadlineMs <= this.#deadlineMs) return
+    // A lease may have run out in a suspension that no timer has seen: pods were held back all the same.
+    if (!this.mayRun()) this.#held = false
     this.#deadlineMs = deadlineMs
     this.fencer.renew(deadlineMs)
     this.#look()
