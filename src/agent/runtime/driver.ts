@@ -9,7 +9,7 @@ import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
-import { type Cgroups, clearCgroup, detectCgroups } from './cgroups.ts'
+import { type Cgroups, clearCgroup, detectCgroups, expectMoves } from './cgroups.ts'
 import { Containers } from './containers.ts'
 import { createExecutor } from './exec.ts'
 import { createExitWatcher } from './exits.ts'
@@ -93,6 +93,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     },
     ensureSandbox(request) {
       checkId(request.podUid, 'pod uid')
+      void expectMoves(cgroups())
       return ensureSandbox(paths.sandboxes, request)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),
