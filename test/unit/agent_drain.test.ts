@@ -52,6 +52,7 @@ const connection = (overrides: Partial<Connection>): Connection => ({
   unreadBytes: 0,
   unsentBytes: 0,
   receivedBytes: 100,
+  sentBytes: 100,
   sinceReceivedMs: 5_000,
   sinceSentMs: 5_000,
   ...overrides,
@@ -61,11 +62,12 @@ describe('isBusy', () => {
   test.each<[string, Partial<Connection>, boolean]>([
     ['answered and still', { sinceReceivedMs: 5_010 }, false],
     ['a request without an answer', { sinceSentMs: 5_010 }, true],
+    ['a first request in the tick of its connection, not answered', { sentBytes: 0 }, true],
     ['a request that is not read', { unreadBytes: 1 }, true],
     ['an answer that is not taken', { unsentBytes: 1 }, true],
     ['an answer in parts', { sinceReceivedMs: 60_000, sinceSentMs: 300 }, true],
     ['only just come', { receivedBytes: 0, sinceReceivedMs: 3, sinceSentMs: 3 }, true],
-    ['came long ago and never spoke', { receivedBytes: 0 }, false],
+    ['came long ago and never spoke', { receivedBytes: 0, sentBytes: 0 }, false],
     ['a server that speaks first and was never answered', { receivedBytes: 0, sinceReceivedMs: 9_000 }, false],
   ])('%s: %s', (_title, overrides, busy) => {
     expect(isBusy(connection(overrides))).toBe(busy)
@@ -110,6 +112,7 @@ describe("the kernel's table", () => {
         unreadBytes: 3,
         unsentBytes: 0,
         receivedBytes: 25,
+        sentBytes: 0,
         sinceReceivedMs: 200,
         sinceSentMs: 504,
       },

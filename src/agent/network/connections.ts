@@ -52,6 +52,7 @@ export function parseConnections(text: string): Connection[] {
       unreadBytes: Number(head[1]),
       unsentBytes: Number(head[2]),
       receivedBytes: number('bytes_received') ?? 0,
+      sentBytes: number('bytes_sent') ?? 0,
       sinceReceivedMs: number('lastrcv') ?? 0,
       sinceSentMs: number('lastsnd') ?? 0,
     })

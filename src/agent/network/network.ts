@@ -28,6 +28,7 @@ export interface Connection {
   unsentBytes: number
   /** In the connection's whole life. */
   receivedBytes: number
+  sentBytes: number
   /** Since data last came or went; since the connection began where none did. */
   sinceReceivedMs: number
   sinceSentMs: number

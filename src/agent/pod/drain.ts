@@ -30,10 +30,13 @@ export function drainFact(
 
 /**
  * Whether a request may be on its way: data not read or not taken, a request after the last answer, or anything that
- * moved within the last second (an answer in parts, a connection that has only just come).
+ * moved within the last second (an answer in parts, a connection that has only just come). The kernel counts times in
+ * ticks of some milliseconds: a first request that came in the tick of the connection shows no order, so a connection
+ * that has asked and was never answered is busy whatever the times say.
  */
-export function isBusy({ unreadBytes, unsentBytes, receivedBytes, sinceReceivedMs, sinceSentMs }: Connection): boolean {
+export function isBusy(connection: Connection): boolean {
+  const { unreadBytes, unsentBytes, receivedBytes, sentBytes, sinceReceivedMs, sinceSentMs } = connection
   if (unreadBytes > 0 || unsentBytes > 0) return true
   if (Math.min(sinceReceivedMs, sinceSentMs) < IDLE_MS) return true
-  return receivedBytes > 0 && sinceReceivedMs < sinceSentMs
+  return receivedBytes > 0 && (sentBytes === 0 || sinceReceivedMs < sinceSentMs)
 }
