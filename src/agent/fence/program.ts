@@ -1,6 +1,6 @@
 /**
  * The fencer: a page of Perl (perl-base is essential on Debian; attach and the launcher need it too) in a process of its own,
- * about 5 MB. It kills every process of the node's exclusive pods once their lease has run out, and goes on killing until there is a
+ * about 6 MB. It kills every process of the node's exclusive pods once their lease has run out, and goes on killing until there is a
  * lease again. It needs nobody: what it must know stands in a directory.
  *
  *   <dir>/lease         "<boot id> <deadline>"; the deadline in milliseconds of /proc/uptime, which counts suspended time.
