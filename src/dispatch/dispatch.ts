@@ -185,6 +185,7 @@ class RunningDispatch {
     const desk = this.#joinDesk()
     const stops = [
       this.#barrier.subscribe(),
+      this.#reports.subscribe(),
       this.#policies.subscribe(),
       this.#assignments.subscribe(),
       this.#shared.subscribe(),
@@ -404,6 +405,7 @@ class RunningDispatch {
     if (this.#sessions.get(nodeName) !== session) return
     this.#sessions.delete(nodeName)
     this.#nodes.disconnected(nodeName)
+    this.#reports.forget(nodeName)
     this.#options.log.info({ node: nodeName, reason: error?.message ?? 'ended' }, 'node session ended')
   }
 }

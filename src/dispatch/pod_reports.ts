@@ -2,6 +2,8 @@
  * Writes what agents report of their pods. Only the newest report of a pod is kept while an older one is being
  * written, so a burst costs one write a pod; pods are written in parallel, one pod's reports in order.
  */
+import type { Stored } from '../api/meta.ts'
+import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { type Clock, timestamp } from '../base/clock.ts'
@@ -12,6 +14,7 @@ import { type ReconcileResult, WorkQueue } from '../base/queue.ts'
 import type { Random } from '../base/random.ts'
 import type { Resources } from '../resources/resources.ts'
 import { type PodStatusReport, parseJson } from '../rpc/messages.ts'
+import { SESSION_ANNOTATION } from './node_object.ts'
 import { mergePodStatus } from './pod_status.ts'
 
 /** Group commit makes parallel writes cheap: they leave in one transaction. */
@@ -22,6 +25,7 @@ export interface PodReportsOptions {
   clock: Clock
   random: Random
   log: Logger
+  serverId: string
   /** Whether a pod that becomes Ready has to be routed to before it counts. */
   needsRoute: (pod: Pod) => boolean
 }
@@ -36,11 +40,15 @@ export class PodReports {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #needsRoute: (pod: Pod) => boolean
+  readonly #serverId: string
   /** By uid. Bounded by the pods of connected nodes: reports about others never enter. */
   readonly #pending = new Map<string, Pending>()
+  /** The last word about each pod, by uid, for as long as its node's session lasts. */
+  readonly #last = new Map<string, Pending>()
   readonly #queue: WorkQueue
 
-  constructor({ resources, clock, random, log, needsRoute }: PodReportsOptions) {
+  constructor({ resources, clock, random, log, serverId, needsRoute }: PodReportsOptions) {
+    this.#serverId = serverId
     this.#resources = resources
     this.#clock = clock
     this.#log = log
@@ -54,10 +62,61 @@ export class PodReports {
     return this.#queue.run(signal)
   }
 
+  /**
+   * Sees to it that the last word of a node of ours stands: a server that stood still may write an older one over it
+   * when it goes on, and the agent, whose word was taken, would not repeat it. Returns how to stop.
+   */
+  subscribe(): () => void {
+    const stops = [
+      this.#resources.subscribe(podKind, ({ type, object }) => {
+        if (type === 'DELETED') this.#last.delete(object.metadata.uid)
+        else this.#look(object)
+      }),
+      this.#resources.subscribe(nodeKind, (event) => {
+        if (event.type === 'DELETED' || !this.#isOurs(event.object)) return
+        if (event.type === 'MODIFIED' && this.#isOurs(event.old)) return
+        for (const pod of this.#resources.podsOnNode(event.object.metadata.name)) this.#look(pod as Stored<Pod>)
+      }),
+    ]
+    return () => {
+      for (const stop of stops) stop()
+    }
+  }
+
+  /** The node's session has ended: another server may speak for it from now on. */
+  forget(nodeName: string): void {
+    for (const [uid, last] of this.#last) if (last.nodeName === nodeName) this.#last.delete(uid)
+  }
+
+  #isOurs(node: Node): boolean {
+    return isNodeReady(node) && node.metadata.annotations?.[SESSION_ANNOTATION] === this.#serverId
+  }
+
+  #look(pod: Stored<Pod>): void {
+    const { uid, namespace = '', name } = pod.metadata
+    const last = this.#last.get(uid)
+    if (last === undefined || this.#pending.has(uid)) return
+    const node = this.#resources.get(nodeKind, '', last.nodeName)
+    // Of a node that does not answer, others judge what is true of its pods.
+    if (node === undefined || !this.#isOurs(node)) return
+    const { removed, statusJson } = last.report
+    const isOver = removed && pod.metadata.deletionTimestamp !== undefined
+    const status = statusJson.length === 0 ? undefined : parseJson(statusJson, `status of pod ${namespace}/${name}`)
+    if (!isOver && (!isObject(status) || this.#merged(pod, status) === undefined)) return
+    this.#pending.set(uid, last)
+    this.#queue.add(uid)
+  }
+
+  #merged(pod: Pod, status: PodStatus): PodStatus | undefined {
+    return mergePodStatus(pod.status, status, timestamp(this.#clock.now()), () => this.#needsRoute(pod))
+  }
+
   take(nodeName: string, reports: readonly PodStatusReport[]): void {
     for (const report of reports) {
       if (this.#podOf(nodeName, report) === undefined) continue
-      this.#pending.set(report.uid, { nodeName, report })
+      const word = { nodeName, report }
+      this.#last.set(report.uid, word)
+      this.#pending.set(report.uid, word)
       this.#queue.add(report.uid)
     }
   }
@@ -95,10 +154,9 @@ export class PodReports {
     if (report.statusJson.length === 0) return
     const status = parseJson(report.statusJson, `status of pod ${namespace}/${name}`)
     if (!isObject(status)) return
-    const now = timestamp(this.#clock.now())
     await this.#resources.modify<Pod>(podKind, namespace, name, 'status', (current) => {
       if (current.metadata.uid !== uid) return undefined
-      const merged = mergePodStatus(current.status, status as PodStatus, now, () => this.#needsRoute(current))
+      const merged = this.#merged(current, status)
       return merged === undefined ? undefined : { ...current, status: merged }
     })
   }

@@ -1,0 +1,66 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { nodeKind } from '../../src/api/node.ts'
+import type { PodStatus } from '../../src/api/pod.ts'
+import { podKind } from '../../src/api/pod_kind.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { SESSION_ANNOTATION } from '../../src/dispatch/node_object.ts'
+import { PodReports } from '../../src/dispatch/pod_reports.ts'
+import { jsonBytes } from '../../src/rpc/messages.ts'
+import { newNode } from '../support/control_plane.ts'
+import { eventually } from '../support/eventually.ts'
+import { runResources, type TestResources } from '../support/resources.ts'
+
+const SERVER = 'server-1'
+const RUNNING: PodStatus = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] }
+const PENDING: PodStatus = { phase: 'Pending', conditions: [{ type: 'Ready', status: 'False' }] }
+
+describe('reports of pods', () => {
+  let world: TestResources
+  const stop = new AbortController()
+  afterEach(async () => {
+    stop.abort()
+    await world.stop()
+  })
+
+  test('the last word of a node stands, though a server of the past writes an older one over it', async () => {
+    world = await runResources()
+    const { resources } = world
+    const node = newNode('n1')
+    const metadata = { ...node.metadata, annotations: { [SESSION_ANNOTATION]: SERVER } }
+    await resources.create(nodeKind, { ...node, metadata }, { internal: true })
+    const pod = await resources.create(podKind, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'web', namespace: 'default' },
+      spec: { nodeName: 'n1', containers: [{ name: 'main', image: 'web:1' }] },
+    })
+    const reports = new PodReports({
+      resources,
+      clock: systemClock,
+      random: seededRandom(1),
+      log: silentLogger,
+      serverId: SERVER,
+      needsRoute: () => false,
+    })
+    const unsubscribe = reports.subscribe()
+    void reports.run(stop.signal)
+    const phase = () => resources.get(podKind, 'default', 'web')?.status?.phase
+    const { uid } = pod.metadata
+    reports.take('n1', [{ namespace: 'default', name: 'web', uid, statusJson: jsonBytes(RUNNING), removed: false }])
+    await eventually(() => expect(phase()).toBe('Running'))
+    const overwritten = await resources.modify(podKind, 'default', 'web', 'status', (current) => ({
+      ...current,
+      status: PENDING,
+    }))
+    expect(overwritten.status?.phase).toBe('Pending')
+    await eventually(() => expect(phase()).toBe('Running'))
+    // Once the session is over, another server speaks for the node.
+    reports.forget('n1')
+    await resources.modify(podKind, 'default', 'web', 'status', (current) => ({ ...current, status: PENDING }))
+    await resources.waitForRevision(await resources.currentRevision(), 1_000)
+    expect(phase()).toBe('Pending')
+    unsubscribe()
+  })
+})
