@@ -8,6 +8,7 @@ import { ANNOTATION } from '../../src/api/names.ts'
 import type { ReplicaSet } from '../../src/api/replicaset.ts'
 import { sameTemplate, templateHash } from '../../src/controllers/deployment/hash.ts'
 import { type DeploymentPlan, type DeploymentStep, planDeployment } from '../../src/controllers/deployment/plan.ts'
+import { planScale } from '../../src/controllers/deployment/scaling.ts'
 import { boundsOf, replicasOf, type StoredSet } from '../../src/controllers/deployment/sets.ts'
 
 const NOW_MS = Date.parse('2026-01-01T12:00:00Z')
@@ -301,6 +302,28 @@ describe('a rollout', () => {
     world.change({ replicas: 0 })
     world.step()
     expect(world.sizes()).toEqual({ 'web:1': 0, 'web:2': 0 })
+  })
+
+  it('gives up what does not serve first when it shrinks in the middle of a rollout', () => {
+    const set = (name: string, replicas: number, availableReplicas: number): StoredSet => ({
+      apiVersion: 'apps/v1',
+      kind: 'ReplicaSet',
+      metadata: {
+        name,
+        namespace: 'default',
+        uid: name,
+        resourceVersion: '1',
+        creationTimestamp: '2026-01-01T00:00:00Z',
+        annotations: { [ANNOTATION.desiredReplicas]: '4', [ANNOTATION.maxReplicas]: '4' },
+      },
+      spec: { replicas, selector: { matchLabels: {} }, template: templateOf('web:1') },
+      status: { replicas, availableReplicas },
+    })
+    const [serving, broken, newest] = [set('a', 2, 2), set('b', 1, 0), set('c', 1, 0)]
+    const sizes = planScale({ replicas: 2, maxSurge: 0, maxUnavailable: 1 }, newest, [serving, broken])
+    const left = [serving, broken, newest].map((each) => sizes.get(each) ?? each.spec.replicas)
+    expect(left[0]).toBeGreaterThanOrEqual(1)
+    expect(left.reduce((sum: number, size) => sum + (size ?? 0), 0)).toBe(2)
   })
 
   it('with Recreate waits for the last old pod', () => {

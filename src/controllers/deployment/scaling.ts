@@ -106,6 +106,20 @@ function planShares(bounds: Bounds, active: readonly StoredSet[]): Sizes {
     left -= next - size
     sizes.set(set, next)
   }
+  return change < 0 ? keepServing(bounds, ordered, sizes) : sizes
+}
+
+/** Shares may take pods that serve and leave others that do not: as long as too few serve, one is given for the other. */
+function keepServing(bounds: Bounds, sets: readonly StoredSet[], sizes: Sizes): Sizes {
+  const sizeOf = (set: StoredSet): number => sizes.get(set) ?? replicasOf(set)
+  const serving = (): number => sets.reduce((sum, set) => sum + Math.min(sizeOf(set), availableOf(set)), 0)
+  while (serving() < bounds.replicas - bounds.maxUnavailable) {
+    const gains = sets.find((set) => availableOf(set) > sizeOf(set))
+    const gives = sets.find((set) => sizeOf(set) > availableOf(set))
+    if (gains === undefined || gives === undefined) break
+    sizes.set(gains, sizeOf(gains) + 1)
+    sizes.set(gives, sizeOf(gives) - 1)
+  }
   return sizes
 }
 
