@@ -132,8 +132,9 @@ class World {
     this.worker.configChanged()
   }
 
-  delete(graceSeconds: number): void {
-    const deletionTimestamp = new Date(this.clock.now() + graceSeconds * 1000).toISOString()
+  /** `lateMs`: how far the server's clock is behind this node's. */
+  delete(graceSeconds: number, lateMs = 0): void {
+    const deletionTimestamp = new Date(this.clock.now() + graceSeconds * 1000 - lateMs).toISOString()
     const metadata = { ...this.#pod.metadata, deletionTimestamp, deletionGracePeriodSeconds: graceSeconds }
     this.#pod = { ...this.#pod, metadata }
     this.worker.setPod(this.#pod)
@@ -161,6 +162,10 @@ class World {
     for (const id of this.host.containers.keys()) this.host.exit(id, 137)
     this.host.interfaces.clear()
     this.host.sandboxes.clear()
+    this.restartAgent()
+  }
+
+  restartAgent(): void {
     this.reports = []
     this.worker.dispose()
     this.worker = this.#newWorker(true)
@@ -281,6 +286,19 @@ describe('a worker', () => {
     await world.run(4)
     expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
     expect(world.last?.removed).toBe(true)
+  })
+
+  test('a pod that an earlier agent started keeps its grace, whatever the server believes the time to be', async () => {
+    const world = new World(podOf())
+    world.host.ignoresTerm.add('app')
+    await world.run(2)
+    world.restartAgent()
+    await world.run(2)
+    world.delete(5, 60_000)
+    await world.run(3)
+    expect(world.host.running()).toHaveLength(1)
+    await world.run(5)
+    expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
   })
 
   test('after a boot a pod is said not to serve before any address is given anew', async () => {

@@ -65,6 +65,7 @@ export class PodWorker {
 
   /** The pod as the server wants it; a change of the same uid. */
   setPod(pod: Pod): void {
+    const cameBack = this.#adopted && this.#pod === undefined
     this.#pod = pod
     this.#abandoned = false
     const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata
@@ -72,9 +73,9 @@ export class PodWorker {
     const nowMs = this.#agent.clock.now()
     const graceMs = (deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30) * 1000
     // Counted on this node's clock from when it heard, so that clocks that differ cost no grace; but never longer than
-    // before, and an agent that comes back late does not start the count anew.
+    // before, and an agent that comes back and finds the deletion there does not start the count anew.
     const heardMs = Math.min(nowMs + graceMs, this.#terminateByMs ?? Number.POSITIVE_INFINITY)
-    this.#terminateBy(this.#adopted ? Math.min(heardMs, Math.max(nowMs, Date.parse(deletionTimestamp))) : heardMs)
+    this.#terminateBy(cameBack ? Math.min(heardMs, Math.max(nowMs, Date.parse(deletionTimestamp))) : heardMs)
   }
 
   /** Nobody wants the pod any more. */
