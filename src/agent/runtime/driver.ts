@@ -51,7 +51,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     join(cgroupParent, podUid, ...(containerId === undefined ? [] : [containerId]))
 
   let alive = new Set<string>()
-  let expecting: Promise<void> | undefined
+  let expecting = false
   const exits = createExitWatcher({ directory: paths.exits, clock, log, onRescan: () => void announceLost() })
   const shared = { paths, runtime, conmon: programs.conmon, clock, log }
   const containers = new Containers({ ...shared, cgroups, cgroupPathOf, exits })
@@ -95,9 +95,12 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     ensureSandbox(request) {
       checkId(request.podUid, 'pod uid')
       // One for all pods that begin at once: it holds a thread while it waits.
-      expecting ??= expectMoves(cgroups()).finally(() => {
-        expecting = undefined
-      })
+      if (!expecting) {
+        expecting = true
+        void expectMoves(cgroups()).finally(() => {
+          expecting = false
+        })
+      }
       return ensureSandbox(paths.sandboxes, request)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),
