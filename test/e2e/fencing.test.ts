@@ -1,7 +1,7 @@
 /**
  * Two copies of an exclusive pod never run: append-only writers on three hosts that share a file, while hosts are cut off,
  * agents stopped and whole hosts frozen. The file's order is the order of the writes. `npm test` does one round of each;
- * DROVER_LONG=1 two hundred.
+ * DROVER_LONG=1 two hundred, DROVER_ROUNDS=N so many.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ import { eventually } from '../support/eventually.ts'
 import { LocalCluster } from '../support/local_cluster.ts'
 
 const WAIT = { timeoutMs: 90_000, intervalMs: 100 }
-const ROUNDS = process.env.DROVER_LONG === '1' ? 200 : 3
+const ROUNDS = Number(process.env.DROVER_ROUNDS ?? (process.env.DROVER_LONG === '1' ? 200 : 3))
 const WRITERS = ['deployed', 'stateful'] as const
 const FAULTS = ['partition', 'stop', 'freeze'] as const
 type Writer = (typeof WRITERS)[number]
