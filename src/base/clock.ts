@@ -21,7 +21,13 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
   schedule(delayMs, callback, background = false) {
-    const handle = setTimeout(callback, Math.max(0, Math.min(delayMs, 0x7fffffff)))
+    if (delayMs <= 0) {
+      // The next turn of the loop: a timer of 0 would take a millisecond, at every hop of a change.
+      const soon = setImmediate(callback)
+      if (background) soon.unref()
+      return { cancel: () => clearImmediate(soon) }
+    }
+    const handle = setTimeout(callback, Math.min(delayMs, 0x7fffffff))
     if (background) handle.unref()
     return { cancel: () => clearTimeout(handle) }
   },
