@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { DroverError } from '../base/errors.ts'
 import { run } from '../base/process.ts'
 
-/** Mount points below the directories, deepest first, are let go. */
+/** The directories' own mounts and those below them, deepest first, are let go. */
 export async function unmountBelow(directories: readonly string[]): Promise<void> {
   const points = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => (line.split(' ')[1] ?? '').replace(/\\040/g, ' '))
-    .filter((point) => directories.some((directory) => point.startsWith(`${directory}/`)))
+    .filter((point) => directories.some((directory) => point === directory || point.startsWith(`${directory}/`)))
     .reverse()
   for (const point of points) {
     const result = await run('umount', ['-l', point])
