@@ -127,10 +127,12 @@ async function streamEvents(stream: Stream): Promise<void> {
   await sendInitial(stream, state?.items ?? [], after)
   while (!signal.aborted) {
     const leftMs = endMs - clock.monotonicMs()
-    const waitMs = request.bookmarks ? Math.min(leftMs, BOOKMARK_EVERY_MS) : leftMs
+    // The wait decides whether this is the end, not the clock after it: timers fire a fraction of a millisecond early.
+    const toTheEnd = !request.bookmarks || leftMs <= BOOKMARK_EVERY_MS
+    const waitMs = toTheEnd ? leftMs : BOOKMARK_EVERY_MS
     if (await isQuiet(next, clock, waitMs)) {
       if (request.bookmarks) await sendBookmark(stream, next)
-      if (clock.monotonicMs() >= endMs && !next.settled) return
+      if (toTheEnd && !next.settled) return
       continue
     }
     const result = await next.batch
