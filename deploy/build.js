@@ -1,5 +1,5 @@
-// Bundles src/bin/drover.ts to dist/, or to the directory that is named. Roles and commands are separate chunks, loaded when used, so that the CLI starts
-// fast; packages stay outside the bundle.
+// Bundles src/bin/drover.ts to dist/, or to the directory that is named. Roles and commands are separate chunks, loaded
+// when used, so that the command line starts fast.
 import { rmSync } from 'node:fs'
 import { build } from 'esbuild'
 
