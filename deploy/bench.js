@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { bundleTool } from './bundle_tool.js'
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))))
 const target = resolve('node_modules/.cache/drover-bench')
@@ -20,16 +20,6 @@ function run(args, env = {}) {
 
 if (run(['deploy/build.js', join(target, 'dist')]) !== 0) process.exit(2)
 const main = join(target, 'main.js')
-await build({
-  entryPoints: ['test/bench/main.ts'],
-  bundle: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20',
-  packages: 'external',
-  outfile: main,
-  sourcemap: true,
-  logLevel: 'warning',
-})
+await bundleTool('test/bench/main.ts', main)
 const args = ['--enable-source-maps', main, ...process.argv.slice(2)]
 process.exitCode = run(args, { DROVER_PROGRAM: join(target, 'dist/drover.js') })

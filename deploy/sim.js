@@ -6,23 +6,13 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { bundleTool } from './bundle_tool.js'
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))))
 const target = resolve('node_modules/.cache/drover-sim')
 mkdirSync(target, { recursive: true })
 const main = join(target, 'main.js')
-await build({
-  entryPoints: ['test/sim/main.ts'],
-  bundle: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20',
-  packages: 'external',
-  outfile: main,
-  sourcemap: true,
-  logLevel: 'warning',
-})
+await bundleTool('test/sim/main.ts', main)
 const args = ['--enable-source-maps', main, ...process.argv.slice(2)]
 const { status, error } = spawnSync(process.execPath, args, { stdio: 'inherit' })
 if (error) throw error
