@@ -44,6 +44,8 @@ import { readTokens } from './tokens.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
 const DAY_MS = 86_400_000
+/** Longer than a small change takes from request to running: its events are written when it is done, not beside it. */
+const GATHER_EVENTS_MS = 75
 /** A node that was away for longer joins again. */
 const MAX_NODE_CERTIFICATE_MS = 90 * DAY_MS
 
@@ -212,8 +214,8 @@ async function serve(serving: Serving): Promise<void> {
     serviceCidr,
     nodePortRange,
   })
-  const recorder = (component: string) =>
-    createEventRecorder({ ...environment, resources, log: log.child({ part: 'events' }), component })
+  const told = { ...environment, resources, log: log.child({ part: 'events' }), gatherMs: GATHER_EVENTS_MS }
+  const recorder = (component: string) => createEventRecorder({ ...told, component })
   const events = {
     dispatch: recorder('drover-agent'),
     scheduler: recorder('drover-scheduler'),

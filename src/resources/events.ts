@@ -5,7 +5,7 @@
  */
 import { type Event, eventKind } from '../api/event.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
-import { type Clock, sleep, timestamp, withTimeout } from '../base/clock.ts'
+import { type Clock, sleep, type Timer, timestamp, withTimeout } from '../base/clock.ts'
 import { DroverError, isCode } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -20,6 +20,8 @@ export interface EventRecorderOptions {
   log: Logger
   /** Who speaks, e.g. `scheduler`. */
   component: string
+  /** How long an event may wait before it is written, so that it does not go ahead of the work it tells of. Default 0. */
+  gatherMs?: number
 }
 
 /** Events that wait to be written; more are dropped. */
@@ -65,6 +67,7 @@ class Recorder implements RunningRecorder {
   readonly #known = new Map<string, Known>()
   readonly #queue: Known[] = []
   #working: Promise<void> | undefined
+  #gathering: Timer | undefined
   #dropped = 0
 
   constructor(options: EventRecorderOptions) {
@@ -110,6 +113,7 @@ class Recorder implements RunningRecorder {
   }
 
   async flush(): Promise<void> {
+    if (this.#gathering !== undefined) this.#begin()
     while (this.#working !== undefined) await this.#working
   }
 
@@ -120,7 +124,16 @@ class Recorder implements RunningRecorder {
       return
     }
     this.#queue.push(known)
-    this.#working ??= this.#work()
+    if (this.#working !== undefined || this.#gathering !== undefined) return
+    const { clock, gatherMs = 0 } = this.#options
+    if (gatherMs === 0) this.#begin()
+    else this.#gathering = clock.schedule(gatherMs, () => this.#begin(), true)
+  }
+
+  #begin(): void {
+    this.#gathering?.cancel()
+    this.#gathering = undefined
+    this.#working = this.#work()
   }
 
   async #work(): Promise<void> {

@@ -247,7 +247,7 @@ describe('a workload', () => {
         /0\/3 nodes are available: 3 Insufficient memory/.test(condition.message ?? '')
       )
     }, WAIT)
-    expect(await cluster.ask('events', '--types', 'Warning')).toMatch(/FailedScheduling/)
+    await eventually(async () => /FailedScheduling/.test(await cluster.ask('events', '--types', 'Warning')), WAIT)
     await cluster.ask('delete', 'deploy', 'crash', 'noimage', 'toobig')
   })
 

@@ -86,11 +86,13 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         }
         host.sandboxes.delete(podUid)
       }),
-    startContainer: (request, signal) =>
-      call('startContainer', START, () => {
+    startContainer: async (request, signal) => {
+      await request.ready
+      return call('startContainer', START, () => {
         if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
         return host.start(request, request.annotations[NOTE.image] ?? '')
-      }),
+      })
+    },
     listContainers: () => call('listContainers', LOOK, () => [...host.containers.values()].map(({ state }) => state)),
     signalContainer: (id, signal) => call('signalContainer', LOOK, () => host.signal(id, signal)),
     removeContainer: (id) =>
@@ -186,11 +188,13 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
       call('applyPolicies', CHANGE, () => {
         host.policies = structuredClone(noted)
       }),
-    ensurePod: (podUid) =>
-      call('ensurePod', CHANGE, () => {
+    ensurePod: (podUid, _path, onAddress) => {
+      if (ready) onAddress?.(host.addressOf(podUid))
+      return call('ensurePod', CHANGE, () => {
         if (!ready) throw new DroverError('internal', 'ensureNode must resolve before any other call')
         return { podUid, address: host.addressOf(podUid) }
-      }),
+      })
+    },
     ensureLoopback: () => call('ensureLoopback', CHANGE, () => undefined),
     listPods: () =>
       call('listPods', LOOK, () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address }))),

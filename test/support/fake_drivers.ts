@@ -25,6 +25,8 @@ export class FakeHost {
   /** Images that a pull can find. */
   readonly registry = new Set<string>()
   readonly log: string[] = []
+  /** Containers made, whether or not their program was started in the end. */
+  readonly created: string[] = []
   readonly started: string[] = []
   network: NodeNetworkConfig | undefined
   peers: readonly PeerRow[] = []
@@ -38,6 +40,8 @@ export class FakeHost {
   exitsAtOnce = new Map<string, number>()
   /** Called before each change of the host; may throw to play a crash. */
   before: (call: string) => void = () => undefined
+  /** What an interface waits for after its address is chosen; may throw. */
+  interfaceGate: () => Promise<void> = async () => undefined
   now: () => number = () => Date.now()
   execHandler: (args: readonly string[]) => { exitCode: number; output: string } = () => ({ exitCode: 0, output: '' })
   #nextAddress = 2
@@ -109,6 +113,8 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       host.sandboxes.delete(podUid)
     },
     async startContainer(request) {
+      host.created.push(request.id)
+      await request.ready
       host.act(`startContainer ${request.id}`)
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
       if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
@@ -219,9 +225,11 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     async applyPolicies() {
       host.act('applyPolicies')
     },
-    async ensurePod(podUid) {
-      host.act(`ensurePod ${podUid}`)
+    async ensurePod(podUid, _path, onAddress) {
       const address = host.interfaces.get(podUid) ?? host.nextAddress()
+      onAddress?.(address)
+      await host.interfaceGate()
+      host.act(`ensurePod ${podUid}`)
       host.interfaces.set(podUid, address)
       return { podUid, address }
     },

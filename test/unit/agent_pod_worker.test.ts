@@ -15,6 +15,7 @@ import { DroverError } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { type AgentMessage, jsonBytes, type PodStatusReport } from '../../src/rpc/messages.ts'
+import { eventually } from '../support/eventually.ts'
 import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
 import { createManualClock, type ManualClock } from '../support/manual_clock.ts'
 
@@ -220,6 +221,33 @@ describe('a worker', () => {
       initContainerStatuses: [{ name: 'init', ready: true, state: { terminated: { exitCode: 0 } } }],
       containerStatuses: [{ ready: true }, { ready: true }],
     })
+  })
+
+  test('starts nothing before its interface is there; one that fails leaves no container and is made again', async () => {
+    const world = new World(podOf())
+    let outcome: (error?: Error) => void = () => undefined
+    world.host.interfaceGate = () =>
+      new Promise((resolve, reject) => {
+        outcome = (error) => (error === undefined ? resolve() : reject(error))
+      })
+    const round = () => world.worker.reconcile(new AbortController().signal)
+    const first = round()
+    await eventually(() => world.host.created.length === 1, { timeoutMs: 5_000 })
+    expect(world.host.started).toEqual([])
+    outcome(new DroverError('unavailable', 'the bridge is gone'))
+    await first
+    expect(world.host.started).toEqual([])
+    expect(world.events).toEqual(['FailedCreatePodSandBox'])
+    await world.clock.advance(1_000)
+    const second = round()
+    await eventually(() => world.host.created.length === 2, { timeoutMs: 5_000 })
+    expect(world.host.started).toEqual([])
+    outcome()
+    await second
+    await world.clock.advance(1_000)
+    expect(world.host.started).toHaveLength(1)
+    expect(world.last?.status).toMatchObject({ phase: 'Running' })
+    expect(world.events).toEqual(['FailedCreatePodSandBox', 'Started'])
   })
 
   test('restarts at once, then backs off, and says so', async () => {

@@ -12,7 +12,7 @@ afterEach(async () => {
   for (const each of running.splice(0)) await each.stop()
 })
 
-async function setUp() {
+async function setUp({ gatherMs = 0 } = {}) {
   const clock = createManualClock()
   const test = await runResources({ clock })
   running.push(test)
@@ -23,6 +23,7 @@ async function setUp() {
     random: seededRandom(1),
     log: silentLogger,
     component: 'tests',
+    gatherMs,
   })
   return { ...test, clock, recorder }
 }
@@ -52,6 +53,20 @@ describe('the recorder', () => {
       firstTimestamp: '2026-01-01T00:00:00Z',
       involvedObject: { kind: 'Pod', uid: 'uid-web', namespace: 'kube-system' },
     })
+  })
+
+  it('holds events back for as long as it was told, and not when it is to finish', async () => {
+    const { resources, recorder, clock } = await setUp({ gatherMs: 75 })
+    const reasons = () => resources.list(eventKind).map(({ reason }) => reason)
+    recorder.record(about('web', 'default'), 'Normal', 'First', 'it runs')
+    await clock.advance(74)
+    expect(reasons()).toEqual([])
+    await clock.advance(1)
+    await recorder.flush()
+    expect(reasons()).toEqual(['First'])
+    recorder.record(about('web', 'default'), 'Normal', 'Second', 'it runs on')
+    await recorder.flush()
+    expect(reasons().sort()).toEqual(['First', 'Second'])
   })
 
   it('counts repeats on one object, a few writes for many of them', async () => {

@@ -135,9 +135,9 @@ class Driver implements NetworkDriver {
     })
   }
 
-  async ensurePod(podUid: string, netNamespacePath: string) {
+  async ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void) {
     this.#ready()
-    const pod = await this.#pods.ensure(podUid, netNamespacePath)
+    const pod = await this.#pods.ensure(podUid, netNamespacePath, onAddress)
     const bound = this.#policies?.some((row) => row.type === 'pod' && row.podUid === podUid) === true
     if (bound || mentionsPod(this.#table, pod.address)) await this.#bindPods()
     return pod

@@ -49,8 +49,12 @@ export interface NetworkDriver {
   notePolicies(rows: readonly PolicyTableRow[]): void
   /** Resolves when the kernel holds exactly the policies noted last. */
   applyPolicies(): Promise<void>
-  /** Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod. */
-  ensurePod(podUid: string, netNamespacePath: string): Promise<PodInterface>
+  /**
+   * Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod.
+   * `onAddress` hears the address as soon as it is chosen, so that what needs no more can go on; it is free again if
+   * the call then fails.
+   */
+  ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
   /** A pod without a network: nothing but `lo`, up. */
   ensureLoopback(netNamespacePath: string): Promise<void>
   /** Interfaces that exist, with their addresses, read from the node. */

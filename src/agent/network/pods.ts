@@ -26,7 +26,7 @@ export interface PortForm {
 export interface PodPorts {
   /** Reads what exists; the range and the ports' form hold for pods made from now on. */
   start(podCidr: string, form: PortForm, interfaces: readonly PodInterface[]): Promise<void>
-  ensure(podUid: string, netNamespacePath: string): Promise<PodInterface>
+  ensure(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
   list(): Promise<PodInterface[]>
   /** The address that the pod holds. */
   addressOf(podUid: string): string | undefined
@@ -157,11 +157,12 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     return links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
   }
 
-  const ensure = async (podUid: string, netNamespacePath: string): Promise<PodInterface> => {
+  const ensure: PodPorts['ensure'] = async (podUid, netNamespacePath, onAddress) => {
     const known = held().held[podUid] !== undefined
     const allocated = allocate(held(), podUid)
     current = allocated.allocations
     const pod = { podUid, address: allocated.address }
+    onAddress?.(pod.address)
     try {
       if (known && (await isComplete(pod, netNamespacePath))) return pod
       if (known) await deleteLink(podLink(podUid))
@@ -205,10 +206,10 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       current = adopt(current ?? (await read()), podCidr, interfaces)
       await save()
     },
-    ensure(podUid, netNamespacePath) {
+    ensure(podUid, netNamespacePath, onAddress) {
       checkPod(podUid, netNamespacePath)
       return exclusive(podUid, async () => {
-        const pod = await ensure(podUid, netNamespacePath)
+        const pod = await ensure(podUid, netNamespacePath, onAddress)
         namespaces.set(podUid, netNamespacePath)
         return pod
       })

@@ -6,6 +6,7 @@ import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
+import type { NetworkDriver } from '../network/network.ts'
 import type { Sandbox } from '../runtime/runtime.ts'
 import { containerRequest, wantedUser } from './container_spec.ts'
 import { isBusy } from './drain.ts'
@@ -37,18 +38,20 @@ export function retryDelayMs(failures: number): number {
 
 export const EXECUTORS: Executors = {
   async prepare(_step, context) {
-    const { agent, notes } = context
-    const pod = podOf(context)
+    const { agent, notes, signal, wake } = context
     try {
-      notes.prepared = await prepare(agent, pod)
-      notes.preparing = undefined
-    } catch (thrown) {
-      const error = DroverError.from(thrown)
-      const failures = (notes.preparing?.failures ?? 0) + 1
-      const retryAtMs = agent.clock.now() + retryDelayMs(failures)
-      const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
-      if (notes.preparing?.message !== error.message) agent.events.record(pod, 'Warning', reason, error.message)
-      notes.preparing = { reason, message: error.message, retryAtMs, failures }
+      const prepared = await prepare(agent, podOf(context))
+      const interfaceFailed = (error: unknown): void => {
+        if (notes.prepared?.connected !== prepared.connected) return
+        cannotPrepare(context, error)
+        if (!signal.aborted) wake()
+      }
+      notes.prepared = prepared
+      prepared.connected.then(() => {
+        if (notes.prepared?.connected === prepared.connected) notes.preparing = undefined
+      }, interfaceFailed)
+    } catch (error) {
+      cannotPrepare(context, error)
     }
   },
 
@@ -61,7 +64,7 @@ export const EXECUTORS: Executors = {
       if (isCode(error, 'notFound')) return prepared.volumes
       throw error
     })
-    notes.prepared = { ...prepared, volumes, configRevision }
+    if (notes.prepared === prepared) notes.prepared = { ...prepared, volumes, configRevision }
   },
 
   async image({ container, attempt }, context) {
@@ -75,17 +78,22 @@ export const EXECUTORS: Executors = {
     const pod = podOf(context)
     const container = containerOf(pod, name)
     const key = attemptKey(name, attempt)
+    const { prepared } = notes
+    // The interface has failed meanwhile: the plan begins anew.
+    if (prepared === undefined) return
     try {
-      const request = await resolveRequest(context, container, { attempt, crashes })
+      const request = await resolveRequest(context, container, prepared, { attempt, crashes })
       await agent.files.makeDirectory(dirname(request.logPath))
       if (!(await mayStart(context, pod))) return
-      await agent.drivers.runtime.startContainer(request, context.signal)
+      await agent.drivers.runtime.startContainer({ ...request, ready: prepared.connected }, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
       agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)
     } catch (thrown) {
       const error = DroverError.from(thrown)
       if (error.code === 'cancelled') throw error
+      // What failed is the interface, which has been told.
+      if (notes.prepared !== prepared) return
       const failures = (notes.blocked.get(key)?.failures ?? 0) + 1
       const config = error.code === 'notFound' || error.code === 'invalid'
       const reason = config ? 'CreateContainerConfigError' : 'RunContainerError'
@@ -154,6 +162,17 @@ export const EXECUTORS: Executors = {
   },
 }
 
+function cannotPrepare(context: StepContext, thrown: unknown): void {
+  const { agent, notes } = context
+  const error = DroverError.from(thrown)
+  const failures = (notes.preparing?.failures ?? 0) + 1
+  const retryAtMs = agent.clock.now() + retryDelayMs(failures)
+  const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
+  if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', reason, error.message)
+  notes.preparing = { reason, message: error.message, retryAtMs, failures }
+  notes.prepared = undefined
+}
+
 /** The fencer must know of an exclusive pod before anything of it runs; the right to run is looked at last. */
 async function mayStart({ agent: { fence }, signal }: StepContext, pod: Pod): Promise<boolean> {
   if (fence === undefined || !isExclusive(pod)) return true
@@ -187,12 +206,26 @@ function isCutOff({ metadata }: Pod): boolean {
   throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
 }
 
+/** The address, and later the interface that holds it. When the interface fails, so does an address not yet chosen. */
+function startInterface(
+  network: NetworkDriver,
+  podUid: string,
+  netNamespacePath: string,
+): { address: Promise<string>; connected: Promise<unknown> } {
+  let choose: (address: string) => void = () => undefined
+  const chosen = new Promise<string>((resolve) => {
+    choose = resolve
+  })
+  const connected = network.ensurePod(podUid, netNamespacePath, choose)
+  return { connected, address: Promise.race([chosen, connected.then(({ address }) => address)]) }
+}
+
 async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const { runtime, network, volumes } = agent.drivers
   const podUid = pod.metadata.uid ?? ''
   const configRevision = agent.desired.configRevision
   const hostNetwork = pod.spec.hostNetwork === true
-  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string }> => {
+  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
     const sandbox = await runtime.ensureSandbox({
       podUid,
       namespace: pod.metadata.namespace ?? '',
@@ -200,14 +233,14 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
       hostname: podHostname(pod),
       hostNetwork,
     })
-    if (sandbox.netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress }
-    if (isCutOff(pod)) {
-      await network.ensureLoopback(sandbox.netNamespacePath)
-      return { sandbox, podIP: LOOPBACK }
-    }
-    return { sandbox, podIP: (await network.ensurePod(podUid, sandbox.netNamespacePath)).address }
+    const { netNamespacePath } = sandbox
+    if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }
+    if (isCutOff(pod)) return { sandbox, podIP: LOOPBACK, connected: network.ensureLoopback(netNamespacePath) }
+    // The address is all that the files and the container's creation need: the interface is made beside them.
+    const { connected, address } = startInterface(network, podUid, netNamespacePath)
+    return { sandbox, podIP: await address, connected }
   }
-  const [{ sandbox, podIP }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
+  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
     withInterface(),
     ensureVolumes(agent, pod),
     agent.files.read('/etc/resolv.conf'),
@@ -222,6 +255,7 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   })
   return {
     sandbox,
+    connected,
     podIP: podIP === LOOPBACK ? '' : podIP,
     volumes: volumePaths,
     etcFiles: await volumes.ensureEtcFiles(podUid, files),
@@ -242,11 +276,14 @@ export function sourcesOf(agent: AgentContext, pod: Pod) {
   }
 }
 
-async function resolveRequest(context: StepContext, container: Container, next: { attempt: number; crashes: number }) {
-  const { agent, notes } = context
+async function resolveRequest(
+  context: StepContext,
+  container: Container,
+  prepared: Prepared,
+  next: { attempt: number; crashes: number },
+) {
+  const { agent } = context
   const pod = podOf(context)
-  const { prepared } = notes
-  if (prepared === undefined) throw new DroverError('internal', 'a container is started only in a prepared sandbox')
   const image = await imageOf(agent, container)
   const volumePaths = new Map<string, string>()
   for (const { name, mountPath, subPath } of container.volumeMounts ?? []) {

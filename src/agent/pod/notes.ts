@@ -9,6 +9,8 @@ import type { Prober } from './prober.ts'
 
 export interface Prepared {
   sandbox: Sandbox
+  /** Resolves when the pod's interface is there and bound by its policies: nothing of the pod starts before. */
+  connected: Promise<unknown>
   podIP: string
   /** Host path by volume name. */
   volumes: ReadonlyMap<string, string>

@@ -100,6 +100,7 @@ export class Containers {
       throwIfAborted(signal)
       const started = this.#identify(own, pid)
       await writeRecord(own.started, started)
+      await request.ready
       await this.#options.runtime.start(request.id)
       this.#starteds.set(request.id, started)
       this.#running.add(request.id)

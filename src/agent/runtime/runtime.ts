@@ -65,6 +65,8 @@ export interface ContainerRequest {
   logPath: string
   /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
   terminationMessagePath?: string
+  /** What is still being made of the sandbox: the program is started only once it resolves. */
+  ready?: Promise<unknown>
   annotations: Readonly<Record<string, string>>
 }
 
