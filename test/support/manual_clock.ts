@@ -2,6 +2,8 @@
 import type { Clock, Timer } from '../../src/base/clock.ts'
 
 export interface ManualClock extends Clock {
+  /** Sets the wall clock forward or, by less than nothing, back; no time passes. */
+  jump(ms: number): void
   /** Moves time on, firing what falls due; promises get to run after each timer. */
   advance(ms: number): Promise<void>
   readonly pending: number
@@ -9,11 +11,15 @@ export interface ManualClock extends Clock {
 
 export function createManualClock(startMs = Date.parse('2026-01-01T00:00:00Z')): ManualClock {
   let elapsedMs = 0
+  let jumpedMs = 0
   let made = 0
   const timers = new Map<number, { dueMs: number; callback: () => void }>()
   const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
   return {
-    now: () => startMs + elapsedMs,
+    now: () => startMs + elapsedMs + jumpedMs,
+    jump(ms) {
+      jumpedMs += ms
+    },
     monotonicMs: () => elapsedMs,
     get pending() {
       return timers.size

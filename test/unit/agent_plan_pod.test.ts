@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { attemptKey, NOTE, type PodFacts, restartDelayMs } from '../../src/agent/pod/facts.ts'
+import { attemptKey, exitTimes, NOTE, type PodFacts, restartDelayMs } from '../../src/agent/pod/facts.ts'
 import { type Plan, planPod } from '../../src/agent/pod/plan_pod.ts'
 import type { ContainerState } from '../../src/agent/runtime/runtime.ts'
 import type { Container, Pod } from '../../src/api/pod.ts'
@@ -30,6 +30,7 @@ function factsOf(overrides: Partial<PodFacts> = {}): PodFacts {
     blocked: new Map(),
     probes: new Map(),
     stops: new Map(),
+    exitedAtMs: exitTimes(overrides.containers ?? [], { nowMs: NOW, wallMs: NOW }, new Map()),
     nowMs: NOW,
     ...overrides,
   }

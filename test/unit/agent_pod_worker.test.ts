@@ -250,6 +250,25 @@ describe('a worker', () => {
     expect(world.events).toEqual(['FailedCreatePodSandBox', 'Started'])
   })
 
+  test('what a failed preparation had under way leaves nothing behind when the pod goes', async () => {
+    const world = new World(podOf({ volumes: [{ name: 'settings', configMap: { name: 'missing' } }] }))
+    let made: () => void = () => undefined
+    world.host.interfaceGate = () =>
+      new Promise((resolve) => {
+        made = resolve
+      })
+    const preparing = world.run(1)
+    await eventually(() => world.host.log.includes('ensureVolumes u1'), { timeoutMs: 5_000 })
+    world.delete(1)
+    const removal = preparing.then(() => world.run(4))
+    // Whoever does not wait for the interface has cleaned up by now.
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    made()
+    await removal
+    expect(world.last?.removed).toBe(true)
+    expect([...world.host.interfaces.keys(), ...world.host.sandboxes.keys()]).toEqual([])
+  })
+
   test('restarts at once, then backs off, and says so', async () => {
     const world = new World(podOf())
     world.host.exitsAtOnce.set('app', 3)
@@ -315,6 +334,46 @@ describe('a worker', () => {
     expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
     expect(world.last?.removed).toBe(true)
   })
+
+  test.each([3_600_000, -3_600_000])(
+    'a wall clock that is set by %d ms takes no grace and gives none',
+    async (jumpMs) => {
+      const world = new World(podOf())
+      world.host.ignoresTerm.add('app')
+      await world.run(2)
+      world.delete(5)
+      await world.run(2)
+      world.clock.jump(jumpMs)
+      await world.run(2)
+      expect(world.host.running()).toHaveLength(1)
+      await world.run(4)
+      expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
+    },
+  )
+
+  test.each([3_600_000, -3_600_000])(
+    'a wall clock that is set by %d ms leaves back-offs as they are',
+    async (jumpMs) => {
+      const world = new World(
+        podOf({
+          containers: [
+            { name: 'app', image: 'app:1' },
+            { name: 'far', image: 'far:1' },
+          ],
+        }),
+      )
+      world.host.exitsAtOnce.set('app', 3)
+      await world.run(4)
+      expect(world.host.started).toHaveLength(2)
+      world.host.registry.add('far:1')
+      world.clock.jump(jumpMs)
+      await world.run(3)
+      expect(world.host.started).toHaveLength(2)
+      await world.run(10)
+      expect(world.host.started).toHaveLength(4)
+      expect(world.host.running('far')).toHaveLength(1)
+    },
+  )
 
   test('a pod that an earlier agent started keeps its grace, whatever the server believes the time to be', async () => {
     const world = new World(podOf())

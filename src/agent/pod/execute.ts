@@ -112,7 +112,7 @@ export const EXECUTORS: Executors = {
   },
 
   async look({ pid }, { agent, notes, facts }) {
-    const atMs = agent.clock.now()
+    const atMs = agent.clock.monotonicMs()
     try {
       const connections = (await agent.drivers.network.connections?.(pid)) ?? []
       notes.looked = { atMs, busy: connections.filter(isBusy).length }
@@ -166,7 +166,7 @@ function cannotPrepare(context: StepContext, thrown: unknown): void {
   const { agent, notes } = context
   const error = DroverError.from(thrown)
   const failures = (notes.preparing?.failures ?? 0) + 1
-  const retryAtMs = agent.clock.now() + retryDelayMs(failures)
+  const retryAtMs = agent.clock.monotonicMs() + retryDelayMs(failures)
   const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
   if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', reason, error.message)
   notes.preparing = { reason, message: error.message, retryAtMs, failures }
@@ -240,12 +240,20 @@ async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
     const { connected, address } = startInterface(network, podUid, netNamespacePath)
     return { sandbox, podIP: await address, connected }
   }
-  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all([
-    withInterface(),
+  const interfaceMade = withInterface()
+  const parts = [
+    interfaceMade,
     ensureVolumes(agent, pod),
     agent.files.read('/etc/resolv.conf'),
     agent.files.read('/etc/hosts'),
-  ])
+  ] as const
+  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
+    async (error: unknown) => {
+      // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
+      await Promise.allSettled([...parts, interfaceMade.then((made) => made.connected)])
+      throw error
+    },
+  )
   const files = etcFiles(pod, {
     podIP,
     clusterDomain: agent.clusterDomain(),

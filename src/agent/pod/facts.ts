@@ -20,7 +20,7 @@ export const NOTE = {
 export interface Waiting {
   reason: string
   message?: string
-  /** When to try again, on the worker's clock. Absent: only when something else changes. */
+  /** When to try again, on the monotonic clock. Absent: only when something else changes. */
   retryAtMs?: number
 }
 
@@ -85,6 +85,9 @@ export interface PodFacts {
   fenced?: boolean
   /** When the fencer last ended something of it. */
   fencedAtMs?: number | undefined
+  /** When containers ended, by id, on the clock of `nowMs`: what the disk says is wall time. */
+  exitedAtMs: ReadonlyMap<string, number>
+  /** On the monotonic clock, as are all deadlines: a wall clock that is set neither ends a wait nor makes it longer. */
   nowMs: number
 }
 
@@ -126,8 +129,24 @@ export function restartDelayMs(crashes: number): number {
   return crashes <= 1 ? 0 : Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(20, crashes - 2))
 }
 
-export function restartAtMs(exited: ContainerState): number {
-  return (exited.exit?.finishedAtMs ?? 0) + restartDelayMs(crashesAfter(exited))
+export function restartAtMs({ exitedAtMs }: Pick<PodFacts, 'exitedAtMs'>, exited: ContainerState): number {
+  return (exitedAtMs.get(exited.id) ?? 0) + restartDelayMs(crashesAfter(exited))
+}
+
+/**
+ * Places exits on the monotonic clock, by how long ago they were when they were first seen; one that seems to lie in
+ * the future was just now. `known` are those placed before, which stay.
+ */
+export function exitTimes(
+  containers: readonly ContainerState[],
+  { nowMs, wallMs }: { nowMs: number; wallMs: number },
+  known: ReadonlyMap<string, number>,
+): Map<string, number> {
+  const times = new Map<string, number>()
+  for (const { id, exit } of containers) {
+    if (exit !== undefined) times.set(id, known.get(id) ?? nowMs - Math.max(0, wallMs - exit.finishedAtMs))
+  }
+  return times
 }
 
 /** Whether a container that ended like this is started again. */

@@ -26,6 +26,8 @@ export interface PodNotes {
   images: Map<string, ImageFact>
   blocked: Map<string, Waiting & { failures: number }>
   stops: Map<string, StopFact>
+  /** See `exitTimes`. */
+  exits: ReadonlyMap<string, number>
   probers: Map<string, Prober>
   /** Termination messages by container id. */
   messages: Map<string, string>
@@ -44,6 +46,7 @@ export function newNotes(nowMs: number): PodNotes {
     images: new Map(),
     blocked: new Map(),
     stops: new Map(),
+    exits: new Map(),
     probers: new Map(),
     messages: new Map(),
     backOffsTold: new Set(),

@@ -118,7 +118,7 @@ function planContainer(facts: PodFacts, pod: Pod, container: Container, isInit: 
   if (newest.phase !== 'exited') return NOTHING
   const replaced = newest.annotations[NOTE.image] !== container.image || wasFenced(facts, newest)
   if (!replaced && !restartsAfter(pod, newest, isInit)) return NOTHING
-  const atMs = replaced ? 0 : restartAtMs(newest)
+  const atMs = replaced ? 0 : restartAtMs(facts, newest)
   if (atMs > facts.nowMs) return later(atMs)
   const crashes = replaced ? 0 : crashesAfter(newest)
   return planStart(facts, container, { attempt: newest.attempt + 1, crashes, isInit })

@@ -33,7 +33,7 @@ export async function pullImage(request: PullRequest): Promise<void> {
   const before = images.get(key)
   const failures = before?.state === 'failed' ? before.failures + 1 : 1
   const fail = (reason: string, message: string): void => {
-    const failedAtMs = agent.clock.now()
+    const failedAtMs = agent.clock.monotonicMs()
     images.set(key, {
       state: 'failed',
       reason,

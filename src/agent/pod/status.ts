@@ -92,7 +92,7 @@ function containerStatus(
     const started = probe?.started ?? true
     return {
       ...base,
-      state: { running: { startedAt: timestamp(newest.startedAtMs ?? facts.nowMs) } },
+      state: { running: newest.startedAtMs === undefined ? {} : { startedAt: timestamp(newest.startedAtMs) } },
       lastState: previous?.exit === undefined ? {} : terminated(previous, messages),
       started,
       ready: role.isInit ? false : started && (probe?.ready ?? false),
@@ -155,7 +155,7 @@ function waitingToRestart(facts: PodFacts, pod: Pod, exited: ContainerState): Wa
   const trouble = startTrouble(facts, exited.name, exited.attempt + 1)
   if (trouble !== undefined) return trouble
   const delayMs = restartDelayMs(crashesAfter(exited))
-  if (delayMs === 0 || restartAtMs(exited) <= facts.nowMs) return { reason: 'ContainerCreating' }
+  if (delayMs === 0 || restartAtMs(facts, exited) <= facts.nowMs) return { reason: 'ContainerCreating' }
   const { name, namespace, uid } = pod.metadata
   const message = `back-off ${delayMs / 1000}s restarting failed container=${exited.name} pod=${name}_${namespace}(${uid})`
   return { reason: 'CrashLoopBackOff', message }

@@ -10,7 +10,7 @@ import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
-import { isRunning, outcome, type PodFacts } from './facts.ts'
+import { exitTimes, isRunning, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { Prober } from './prober.ts'
@@ -70,12 +70,13 @@ export class PodWorker {
     this.#abandoned = false
     const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata
     if (deletionTimestamp === undefined) return
-    const nowMs = this.#agent.clock.now()
+    const nowMs = this.#agent.clock.monotonicMs()
     const graceMs = (deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30) * 1000
     // Counted on this node's clock from when it heard, so that clocks that differ cost no grace; but never longer than
     // before, and an agent that comes back and finds the deletion there does not start the count anew.
     const heardMs = Math.min(nowMs + graceMs, this.#terminateByMs ?? Number.POSITIVE_INFINITY)
-    this.#terminateBy(cameBack ? Math.min(heardMs, Math.max(nowMs, Date.parse(deletionTimestamp))) : heardMs)
+    const leftMs = Math.max(0, Date.parse(deletionTimestamp) - this.#agent.clock.now())
+    this.#terminateBy(cameBack ? Math.min(heardMs, nowMs + leftMs) : heardMs)
   }
 
   /** Nobody wants the pod any more. */
@@ -83,7 +84,7 @@ export class PodWorker {
     if (this.#abandoned) return
     this.#abandoned = true
     this.#terminateBy(
-      Math.min(this.#terminateByMs ?? Number.POSITIVE_INFINITY, this.#agent.clock.now() + ORPHAN_GRACE_MS),
+      Math.min(this.#terminateByMs ?? Number.POSITIVE_INFINITY, this.#agent.clock.monotonicMs() + ORPHAN_GRACE_MS),
     )
   }
 
@@ -131,7 +132,7 @@ export class PodWorker {
 
   #waitFor({ againAtMs }: Plan): ReconcileResult {
     if (againAtMs === undefined) return undefined
-    return { againAfterMs: Math.max(1, againAtMs - this.#agent.clock.now()) }
+    return { againAfterMs: Math.max(1, againAtMs - this.#agent.clock.monotonicMs()) }
   }
 
   async #execute(step: Step, context: Omit<StepContext, 'signal' | 'wake'>): Promise<void> {
@@ -155,6 +156,9 @@ export class PodWorker {
     const all = await containers.read()
     const notes = this.#notes
     const exclusive = this.#pod !== undefined && isExclusive(this.#pod)
+    const own = all.filter((container) => container.podUid === this.uid)
+    const nowMs = clock.monotonicMs()
+    notes.exits = exitTimes(own, { nowMs, wallMs: clock.now() }, notes.exits)
     return {
       pod: this.#pod,
       uid: this.uid,
@@ -165,14 +169,15 @@ export class PodWorker {
       volumesStale: this.#usesConfig() && notes.prepared?.configRevision !== desired.configRevision,
       preparing: notes.preparing,
       cleaned: notes.cleaned,
-      containers: all.filter((container) => container.podUid === this.uid),
+      containers: own,
       images: notes.images,
       blocked: notes.blocked,
       probes: new Map(),
       stops: notes.stops,
       fenced: exclusive && fence?.mayRun() === false,
       fencedAtMs: exclusive ? fence?.fencer.killedAtMs(this.uid) : undefined,
-      nowMs: clock.now(),
+      exitedAtMs: notes.exits,
+      nowMs,
     }
   }
 
