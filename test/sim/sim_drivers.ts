@@ -166,6 +166,13 @@ function imagesOf(host: SimHost, call: Call, random: Random): Drivers['images'] 
 function networkOf(host: SimHost, call: Call): Drivers['network'] {
   let ready = false
   let noted: readonly PolicyTableRow[] = []
+  const turns = new Map<string, Promise<unknown>>()
+  /** As the driver's contract has it: one call at a time for a pod. */
+  const inTurn = <T>(podUid: string, work: () => Promise<T>): Promise<T> => {
+    const turn = (turns.get(podUid) ?? Promise.resolve()).then(work, work)
+    turns.set(podUid, turn)
+    return turn
+  }
   return {
     initialize: () => call('initialize', LOOK, () => undefined),
     ensureNode: (config) =>
@@ -188,17 +195,18 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
       call('applyPolicies', CHANGE, () => {
         host.policies = structuredClone(noted)
       }),
-    ensurePod: (podUid, _path, onAddress) => {
-      if (ready) onAddress?.(host.addressOf(podUid))
-      return call('ensurePod', CHANGE, () => {
-        if (!ready) throw new DroverError('internal', 'ensureNode must resolve before any other call')
-        return { podUid, address: host.addressOf(podUid) }
-      })
-    },
+    ensurePod: (podUid, _path, onAddress) =>
+      inTurn(podUid, () => {
+        if (ready) onAddress?.(host.addressOf(podUid))
+        return call('ensurePod', CHANGE, () => {
+          if (!ready) throw new DroverError('internal', 'ensureNode must resolve before any other call')
+          return { podUid, address: host.addressOf(podUid) }
+        })
+      }),
     ensureLoopback: () => call('ensureLoopback', CHANGE, () => undefined),
     listPods: () =>
       call('listPods', LOOK, () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address }))),
-    removePod: (podUid) => call('removePod', CHANGE, () => host.freeAddress(podUid)),
+    removePod: (podUid) => inTurn(podUid, () => call('removePod', CHANGE, () => host.freeAddress(podUid))),
     teardown: async () => undefined,
   }
 }

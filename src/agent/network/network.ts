@@ -52,7 +52,7 @@ export interface NetworkDriver {
   /**
    * Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod.
    * `onAddress` hears the address as soon as it is chosen, so that what needs no more can go on; it is free again if
-   * the call then fails.
+   * the call then fails. Calls for one pod take their turns: a removal waits for an interface that is being made.
    */
   ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
   /** A pod without a network: nothing but `lo`, up. */
