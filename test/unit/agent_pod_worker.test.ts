@@ -269,25 +269,6 @@ describe('a worker', () => {
     expect([...world.host.interfaces.keys(), ...world.host.sandboxes.keys()]).toEqual([])
   })
 
-  test('what a failed preparation had under way leaves nothing behind when the pod goes', async () => {
-    const world = new World(podOf({ volumes: [{ name: 'settings', configMap: { name: 'missing' } }] }))
-    let made: () => void = () => undefined
-    world.host.interfaceGate = () =>
-      new Promise((resolve) => {
-        made = resolve
-      })
-    const preparing = world.run(1)
-    await eventually(() => world.host.log.includes('ensureVolumes u1'), { timeoutMs: 5_000 })
-    world.delete(1)
-    const removal = preparing.then(() => world.run(4))
-    // Whoever does not wait for the interface has cleaned up by now.
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
-    made()
-    await removal
-    expect(world.last?.removed).toBe(true)
-    expect([...world.host.interfaces.keys(), ...world.host.sandboxes.keys()]).toEqual([])
-  })
-
   test('restarts at once, then backs off, and says so', async () => {
     const world = new World(podOf())
     world.host.exitsAtOnce.set('app', 3)

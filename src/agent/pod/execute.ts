@@ -112,7 +112,7 @@ export const EXECUTORS: Executors = {
   },
 
   async look({ pid }, { agent, notes, facts }) {
-    const atMs = agent.clock.now()
+    const atMs = agent.clock.monotonicMs()
     try {
       const connections = (await agent.drivers.network.connections?.(pid)) ?? []
       notes.looked = { atMs, busy: connections.filter(isBusy).length }
@@ -166,7 +166,7 @@ function cannotPrepare(context: StepContext, thrown: unknown): void {
   const { agent, notes } = context
   const error = DroverError.from(thrown)
   const failures = (notes.preparing?.failures ?? 0) + 1
-  const retryAtMs = agent.clock.now() + retryDelayMs(failures)
+  const retryAtMs = agent.clock.monotonicMs() + retryDelayMs(failures)
   const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
   if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', reason, error.message)
   notes.preparing = { reason, message: error.message, retryAtMs, failures }
