@@ -24,8 +24,8 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--not-ready-after <ms>', 'silence after which a node counts as lost', '4000')
     .option('--kubeconfig-out <file>', "where the administrator's kubeconfig is written")
     .option(
-      '--advertise <host[:port]...>',
-      'where agents reach the node listener from outside; default: what it listens on',
+      '--advertise <host:port...>',
+      'where agents reach the node listener from outside, the port may be left out; default: what it listens on',
     )
     .option('--certificate-days <days>', 'life of certificates; they renew themselves with a third of it left', '365')
     .option('--no-join-line', 'print no line to join nodes with at the first start')
