@@ -18,6 +18,7 @@ import { podDisruptionBudgetKind } from './poddisruptionbudget.ts'
 import { replicaSetKind } from './replicaset.ts'
 import { secretKind } from './secret.ts'
 import { serviceKind } from './service.ts'
+import { serviceAccountKind } from './serviceaccount.ts'
 import { statefulSetKind } from './statefulset.ts'
 import { storageClassKind } from './storageclass.ts'
 
@@ -28,6 +29,7 @@ export const KINDS: readonly KindDefinition[] = [
   serviceKind,
   configMapKind,
   secretKind,
+  serviceAccountKind,
   eventKind,
   deploymentKind,
   replicaSetKind,

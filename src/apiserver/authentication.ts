@@ -6,10 +6,13 @@
 import { createHash } from 'node:crypto'
 import type { PeerCertificate } from 'node:tls'
 import { DroverError } from '../base/errors.ts'
+import type { ServiceAccountTokens } from '../resources/service_account_tokens.ts'
 
 export interface User {
   name: string
   groups: readonly string[]
+  uid?: string
+  extra?: Readonly<Record<string, readonly string[]>>
 }
 
 /** How a token's user is given to the server. */
@@ -46,16 +49,30 @@ export type Authenticate = (socket: PeerSocket | undefined, authorization: strin
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
+/** Whose a token is; throws `unauthorized`. */
+export type AuthenticateToken = (token: string) => User
+
 /** `tokens` is looked up by digest, so that the time taken says nothing about a token. */
-export function createAuthenticator(tokens: ReadonlyMap<string, TokenUser>): Authenticate {
+export function createTokenAuthenticator(
+  tokens: ReadonlyMap<string, TokenUser>,
+  serviceAccounts: ServiceAccountTokens | undefined,
+): AuthenticateToken {
   const users = new Map([...tokens].map(([token, user]) => [digest(token), user]))
+  return (token) => {
+    const user = users.get(digest(token))
+    if (user !== undefined) return known(user.username, user.groups)
+    if (serviceAccounts?.isOurs(token) !== true) {
+      throw new DroverError('unauthorized', 'the bearer token is not known to this cluster')
+    }
+    const { username, groups, uid, extra } = serviceAccounts.verify(token)
+    return { ...known(username, groups), uid, extra }
+  }
+}
+
+export function createAuthenticator(authenticateToken: AuthenticateToken): Authenticate {
   return (socket, authorization) => {
     const bearer = /^Bearer\s+(\S+)\s*$/i.exec(authorization ?? '')?.[1]
-    if (bearer !== undefined) {
-      const user = users.get(digest(bearer))
-      if (user === undefined) throw new DroverError('unauthorized', 'the bearer token is not known to this cluster')
-      return known(user.username, user.groups)
-    }
+    if (bearer !== undefined) return authenticateToken(bearer)
     if (authorization !== undefined) {
       throw new DroverError('unauthorized', 'the Authorization header is not understood; send "Bearer TOKEN"')
     }

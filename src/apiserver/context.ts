@@ -6,6 +6,8 @@ import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { NodeGateway } from '../base/stream.ts'
 import type { Resources } from '../resources/resources.ts'
+import type { ServiceAccountTokens } from '../resources/service_account_tokens.ts'
+import type { AuthenticateToken } from './authentication.ts'
 import type { Freshness } from './freshness.ts'
 
 export interface ReadinessCheck {
@@ -28,6 +30,9 @@ export interface ApiContext {
   resources: Resources
   gateway: NodeGateway
   freshness: Freshness
+  authenticateToken: AuthenticateToken
+  /** Absent: service accounts have no tokens here. */
+  serviceAccounts?: ServiceAccountTokens | undefined
   /** Says where pods would go; without it nobody can be asked. */
   placement?: PlacementPort
   clock: Clock

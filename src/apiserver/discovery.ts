@@ -18,6 +18,7 @@ const SUBRESOURCE_KINDS: Readonly<Record<string, { group: string; version: strin
   scale: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
   eviction: { group: 'policy', version: 'v1', kind: 'Eviction' },
   binding: { group: '', version: 'v1', kind: 'Binding' },
+  token: { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenRequest' },
   exec: { group: '', version: 'v1', kind: 'PodExecOptions' },
   attach: { group: '', version: 'v1', kind: 'PodAttachOptions' },
   portforward: { group: '', version: 'v1', kind: 'PodPortForwardOptions' },
@@ -26,6 +27,7 @@ const SUBRESOURCE_KINDS: Readonly<Record<string, { group: string; version: strin
 /** Review kinds are created and answered, never stored. */
 const REVIEWS = [
   { group: 'authentication.k8s.io', plural: 'selfsubjectreviews', kind: 'SelfSubjectReview' },
+  { group: 'authentication.k8s.io', plural: 'tokenreviews', kind: 'TokenReview' },
   { group: 'authorization.k8s.io', plural: 'selfsubjectaccessreviews', kind: 'SelfSubjectAccessReview' },
 ] as const
 

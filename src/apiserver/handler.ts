@@ -19,10 +19,11 @@ import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, han
 import type { OpenApiServer } from './openapi.ts'
 import { handlePatch } from './patch.ts'
 import { handleBinding } from './pods.ts'
-import { handleReview, REVIEW_PATHS } from './reviews.ts'
+import { handleReview, handleTokenReview, REVIEW_PATHS } from './reviews.ts'
 import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
+import { handleTokenRequest, sendKeys } from './token_request.ts'
 import { handleWatch } from './watch.ts'
 import { handleWhy } from './why.ts'
 
@@ -57,6 +58,7 @@ const SUBRESOURCES: Readonly<Record<string, Handler>> = {
   binding: handleBinding,
   eviction: handleEviction,
   finalize: handleFinalize,
+  token: handleTokenRequest,
   log: handleLog,
   exec: requireUpgrade,
   attach: requireUpgrade,
@@ -197,6 +199,7 @@ async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boole
     await sendCluster(context, exchange)
     return true
   }
+  if (sendKeys(context, exchange) || (await handleTokenReview(context, exchange))) return true
   if (await handleWhy(context, exchange)) return true
   if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {

@@ -63,6 +63,7 @@ export function subresourcesOf(kind: KindDefinition): Map<string, string[]> {
     found.set('log', ['get'])
     found.set('portforward', ['create', 'get'])
   }
+  if (kind.group === '' && kind.plural === 'serviceaccounts') found.set('token', ['create'])
   if (kind.group === '' && kind.plural === 'namespaces') found.set('finalize', ['update'])
   if (kind.hasScale) found.set('scale', ['get', 'patch', 'update'])
   if (kind.hasStatus) found.set('status', ['get', 'patch', 'update'])

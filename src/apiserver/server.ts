@@ -16,7 +16,8 @@ import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import type { NodeGateway } from '../base/stream.ts'
 import type { Resources } from '../resources/resources.ts'
-import { createAuthenticator, type TokenUser } from './authentication.ts'
+import type { ServiceAccountTokens } from '../resources/service_account_tokens.ts'
+import { createAuthenticator, createTokenAuthenticator, type TokenUser } from './authentication.ts'
 import type { ApiContext, NetworkLimits, ReadinessCheck } from './context.ts'
 import { createDiscovery } from './discovery.ts'
 import { Freshness } from './freshness.ts'
@@ -45,6 +46,8 @@ export interface ApiServerOptions {
   listen: readonly ListenAddress[]
   /** Bearer tokens and whose they are. */
   tokens: ReadonlyMap<string, TokenUser>
+  /** Signs and verifies tokens of service accounts. */
+  serviceAccounts?: ServiceAccountTokens
   clock: Clock
   random: Random
   log: Logger
@@ -97,9 +100,12 @@ class HttpsServer implements ApiServer {
     this.#options = options
     this.#tls = options.tls
     const { resources, gateway, clock, random, log, version, readiness, registry, tokens, network } = options
+    const authenticateToken = createTokenAuthenticator(tokens, options.serviceAccounts)
     const context: ApiContext = {
       resources,
       gateway,
+      authenticateToken,
+      serviceAccounts: options.serviceAccounts,
       freshness: new Freshness(resources),
       clock,
       random,
@@ -110,7 +116,7 @@ class HttpsServer implements ApiServer {
       ...(options.placement === undefined ? {} : { placement: options.placement }),
       stopping: this.#stopping.signal,
     }
-    const authenticate = createAuthenticator(tokens)
+    const authenticate = createAuthenticator(authenticateToken)
     const metrics = createApiMetrics(registry)
     this.#upgrade = createUpgradeHandler({ context, authenticate, metrics })
     this.#handle = createHandler({

@@ -23,6 +23,7 @@ import { ensureBuiltins } from '../resources/builtins.ts'
 import { createResources } from '../resources/create.ts'
 import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
 import type { Resources } from '../resources/resources.ts'
+import { createServiceAccountTokens } from '../resources/service_account_tokens.ts'
 import { hostOf } from '../rpc/client.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import { createScheduler } from '../scheduler/loop.ts'
@@ -221,6 +222,7 @@ async function serve(serving: Serving): Promise<void> {
     scheduler: recorder('drover-scheduler'),
     controllers: recorder('drover-controllers'),
   }
+  const serviceAccounts = createServiceAccountTokens({ ...environment, resources, keys: pki.signingKeys })
   let current = leaves
   const presence = createPresence({ store, serverId, nodeAddresses: serving.nodeAddresses, log, registry })
   const dispatch = createDispatch({
@@ -259,6 +261,7 @@ async function serve(serving: Serving): Promise<void> {
     tls: apiTls(serving, leaves),
     listen: serving.listen,
     tokens: readTokens(flags.tokenFile),
+    serviceAccounts,
     log: log.child({ part: 'apiserver' }),
     registry,
     version,

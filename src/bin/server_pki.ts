@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import { ensureSigningKeys, type SigningKey } from '../base/cluster_keys.ts'
 import type { CertificateAndKey } from '../base/pki.ts'
 import { type LeafRequest, openPki, type PkiFiles, type PkiLives } from '../base/pki_files.ts'
 
@@ -16,6 +17,8 @@ export interface ServerLeaves {
 
 export interface ServerPki {
   files: PkiFiles
+  /** Sign tokens of service accounts; all servers share them. */
+  signingKeys: readonly SigningKey[]
   /** The leaves as they stand on disk; those that are due are renewed first. */
   ensure(): Promise<ServerLeaves>
 }
@@ -74,6 +77,7 @@ export async function openServerPki(options: ServerPkiOptions): Promise<ServerPk
   const etcdClient: LeafRequest = { file: 'etcd-client', commonName: 'drover', usages: ['client'] }
   return {
     files,
+    signingKeys: ensureSigningKeys(join(dataDir, 'pki')),
     ensure: async () => ({
       server: await files.ensureLeaf(server),
       admin: await files.ensureLeaf(admin),

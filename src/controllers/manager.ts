@@ -17,6 +17,7 @@ import { createIpamController } from './node/ipam_controller.ts'
 import { createNodeLifecycleController } from './node/lifecycle.ts'
 import { createPodGarbageController } from './podgc/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
+import { createServiceAccountController } from './serviceaccount/controller.ts'
 import { createStatefulSetController } from './statefulset/controller.ts'
 import { createTokenController } from './token/controller.ts'
 import { createVolumeController } from './volume/controller.ts'
@@ -52,5 +53,6 @@ export function createControllers(options: ControllersOptions): Service[] {
     createPodGarbageController(options),
     ...(serviceCidr === undefined ? [] : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),
     createTokenController(options),
+    createServiceAccountController(options),
   ]
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { ANNOTATION, JOIN_ID_PREFIX } from '../api/names.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
 import { type Clock, sleep } from '../base/clock.ts'
+import { ensureSharedKeys } from '../base/cluster_keys.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
 import { silentLogger } from '../base/log.ts'
@@ -209,8 +210,12 @@ function isUsable(pem: string | undefined, caPem: string, commonName: string, no
 export async function ensureHostFiles(record: ClusterRecord, clock: Clock): Promise<void> {
   const paths = clusterPaths(record.name)
   const cluster = await openPki(join(paths.server, 'pki'), record.name, clock)
+  const shared = ensureSharedKeys(join(paths.server, 'pki'))
   for (const { name } of serversOf(record).slice(1)) {
     const pki = join(paths.otherServer(name), 'pki')
+    for (const [file, text] of Object.entries(shared)) {
+      if (readIfExists(join(pki, file)) !== text) writeFileAtomic(join(pki, file), text, 0o600)
+    }
     const { certPem, keyPem } = cluster.ca
     if (readIfExists(join(pki, 'ca.key')) !== keyPem) writeFileAtomic(join(pki, 'ca.key'), keyPem, 0o600)
     if (readIfExists(join(pki, 'ca.crt')) !== certPem) writeFileAtomic(join(pki, 'ca.crt'), certPem)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { type ApiServer, createApiServer } from '../../src/apiserver/server.ts'
 import { systemClock } from '../../src/base/clock.ts'
+import { ensureSigningKeys } from '../../src/base/cluster_keys.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { createCa, issueCertificate } from '../../src/base/pki.ts'
@@ -15,6 +16,7 @@ import type { NodeGateway } from '../../src/base/stream.ts'
 import { ensureBuiltins } from '../../src/resources/builtins.ts'
 import { createResources } from '../../src/resources/create.ts'
 import type { Resources } from '../../src/resources/resources.ts'
+import { createServiceAccountTokens, type ServiceAccountTokens } from '../../src/resources/service_account_tokens.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 
 const DAY_MS = 24 * 3_600_000
@@ -40,6 +42,7 @@ export interface CallOptions {
 export interface Harness {
   server: ApiServer
   resources: Resources
+  serviceAccounts: ServiceAccountTokens
   registry: Registry
   port: number
   directory: string
@@ -102,8 +105,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     usages: ['client'],
   })
   const registry = new Registry()
+  const keys = ensureSigningKeys(directory)
+  const serviceAccounts = createServiceAccountTokens({ resources, clock, random: systemRandom, keys })
   const server = createApiServer({
     resources,
+    serviceAccounts,
     gateway: options.gateway ?? noGateway,
     tls: { cert: own.certPem, key: own.keyPem, clientCa: ca.certPem },
     listen: [{ host: '127.0.0.1', port: 0 }],
@@ -135,6 +141,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   return {
     server,
     resources,
+    serviceAccounts,
     registry,
     port,
     directory,

@@ -51,6 +51,12 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
     metadata: { name: 's', namespace: 'default' },
     ...{ stringData: { password: 'ä' }, data: { x: 'eA==' } },
   },
+  ServiceAccount: {
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name: 'builder', namespace: 'default' },
+    ...{ imagePullSecrets: [{ name: 'registry' }], automountServiceAccountToken: false },
+  },
   Event: {
     apiVersion: 'v1',
     kind: 'Event',

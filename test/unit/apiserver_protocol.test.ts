@@ -2,7 +2,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { podKind } from '../../src/api/pod_kind.ts'
-import { authorize, createAuthenticator, isAllowed, isOpenPath } from '../../src/apiserver/authentication.ts'
+import {
+  authorize,
+  createAuthenticator,
+  createTokenAuthenticator,
+  isAllowed,
+  isOpenPath,
+} from '../../src/apiserver/authentication.ts'
 import { Freshness } from '../../src/apiserver/freshness.ts'
 import { buildV2 } from '../../src/apiserver/openapi.ts'
 import { encodeOpenApiV2 } from '../../src/apiserver/openapi_v2_protobuf.ts'
@@ -73,7 +79,9 @@ describe('paths', () => {
 })
 
 describe('users', () => {
-  const authenticate = createAuthenticator(new Map([['secret', { username: 'u', groups: ['g'] }]]))
+  const authenticate = createAuthenticator(
+    createTokenAuthenticator(new Map([['secret', { username: 'u', groups: ['g'] }]]), undefined),
+  )
   const peer = (authorized: boolean, subject: object) => ({
     authorized,
     getPeerCertificate: () => ({ subject }) as unknown as Record<string, never>,
