@@ -29,6 +29,9 @@ export class Watcher {
   readonly #world: World
   /** By store key. */
   readonly objects = new Map<string, Stored<KubeObject>>()
+  /** The same by kind's plural, then store key. */
+  readonly #kinds = new Map<string, Map<string, Stored<KubeObject>>>()
+  readonly #podsByUid = new Map<string, Stored<Pod>>()
   /** The revision of each key's last change, deletions too. */
   readonly revisions = new Map<string, number>()
   /** When a pod's object went, by uid. */
@@ -60,10 +63,7 @@ export class Watcher {
 
   /** All objects of a kind, by its plural. */
   list<T extends KubeObject>(plural: string): Stored<T>[] {
-    const found: Stored<T>[] = []
-    for (const [key, object] of this.objects)
-      if (parseKey(key)?.table.endsWith(`/${plural}`)) found.push(object as Stored<T>)
-    return found
+    return [...(this.#kinds.get(plural)?.values() ?? [])] as Stored<T>[]
   }
 
   get pods(): Stored<Pod>[] {
@@ -71,7 +71,7 @@ export class Watcher {
   }
 
   podOfUid(uid: string): Stored<Pod> | undefined {
-    return this.pods.find((pod) => pod.metadata.uid === uid)
+    return this.#podsByUid.get(uid)
   }
 
   containerStarted(host: SimHost, container: SimContainer): void {
@@ -90,6 +90,21 @@ export class Watcher {
     return this.podOfUid(state.podUid)?.metadata.name ?? state.podUid
   }
 
+  #keep(kind: string, key: string, object: Stored<KubeObject> | undefined): void {
+    const ofKind = this.#kinds.get(kind) ?? new Map<string, Stored<KubeObject>>()
+    this.#kinds.set(kind, ofKind)
+    const old = this.objects.get(key)
+    if (kind === 'pods' && old !== undefined) this.#podsByUid.delete(old.metadata.uid)
+    if (object === undefined) {
+      this.objects.delete(key)
+      ofKind.delete(key)
+      return
+    }
+    this.objects.set(key, object)
+    ofKind.set(key, object)
+    if (kind === 'pods') this.#podsByUid.set(object.metadata.uid, object as Stored<Pod>)
+  }
+
   #take(event: StoreEvent, revision: number): void {
     const key = event.type === 'put' ? event.item.key : event.key
     const parsed = parseKey(key)
@@ -97,16 +112,15 @@ export class Watcher {
     if (revision <= before) this.#world.fail('revisions grow', `${key} went from ${before} to ${revision}`)
     this.revisions.set(key, revision)
     if (parsed === undefined) return
+    const kind = parsed.table.slice(parsed.table.indexOf('/') + 1)
+    // Events tell people; no invariant reads them.
+    if (kind === 'events') return
     const old = this.objects.get(key)
     const object = event.type === 'put' ? decodeStored(event.item.value, event.item.modRevision) : undefined
-    if (object === undefined) this.objects.delete(key)
-    else this.objects.set(key, object as Stored<KubeObject>)
-    const kind = parsed.table.slice(parsed.table.indexOf('/') + 1)
+    this.#keep(kind, key, object)
     const change: Change = { key, kind, old, object: object as Stored<KubeObject> | undefined, revision }
-    if (kind !== 'events') {
-      this.changes++
-      this.#world.trace.add(describe(change))
-    }
+    this.changes++
+    this.#world.trace.add(describe(change))
     if (kind === 'pods' && change.object !== undefined && isTerminating(change.object)) {
       const { uid } = change.object.metadata
       if (!this.endingSinceMs.has(uid)) this.endingSinceMs.set(uid, this.#world.time.nowMs)
