@@ -46,6 +46,8 @@ export interface AgentOptions {
   tls: TlsFiles | (() => TlsFiles)
   /** Whether the cluster counts this node in: `false` when a server has said that it was removed. */
   onMembership?: (member: boolean) => void
+  /** A server has told of others: all that may be called, to be remembered for the next start. */
+  onServers?: (servers: readonly string[]) => void
   drivers: Drivers
   dataDir: string
   /** This node's address on the underlay. */
@@ -84,6 +86,8 @@ export interface AgentState {
 export interface Agent {
   service: Service
   state(): AgentState
+  /** All that it may call. */
+  servers(): readonly string[]
   /** Where health and metrics are served. Throws `unavailable` while they are not. */
   httpAddress(): { host: string; port: number }
 }
@@ -114,6 +118,7 @@ export function createAgent(options: AgentOptions): Agent {
       pods: manager.podCount,
       sessions: session.sessions,
     }),
+    servers: () => session.servers,
     httpAddress() {
       if (health === undefined) throw new DroverError('unavailable', 'this agent serves no HTTP')
       return health.address()
@@ -201,6 +206,10 @@ function assemble(options: AgentOptions) {
       hello: () => hello(options, images),
       heartbeat: () => ({ ...network.programmed, ...(fence === undefined ? {} : { sentAtMs: fence.stamp() }) }),
       onGranted: (grantedMs) => fence?.granted(grantedMs),
+      onServers(servers) {
+        log.info({ servers }, 'the servers have changed')
+        options.onServers?.(servers)
+      },
       onWelcome(config, exclusiveLeaseMs) {
         cluster = config
         if (fence !== undefined) fence.leaseMs = exclusiveLeaseMs

@@ -76,9 +76,14 @@ interface Issued {
 
 function writeIdentity(dataDir: string, { certificate, keyPem, ca, servers }: Issued): void {
   writeFileAtomic(place(dataDir, 'ca.crt'), ca)
-  if (servers.length > 0) writeFileAtomic(place(dataDir, 'servers'), `${servers.join('\n')}\n`)
+  if (servers.length > 0) saveServers(dataDir, servers)
   writeFileAtomic(place(dataDir, 'node.pem'), `${certificate}${keyPem}`, 0o600)
   setRemoved(dataDir, false)
+}
+
+/** Whom the next start may call. */
+export function saveServers(dataDir: string, servers: readonly string[]): void {
+  writeFileAtomic(place(dataDir, 'servers'), `${servers.join('\n')}\n`)
 }
 
 /** Remembers what the cluster said of this node. */

@@ -7,13 +7,14 @@ import { backoffDelayMs, reconnectPolicy } from '../base/backoff.ts'
 import { type Clock, sleep, type Timer } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import { type Random, randomInt } from '../base/random.ts'
+import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import { createNodeClient, type NodeClient } from '../rpc/client.ts'
 import type { MessageStream } from '../rpc/message_stream.ts'
 import { type AgentMessage, parseJson, type ServerMessage, type TableChanges } from '../rpc/messages.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
+import { KnownServers } from './known_servers.ts'
 
 export type Hello = Extract<AgentMessage, { type: 'hello' }>
 export type OpenStream = Extract<ServerMessage, { type: 'openStream' }>
@@ -27,6 +28,8 @@ export interface SessionHandlers {
   onGranted?(grantedMs: number): void
   onChanges(changes: TableChanges): void
   onOpenStream(request: OpenStream, client: NodeClient): void
+  /** Other servers live than before; all that may be called from now on. */
+  onServers?(servers: readonly string[]): void
   /** The cluster says that this node is no longer part of it. */
   onRemoved?(): void
 }
@@ -54,6 +57,7 @@ type ServerStream = MessageStream<ServerMessage, AgentMessage>
 export class Session implements Service {
   readonly id = 'session'
   readonly #options: SessionOptions
+  readonly #servers: KnownServers
   #live: ServerStream | undefined
   #lastHeardMs = 0
   #sessions = 0
@@ -61,6 +65,7 @@ export class Session implements Service {
   constructor(options: SessionOptions) {
     if (options.servers.length === 0) throw new DroverError('invalid', 'name at least one server, as HOST:PORT')
     this.#options = options
+    this.#servers = new KnownServers(options.servers, options.random)
   }
 
   get connected(): boolean {
@@ -70,6 +75,11 @@ export class Session implements Service {
   /** How many sessions there have been. */
   get sessions(): number {
     return this.#sessions
+  }
+
+  /** All that it may call. */
+  get servers(): readonly string[] {
+    return this.#servers.all()
   }
 
   /** Sends if there is a session; says whether there was. What is lost with a session is sent anew in the next. */
@@ -83,12 +93,10 @@ export class Session implements Service {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { servers, clock, random, log } = this.#options
+    const { clock, random, log } = this.#options
     let failures = 0
-    let turn = randomInt(random, servers.length)
     while (!signal.aborted) {
-      const address = servers[turn % servers.length] as string
-      turn++
+      const address = this.#servers.next(failures)
       const before = this.#sessions
       const error = await this.#runOne(address, signal)
       if (signal.aborted) return
@@ -169,6 +177,7 @@ export class Session implements Service {
         return
       case 'heartbeatAck':
         if (this.#live === stream) handlers.onGranted?.(message.grantedMs ?? 0)
+        if (this.#servers.tell(message.servers ?? [])) handlers.onServers?.(this.#servers.all())
         return
     }
   }

@@ -100,7 +100,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     await releaseRunDirectory(flags.runDir)
     return
   }
-  const { nodeName, servers, nodeAddress, tls, onMembership, services } = await resolveMembership(
+  const { nodeName, servers, nodeAddress, tls, onMembership, onServers, services } = await resolveMembership(
     flags,
     declared,
     rootLog,
@@ -115,6 +115,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     server: { address: servers },
     tls,
     onMembership,
+    onServers,
     drivers,
     dataDir: flags.dataDir,
     nodeAddress,

@@ -11,6 +11,7 @@ import {
   mustJoin,
   readIdentity,
   type StoredIdentity,
+  saveServers,
   setRemoved,
   tokenLabel,
 } from '../agent/identity.ts'
@@ -31,6 +32,7 @@ export interface Membership {
   nodeAddress: string
   tls: () => TlsFiles
   onMembership: (member: boolean) => void
+  onServers: (servers: readonly string[]) => void
   /** Keeps the certificate renewed. */
   services: Service[]
 }
@@ -83,7 +85,8 @@ function ownAddress(server: string): Promise<string> {
 }
 
 function serversOf(flags: AgentFlags, stored: StoredIdentity | undefined): string[] {
-  const servers = flags.server ?? stored?.servers ?? []
+  // Those that were named first: they are whom a machine asks to join. It may have heard of others since.
+  const servers = [...new Set([...(flags.server ?? []), ...(stored?.servers ?? [])])]
   if (servers.length === 0) throw new DroverError('invalid', 'name a server: --server HOST:PORT')
   for (const server of servers) parseHostPort(server, '--server')
   return servers
@@ -114,6 +117,7 @@ export async function resolveMembership(flags: AgentFlags, declared: Declared, l
     nodeAddress: flags.nodeAddress ?? (await ownAddress(servers[0] ?? '')),
     tls: () => currentTls(dataDir),
     onMembership: (member) => setRemoved(dataDir, !member),
+    onServers: (known) => saveServers(dataDir, known),
     services: [
       {
         id: 'certificate-renewal',
@@ -144,6 +148,7 @@ async function fromFiles(flags: AgentFlags): Promise<Membership> {
     nodeAddress: flags.nodeAddress ?? (await ownAddress(servers[0] ?? '')),
     tls,
     onMembership: () => undefined,
+    onServers: () => undefined,
     services: [],
   }
 }

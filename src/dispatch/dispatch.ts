@@ -366,7 +366,11 @@ class RunningDispatch {
         session.programmedRevision = message.programmedRevision
         session.peersRevision = message.peersRevision
         this.#barrier.wake()
-        session.stream.write({ type: 'heartbeatAck', grantedMs: this.#granted(nodeName, session, message.sentAtMs) })
+        session.stream.write({
+          type: 'heartbeatAck',
+          grantedMs: this.#granted(nodeName, session, message.sentAtMs),
+          servers: session.serversToTell(this.#options.peers?.servers.nodeAddresses() ?? []),
+        })
         return
       case 'podStatuses':
         this.#metrics.reports.inc(message.reports.length)

@@ -34,6 +34,7 @@ export class NodeSession {
   /** What the node says the kernel holds. */
   programmedRevision = 0
   peersRevision = 0
+  #toldServers = ''
   readonly #tables: Map<TableName, TableState>
   #inFlightBytes = 0
 
@@ -62,6 +63,14 @@ export class NodeSession {
   isCurrent(name: TableName): boolean {
     const state = this.#tables.get(name)
     return state !== undefined && state.parts.length === 0 && state.sequence === state.table.sequence
+  }
+
+  /** The live servers, if this session has not been told of just these; else none. */
+  serversToTell(live: readonly string[]): string[] {
+    const servers = [...live].sort()
+    if (servers.join() === this.#toldServers) return []
+    this.#toldServers = servers.join()
+    return servers
   }
 
   resync(name: TableName): void {

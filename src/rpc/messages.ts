@@ -65,7 +65,7 @@ export type ServerMessage =
     }
   | TableChanges
   | { type: 'openStream'; streamId: string; verb: string; requestJson: Uint8Array }
-  | { type: 'heartbeatAck'; grantedMs?: number }
+  | { type: 'heartbeatAck'; grantedMs?: number; servers?: readonly string[] }
 
 export interface StreamFrameMessage {
   channel: number
@@ -183,13 +183,20 @@ export function encodeServerMessage(message: ServerMessage): Buffer {
     case 'openStream':
       return bytes(wire.ServerMessage.encode({ openStream: message }).finish())
     case 'heartbeatAck':
-      return bytes(wire.ServerMessage.encode({ heartbeatAck: message }).finish())
+      return bytes(
+        wire.ServerMessage.encode({
+          heartbeatAck: { grantedMs: message.grantedMs ?? 0, servers: [...(message.servers ?? [])] },
+        }).finish(),
+      )
   }
 }
 
 export function decodeServerMessage(buffer: Buffer): ServerMessage {
   const { welcome, changes, openStream, heartbeatAck } = wire.ServerMessage.decode(buffer)
-  if (heartbeatAck) return { type: 'heartbeatAck', grantedMs: numberOf(heartbeatAck.grantedMs) }
+  if (heartbeatAck) {
+    const { grantedMs, servers } = heartbeatAck
+    return { type: 'heartbeatAck', grantedMs: numberOf(grantedMs), servers: servers ?? [] }
+  }
   if (changes) {
     return {
       type: 'changes',

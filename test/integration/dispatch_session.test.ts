@@ -246,6 +246,28 @@ describe('the session', () => {
     expect(host.started).toHaveLength(2)
   })
 
+  test('a server that came later is learned over the session, and called when the first is gone', async () => {
+    const alive = new Map<string, string>()
+    const tls = await harness.certificate('drover-admin', ['system:masters'])
+    const servers = {
+      isAlive: (id: string) => alive.has(id),
+      addressesOf: (id: string) => [alive.get(id) ?? ''],
+      nodeAddresses: () => [...alive.values()],
+    }
+    const shared = { isServerAlive: servers.isAlive, peers: { servers, tls: () => tls } }
+    const first = await harness.startDispatch(shared)
+    alive.set('server-1', addressOf(first))
+    const agent = await harness.startAgent('n1', new FakeHost(), addressOf(first))
+    await holds(() => expect(isNodeReady(node('n1') as Node)).toBe(true))
+    const second = await harness.startDispatch({ ...shared, serverId: 'server-2' })
+    alive.set('server-2', addressOf(second))
+    await holds(() => expect(agent.servers()).toEqual([addressOf(first), addressOf(second)]))
+    alive.delete('server-1')
+    await first.stop()
+    await holds(() => expect(second.gateway.connectedNodes()).toEqual(['n1']))
+    expect(agent.state().sessions).toBe(2)
+  })
+
   test('a second session of a node ends the first', async () => {
     const { dispatch, agent } = await oneNode()
     const tls = await harness.nodeCertificate('n1')

@@ -1171,6 +1171,9 @@ export namespace drover {
                 /** HeartbeatAck grantedMs. */
                 grantedMs: number;
 
+                /** HeartbeatAck servers. */
+                servers: string[];
+
                 /**
                  * Encodes the specified HeartbeatAck message. Does not implicitly {@link drover.node.v1.HeartbeatAck.verify|verify} messages.
                  * @param message HeartbeatAck message or plain object to encode
@@ -1197,6 +1200,9 @@ export namespace drover {
 
                     /** HeartbeatAck grantedMs */
                     grantedMs?: (number|null);
+
+                    /** HeartbeatAck servers */
+                    servers?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -2914,6 +2914,7 @@ export const drover = $root.drover = (() => {
                  * Properties of a HeartbeatAck.
                  * @typedef {Object} drover.node.v1.HeartbeatAck.$Properties
                  * @property {number|null} [grantedMs] HeartbeatAck grantedMs
+                 * @property {Array.<string>|null} [servers] HeartbeatAck servers
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2939,6 +2940,7 @@ export const drover = $root.drover = (() => {
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
                 const HeartbeatAck = function (properties) {
+                    this.servers = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -2952,6 +2954,14 @@ export const drover = $root.drover = (() => {
                  * @instance
                  */
                 HeartbeatAck.prototype.grantedMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * HeartbeatAck servers.
+                 * @member {Array.<string>} servers
+                 * @memberof drover.node.v1.HeartbeatAck
+                 * @instance
+                 */
+                HeartbeatAck.prototype.servers = $util.emptyArray;
 
                 /**
                  * Encodes the specified HeartbeatAck message. Does not implicitly {@link drover.node.v1.HeartbeatAck.verify|verify} messages.
@@ -2971,6 +2981,9 @@ export const drover = $root.drover = (() => {
                         throw $Error("max depth exceeded");
                     if (message.grantedMs != null && $Object.hasOwnProperty.call(message, "grantedMs") && (typeof message.grantedMs === "object" ? message.grantedMs.low || message.grantedMs.high : message.grantedMs !== 0))
                         writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.grantedMs);
+                    if (message.servers != null && message.servers.length)
+                        for (let i = 0; i < message.servers.length; ++i)
+                            writer.uint32(/* id 2, wireType 2 =*/18).string(message.servers[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3022,6 +3035,14 @@ export const drover = $root.drover = (() => {
                                     message.grantedMs = value;
                                 else
                                     delete message.grantedMs;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.servers && message.servers.length))
+                                    message.servers = [];
+                                message.servers.push(reader.stringVerify());
                                 continue;
                             }
                         }
