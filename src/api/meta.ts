@@ -3,16 +3,19 @@
  */
 import type { Static } from 'typebox'
 import Type from 'typebox'
-import { bool, int64, listByKey, object, oneOf, opt, setOf, stringMap, text, time } from './schema.ts'
+import { ATOMIC, bool, int64, listByKey, object, oneOf, opt, setOf, stringMap, text, time } from './schema.ts'
 
-export const OwnerReference = object({
-  apiVersion: text,
-  kind: text,
-  name: text,
-  uid: text,
-  controller: opt(bool),
-  blockOwnerDeletion: opt(bool),
-})
+export const OwnerReference = object(
+  {
+    apiVersion: text,
+    kind: text,
+    name: text,
+    uid: text,
+    controller: opt(bool),
+    blockOwnerDeletion: opt(bool),
+  },
+  ATOMIC,
+)
 export type OwnerReference = Static<typeof OwnerReference>
 
 export const ObjectMeta = object({
@@ -44,10 +47,13 @@ export const LabelSelectorRequirement = object({
 })
 export type LabelSelectorRequirement = Static<typeof LabelSelectorRequirement>
 
-export const LabelSelector = object({
-  matchLabels: opt(stringMap),
-  matchExpressions: opt(Type.Array(LabelSelectorRequirement)),
-})
+export const LabelSelector = object(
+  {
+    matchLabels: opt(stringMap),
+    matchExpressions: opt(Type.Array(LabelSelectorRequirement)),
+  },
+  ATOMIC,
+)
 export type LabelSelector = Static<typeof LabelSelector>
 
 export const Condition = object({

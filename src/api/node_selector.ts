@@ -1,7 +1,7 @@
 /** Node selectors: of pods' node affinity and of volumes. Source: Kubernetes v1 `NodeSelector`, "Assigning Pods to Nodes". */
 import Type, { type Static } from 'typebox'
 import type { FieldError } from '../base/errors.ts'
-import { object, oneOf, opt, text } from './schema.ts'
+import { ATOMIC, object, oneOf, opt, text } from './schema.ts'
 
 export const NodeSelectorRequirement = object({
   key: text,
@@ -10,13 +10,16 @@ export const NodeSelectorRequirement = object({
 })
 export type NodeSelectorRequirement = Static<typeof NodeSelectorRequirement>
 
-export const NodeSelectorTerm = object({
-  matchExpressions: opt(Type.Array(NodeSelectorRequirement)),
-  matchFields: opt(Type.Array(NodeSelectorRequirement)),
-})
+export const NodeSelectorTerm = object(
+  {
+    matchExpressions: opt(Type.Array(NodeSelectorRequirement)),
+    matchFields: opt(Type.Array(NodeSelectorRequirement)),
+  },
+  ATOMIC,
+)
 export type NodeSelectorTerm = Static<typeof NodeSelectorTerm>
 
-export const NodeSelector = object({ nodeSelectorTerms: Type.Array(NodeSelectorTerm) })
+export const NodeSelector = object({ nodeSelectorTerms: Type.Array(NodeSelectorTerm) }, ATOMIC)
 export type NodeSelector = Static<typeof NodeSelector>
 
 /** The only field of a node that `matchFields` may name. */

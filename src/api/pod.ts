@@ -7,6 +7,8 @@ import { Condition, LabelSelector, TemplateMeta, typeMeta } from './meta.ts'
 import { NodeSelector } from './node_selector.ts'
 import { PodDnsConfig } from './pod_dns.ts'
 import {
+  ATOMIC,
+  atomicStringMap,
   bool,
   count,
   ignored,
@@ -18,13 +20,14 @@ import {
   oneOf,
   opt,
   portNumber,
+  protocol,
   quantity,
   quantityMap,
   text,
   time,
 } from './schema.ts'
 
-const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) })
+const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) }, ATOMIC)
 const LocalReference = object({ name: opt(text), optional: opt(bool) })
 
 export const EnvVar = object({
@@ -34,8 +37,8 @@ export const EnvVar = object({
     object({
       configMapKeyRef: opt(KeySelector),
       secretKeyRef: opt(KeySelector),
-      fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text })),
-      resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) })),
+      fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text }, ATOMIC)),
+      resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) }, ATOMIC)),
     }),
   ),
 })
@@ -56,19 +59,28 @@ const HttpGet = object({
   httpHeaders: opt(Type.Array(object({ name: text, value: text }))),
 })
 
-export const Probe = object({
+const actions = {
   exec: opt(object({ command: opt(Type.Array(text)) })),
   httpGet: opt(HttpGet),
   tcpSocket: opt(object({ port: intOrString, host: opt(text) })),
-  grpc: ignored(),
+}
+
+export const Probe = object({
+  ...actions,
+  grpc: opt(object({ port: portNumber, service: opt(text) })),
   initialDelaySeconds: opt(count),
   timeoutSeconds: opt(count),
   periodSeconds: opt(count),
   successThreshold: opt(count),
   failureThreshold: opt(count),
-  terminationGracePeriodSeconds: ignored(),
+  terminationGracePeriodSeconds: opt(int64),
 })
 export type Probe = Static<typeof Probe>
+
+export const LifecycleHandler = object({ ...actions, sleep: opt(object({ seconds: int64 })) })
+export type LifecycleHandler = Static<typeof LifecycleHandler>
+
+const Lifecycle = object({ postStart: opt(LifecycleHandler), preStop: opt(LifecycleHandler), stopSignal: opt(text) })
 
 const Capabilities = object({ add: opt(Type.Array(text)), drop: opt(Type.Array(text)) })
 
@@ -91,7 +103,7 @@ const ContainerPort = object({
   name: opt(text),
   containerPort: portNumber,
   hostPort: opt(portNumber),
-  protocol: opt(oneOf('TCP', 'UDP', 'SCTP')),
+  protocol: opt(protocol),
   hostIP: opt(text),
 })
 
@@ -133,9 +145,10 @@ export const Container = object({
   tty: opt(bool),
   terminationMessagePath: opt(text),
   terminationMessagePolicy: opt(oneOf('File', 'FallbackToLogsOnError')),
-  lifecycle: ignored(),
+  lifecycle: opt(Lifecycle),
   resizePolicy: ignored(),
-  restartPolicy: ignored(),
+  /** Of init containers alone: one that is started again and again runs beside the others (a sidecar). */
+  restartPolicy: opt(oneOf('Always')),
   volumeDevices: ignored(),
 })
 export type Container = Static<typeof Container>
@@ -217,7 +230,7 @@ export const PodSpec = object({
   restartPolicy: opt(oneOf('Always', 'OnFailure', 'Never')),
   terminationGracePeriodSeconds: opt(int64),
   nodeName: opt(text),
-  nodeSelector: opt(Type.Record(text, text)),
+  nodeSelector: opt(atomicStringMap),
   affinity: opt(Affinity),
   tolerations: opt(Type.Array(Toleration)),
   topologySpreadConstraints: opt(
@@ -250,7 +263,7 @@ export const PodSpec = object({
   serviceAccountName: opt(text),
   serviceAccount: opt(text),
   automountServiceAccountToken: opt(bool),
-  activeDeadlineSeconds: ignored(),
+  activeDeadlineSeconds: opt(int64),
   ephemeralContainers: ignored(),
   hostIPC: ignored(),
   hostPID: ignored(),

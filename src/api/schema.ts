@@ -13,7 +13,11 @@ export const ANNOTATION = {
   patchMergeKey: 'x-kubernetes-patch-merge-key',
   listType: 'x-kubernetes-list-type',
   listMapKeys: 'x-kubernetes-list-map-keys',
+  mapType: 'x-kubernetes-map-type',
 } as const
+
+/** Options of an object or map that has one owner as a whole: server-side apply never merges its members. */
+export const ATOMIC = { [ANNOTATION.mapType]: 'atomic' } as const
 
 export const opt = Type.Optional
 
@@ -47,7 +51,16 @@ export function oneOf<const T extends readonly string[]>(...words: T) {
   return Type.Unsafe<T[number]>({ type: 'string', enum: words })
 }
 
+/** Of a port. The default stands in the schema because lists of ports are keyed by it. */
+export const protocol = Type.Unsafe<'TCP' | 'UDP' | 'SCTP'>({
+  type: 'string',
+  enum: ['TCP', 'UDP', 'SCTP'],
+  default: 'TCP',
+})
+
 export const text = Type.String()
+/** One owner for all of it, as selectors have. */
+export const atomicStringMap = Type.Record(text, text, ATOMIC)
 export const bool = Type.Boolean()
 export const int32 = Type.Integer({ minimum: -(2 ** 31), maximum: 2 ** 31 - 1 })
 export const int64 = Type.Integer()

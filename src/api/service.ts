@@ -6,6 +6,7 @@ import { defineKind } from './kind.ts'
 import { Condition, typeMeta } from './meta.ts'
 import { isDnsLabel, isServiceName } from './names.ts'
 import {
+  atomicStringMap,
   bool,
   count,
   ignored,
@@ -15,14 +16,14 @@ import {
   oneOf,
   opt,
   portNumber,
+  protocol,
   setOf,
-  stringMap,
   text,
 } from './schema.ts'
 
 export const ServicePort = object({
   name: opt(text),
-  protocol: opt(oneOf('TCP', 'UDP', 'SCTP')),
+  protocol: opt(protocol),
   port: portNumber,
   targetPort: opt(intOrString),
   nodePort: opt(count),
@@ -34,7 +35,7 @@ export const Service = object({
   ...typeMeta('v1', 'Service'),
   spec: object({
     type: opt(oneOf('ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName')),
-    selector: opt(stringMap),
+    selector: opt(atomicStringMap),
     ports: opt(listByKey(ServicePort, 'port', 'port', 'protocol')),
     clusterIP: opt(text),
     clusterIPs: opt(Type.Array(text)),

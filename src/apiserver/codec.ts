@@ -18,6 +18,7 @@ export const PATCH_TYPES = {
   'application/merge-patch+json': 'merge',
   'application/strategic-merge-patch+json': 'strategic',
   'application/apply-patch+yaml': 'apply',
+  'application/apply-patch+json': 'apply',
 } as const
 
 export function mediaType(contentType: string | undefined): string {
@@ -33,7 +34,8 @@ export function decodeBody(body: Buffer, contentType: string | undefined): unkno
     throw unsupportedMediaType(`the body is ${type}; send application/json or application/yaml`)
   }
   const text = body.toString('utf8')
-  const value = isYaml ? parseYaml(text) : parseJson(text)
+  // kubectl applies JSON under YAML's name: a document that begins like JSON is read as such if it can be.
+  const value = isYaml ? (jsonIn(text) ?? parseYaml(text)) : parseJson(text)
   checkDepth(value, 0)
   return value
 }
@@ -54,6 +56,15 @@ export function parseJson(text: string): unknown {
     throw new DroverError('invalid', `the body is not valid JSON: line ${line}, column ${column}: ${message}`, {
       cause,
     })
+  }
+}
+
+function jsonIn(text: string): unknown {
+  if (!text.startsWith('{')) return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 

@@ -74,7 +74,9 @@ export async function handleUpdate(context: ApiContext, exchange: Exchange, targ
   const { kind } = target
   const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
   const object = toKubeObject(body, target)
-  const updated = await context.resources.update(kind, object, partOf(target), writeOptions(exchange))
+  const { subresource } = target
+  const options = writeOptions(exchange, { subresource })
+  const updated = await context.resources.update(kind, object, partOf(target), options)
   sendObject({ context, exchange, kind, object: updated, status: 200 })
 }
 
@@ -94,7 +96,7 @@ export function deleteOptions(exchange: Exchange, body: unknown): DeleteOptions 
   const preconditions = isObject(given.preconditions) ? given.preconditions : {}
   const { uid, resourceVersion } = preconditions
   return {
-    ...writeOptions(exchange, dryRun),
+    ...writeOptions(exchange, { bodyDryRun: dryRun }),
     ...(grace === undefined ? {} : { gracePeriodSeconds: Number(grace) }),
     ...(propagation === undefined ? {} : { propagation }),
     preconditions: {
@@ -159,6 +161,13 @@ export async function handleFinalize(context: ApiContext, exchange: Exchange, ta
   const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
   const spec = isObject(body.spec) ? body.spec : {}
   const change = (object: KubeObject): KubeObject => ({ ...object, spec: { finalizers: spec.finalizers ?? [] } })
-  const updated = await context.resources.modify(kind, '', name, 'main', change, writeOptions(exchange))
+  const updated = await context.resources.modify(
+    kind,
+    '',
+    name,
+    'main',
+    change,
+    writeOptions(exchange, { subresource: 'finalize' }),
+  )
   sendObject({ context, exchange, kind, object: updated, status: 200 })
 }

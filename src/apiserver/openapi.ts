@@ -22,6 +22,7 @@ const PATCHES = [
   'application/json-patch+json',
   'application/merge-patch+json',
   'application/strategic-merge-patch+json',
+  'application/apply-patch+yaml',
 ]
 const WRITE_PARAMETERS = ['dryRun', 'fieldManager', 'fieldValidation', 'pretty']
 const READ_PARAMETERS = ['pretty']
@@ -96,7 +97,7 @@ function operationsOf(kind: KindDefinition): Record<string, Record<string, Opera
     [item]: {
       get: { action: 'get', parameters: READ_PARAMETERS, answer },
       put: { action: 'put', parameters: WRITE_PARAMETERS, consumes: json, answer },
-      patch: { action: 'patch', parameters: WRITE_PARAMETERS, consumes: PATCHES, answer },
+      patch: { action: 'patch', parameters: [...WRITE_PARAMETERS, 'force'], consumes: PATCHES, answer },
       delete: { action: 'delete', parameters: ['dryRun', 'gracePeriodSeconds', 'propagationPolicy'], answer },
     },
   }

@@ -14,7 +14,7 @@ const INT_OR_STRING = 'x-kubernetes-int-or-string'
 const IGNORED = 'x-drover-ignored'
 
 /** Keywords that mean the same in OpenAPI. */
-const PLAIN = ['type', 'format', 'enum', 'minimum', 'maximum', 'pattern', 'required', 'description']
+const PLAIN = ['type', 'format', 'enum', 'minimum', 'maximum', 'pattern', 'required', 'description', 'default']
 
 export class SchemaWriter {
   readonly #dialect: Dialect

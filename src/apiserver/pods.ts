@@ -30,7 +30,7 @@ export async function handleBinding(context: ApiContext, exchange: Exchange, tar
       if (present !== '') throw new DroverError('conflict', `pod ${name} is already assigned to node "${present}"`)
       return { ...pod, spec: { ...pod.spec, nodeName: node } }
     },
-    writeOptions(exchange),
+    writeOptions(exchange, { subresource: 'binding' }),
   )
   exchange.sendStatus(successStatus({ name, kind: 'pods', uid: bound.metadata.uid }, 201))
 }

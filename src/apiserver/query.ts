@@ -1,7 +1,7 @@
 /** Query parameters with their rules: a value that cannot be meant is refused with its name, never guessed at. */
 import { parseFieldSelector, parseSelector } from '../api/selector.ts'
 import { DroverError, type FieldError } from '../base/errors.ts'
-import type { ListFilter, Propagation, WriteOptions } from '../resources/resources.ts'
+import type { ApplyOptions, ListFilter, Propagation, WriteOptions } from '../resources/resources.ts'
 import type { Exchange } from './exchange.ts'
 import type { Target } from './router.ts'
 
@@ -79,14 +79,44 @@ function isDryRun(values: readonly string[]): boolean {
   return values.length > 0
 }
 
-export function writeOptions(exchange: Exchange, bodyDryRun: readonly string[] = []): WriteOptions {
+const MAX_MANAGER_CHARS = 128
+
+/** Who writes: as the client says, else the program's name from its User-Agent. */
+function fieldManager({ query, headers }: Exchange): string {
+  const given = query.get('fieldManager') ?? ''
+  if (given.length > MAX_MANAGER_CHARS || !/^[\x20-\x7e]*$/.test(given)) {
+    throw bad('fieldManager', 'Invalid', `must be at most ${MAX_MANAGER_CHARS} printable characters`)
+  }
+  const program = (headers['user-agent'] ?? '').split('/', 1)[0]?.replace(/[^\x20-\x7e]/g, '') ?? ''
+  return given || program.slice(0, MAX_MANAGER_CHARS) || 'unknown'
+}
+
+/** With `manager`: an apply must name it. */
+export function applyOptions(exchange: Exchange, subresource: string): ApplyOptions {
+  const name = exchange.query.get('fieldManager') ?? ''
+  if (name === '') throw bad('fieldManager', 'Required', 'is required for apply patch')
+  const options = writeOptions(exchange, { subresource })
+  return { ...options, manager: options.manager ?? { name, subresource }, force: boolParam(exchange.query, 'force') }
+}
+
+export interface WriteExtras {
+  subresource?: string
+  /** `dryRun` of a body, beside that of the query. */
+  bodyDryRun?: readonly string[]
+}
+
+export function writeOptions(
+  exchange: Exchange,
+  { subresource = '', bodyDryRun = [] }: WriteExtras = {},
+): WriteOptions {
   const { query } = exchange
   const validation = query.get('fieldValidation') || 'Warn'
   if (validation !== 'Ignore' && validation !== 'Warn' && validation !== 'Strict') {
     throw bad('fieldValidation', 'NotSupported', `"${validation}" is none of Ignore, Warn, Strict`)
   }
   const dryRun = isDryRun([...query.getAll('dryRun').filter((value) => value !== ''), ...bodyDryRun])
-  return { fieldValidation: validation, dryRun, warn: (message) => exchange.warn(message) }
+  const manager = { name: fieldManager(exchange), subresource }
+  return { fieldValidation: validation, dryRun, manager, warn: (message) => exchange.warn(message) }
 }
 
 export function propagationOf(value: unknown): Propagation | undefined {

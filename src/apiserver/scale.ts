@@ -85,6 +85,7 @@ export async function handleScale(context: ApiContext, exchange: Exchange, targe
     const spec = isObject(object.spec) ? object.spec : {}
     return { ...object, spec: { ...spec, replicas: replicasOf(scale) } }
   }
-  const updated = await context.resources.modify(kind, namespace, name, 'main', change, writeOptions(exchange))
+  const options = writeOptions(exchange, { subresource: 'scale' })
+  const updated = await context.resources.modify(kind, namespace, name, 'main', change, options)
   exchange.sendJson(200, toScale(updated))
 }

@@ -69,6 +69,7 @@ const CAUSES: Readonly<Record<FieldError['reason'], string>> = {
   Forbidden: 'FieldValueForbidden',
   TooLong: 'FieldValueTooLong',
   Unknown: 'FieldValueInvalid',
+  Conflict: 'FieldManagerConflict',
 }
 
 /** Unknown fields are a matter of decoding (400), the rest of `fields` one of meaning (422): Kubernetes' split. */

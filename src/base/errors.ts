@@ -26,7 +26,7 @@ const TEMPORARY: ReadonlySet<ErrorCode> = new Set(['conflict', 'unavailable', 't
 export interface FieldError {
   path: string
   /** What kind of fault; becomes `reason` of a Status cause. */
-  reason: 'Required' | 'Invalid' | 'NotSupported' | 'Duplicate' | 'Forbidden' | 'TooLong' | 'Unknown'
+  reason: 'Required' | 'Invalid' | 'NotSupported' | 'Duplicate' | 'Forbidden' | 'TooLong' | 'Unknown' | 'Conflict'
   message: string
 }
 

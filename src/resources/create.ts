@@ -13,12 +13,13 @@ import type { Store } from '../store/store.ts'
 import { createAdmission } from './admission.ts'
 import { Allocator } from './allocator.ts'
 import { WatchCache } from './cache.ts'
+import { conflict, MODIFIED } from './errors.ts'
 import { matcherOf } from './filter.ts'
 import { DEFAULT_RING_EVENTS, type Listener } from './hub.ts'
 import { META_PREFIX } from './keys.ts'
 import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
-import type { ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
+import type { ApplyOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { ResourceWriter } from './writer.ts'
 
 export interface ResourcesOptions {
@@ -103,8 +104,20 @@ export function createResources(options: ResourcesOptions): Resources & Service 
     patch: async (kind, namespace, name, part, patchType, patch, write = {}) => {
       const at = { namespace, name, part, revision: patchRevision(patchType, patch) }
       const erased = kind as KindDefinition
-      const change = (object: KubeObject): KubeObject => applyPatch(erased, object, patchType, patch)
+      const change = (object: KubeObject): KubeObject => {
+        const patched = applyPatch(erased, object, patchType, patch)
+        // A JSON patch names the revision that it insists on by writing it.
+        const { resourceVersion } = patched.metadata
+        if (resourceVersion && resourceVersion !== object.metadata.resourceVersion) {
+          throw conflict(erased, name, MODIFIED)
+        }
+        return patched
+      }
       return (await writer.modify(erased, at, change, write)) as Stored<never>
+    },
+    apply: async <T extends KubeObject>(kind: KindDefinition<T>, config: T, part: Part, write: ApplyOptions) => {
+      const { object, created } = await writer.apply(kind as KindDefinition, config, part, write)
+      return { object: object as Stored<T>, created }
     },
     delete: async (kind, namespace, name, write = {}) =>
       (await writer.delete(kind as KindDefinition, namespace, name, write)) as Stored<never>,

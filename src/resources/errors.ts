@@ -10,6 +10,7 @@ const LABEL: Readonly<Record<FieldError['reason'], string>> = {
   Forbidden: 'Forbidden',
   TooLong: 'Too long',
   Unknown: 'Unknown field',
+  Conflict: 'Conflict',
 }
 
 export function describeField({ path, reason, message }: FieldError): string {

@@ -95,6 +95,30 @@ export function prepareUpdate(
   return next
 }
 
+/**
+ * What a server-side apply says, as it will be merged: of the part that it is for, checked as far as a fragment can be.
+ * `asked` is a private copy. Throws `invalid`.
+ */
+export function prepareApply(kind: KindDefinition, asked: KubeObject, part: Part, options: WriteOptions): KubeObject {
+  const { name = '', namespace, managedFields = [] } = asked.metadata
+  if (name === '')
+    throw invalidObject(kind, '', [{ path: 'metadata.name', reason: 'Required', message: 'must be given' }])
+  if (managedFields.length > 0) {
+    throw new DroverError('invalid', 'metadata.managedFields must be nil: the server keeps it of what is applied')
+  }
+  if (part === 'main' && kind.hasStatus) delete asked.status
+  const config: KubeObject =
+    part === 'status' ? { ...asked, metadata: { name, ...(namespace === undefined ? {} : { namespace }) } } : asked
+  if (part === 'status')
+    for (const field of Object.keys(config)) if (!STATUS_CONFIG.has(field)) delete config[field as 'spec']
+  const { errors, ...findings } = checkSchema(kind.schema, config)
+  // What the fragment leaves out may be there already; the merged object is judged as a whole.
+  judge(kind, config, { ...findings, errors: errors.filter(({ reason }) => reason !== 'Required') }, options)
+  return config
+}
+
+const STATUS_CONFIG: ReadonlySet<string> = new Set(['apiVersion', 'kind', 'metadata', 'status'])
+
 function mainOf(kind: KindDefinition, base: Stored<KubeObject>, asked: KubeObject, part: Part): KubeObject {
   const next = asked
   const { uid, creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, generation, generateName } =

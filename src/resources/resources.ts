@@ -10,6 +10,18 @@ import type { Fence } from '../store/store.ts'
 
 export type Propagation = 'Background' | 'Foreground' | 'Orphan'
 
+export interface FieldManager {
+  name: string
+  /** The sub-resource through which it writes; empty for the object itself. */
+  subresource: string
+}
+
+export interface ApplyOptions extends WriteOptions {
+  manager: FieldManager
+  /** Takes fields from other managers instead of refusing. */
+  force?: boolean
+}
+
 export interface WriteOptions {
   /** Leader's proof; see `Fence`. */
   fence?: Fence
@@ -19,6 +31,11 @@ export interface WriteOptions {
   warn?: (message: string) => void
   /** What to do with unknown fields. Default `Warn`. */
   fieldValidation?: 'Ignore' | 'Warn' | 'Strict'
+  /**
+   * Who writes, for `metadata.managedFields`. Given for clients alone: what controllers derive is written again and again,
+   * and book-keeping of it would cost every object more bytes than it holds.
+   */
+  manager?: FieldManager
   /** The machinery's own writes: a status given at creation is kept instead of dropped. */
   internal?: boolean
 }
@@ -104,6 +121,16 @@ export interface Resources {
     patch: unknown,
     options?: WriteOptions,
   ): Promise<Stored<T>>
+  /**
+   * Server-side apply: the object has what `config` says, loses what its manager applied before and does not any more,
+   * and is made when it is not there. Rejects with `conflict` that names the other managers of a field, unless forced.
+   */
+  apply<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    config: T,
+    part: Part,
+    options: ApplyOptions,
+  ): Promise<{ object: Stored<T>; created: boolean }>
   /**
    * Starts or finishes a deletion. Objects with finalizers, and bound pods with a grace period, stay with a
    * `deletionTimestamp` until what holds them is done; the result is the object as it then stands.

@@ -31,6 +31,7 @@ export interface Schema {
   maximum?: number
   minLength?: number
   maxLength?: number
+  default?: unknown
   [annotation: `x-${string}`]: unknown
 }
 
@@ -203,7 +204,7 @@ export function validateMeta(kind: KindDefinition, { metadata }: KubeObject): Fi
     errors.push({ path: `metadata.${path}`, reason: 'Invalid', message })
   }
   const { name = '', namespace = '', annotations = {}, ownerReferences = [], finalizers = [] } = metadata
-  if (!isDnsSubdomain(name)) {
+  if (!kind.hasPathNames && !isDnsSubdomain(name)) {
     add('name', `"${name}" must be lower case letters, digits, "-" or ".", and start and end with a letter or digit`)
   }
   if (kind.namespaced && !isDnsLabel(namespace)) add('namespace', `"${namespace}" is not a DNS label`)

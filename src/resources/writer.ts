@@ -6,7 +6,7 @@ import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { namespaceKind } from '../api/namespace.ts'
 import { type Clock, sleep } from '../base/clock.ts'
-import { DroverError } from '../base/errors.ts'
+import { DroverError, isCode } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import { type Random, randomInt, randomSuffix } from '../base/random.ts'
 import type { Store, Write, WriteOutcome } from '../store/store.ts'
@@ -16,8 +16,9 @@ import { atRevision, cleanCopy, encodeStored } from './codec.ts'
 import { isReleased, planDeletion } from './deletion.ts'
 import { alreadyExists, conflict, forbidden, invalidObject, MODIFIED, notFound } from './errors.ts'
 import { type ParsedKey, parseKey, storeKey } from './keys.ts'
-import { adopt, prepareCreate, prepareUpdate } from './prepare.ts'
-import type { DeleteOptions, Part, WriteOptions } from './resources.ts'
+import { applyConfig, type ManagedEntry, trackUpdate } from './managed_fields.ts'
+import { adopt, prepareApply, prepareCreate, prepareUpdate } from './prepare.ts'
+import type { ApplyOptions, DeleteOptions, Part, WriteOptions } from './resources.ts'
 import type { AnyObject } from './table.ts'
 
 export interface WriterOptions {
@@ -57,7 +58,7 @@ export class ResourceWriter {
   async create(kind: KindDefinition, given: KubeObject, options: WriteOptions): Promise<AnyObject> {
     const asked = adopt(kind, given)
     const { name, generateName, namespace = '' } = asked.metadata
-    if (name) return this.#createNamed(kind, asked, name, options)
+    if (name) return this.#createNamed(kind, asked, { name }, options)
     if (typeof generateName !== 'string' || generateName === '') {
       throw invalidObject(kind, '', [
         { path: 'metadata.name', reason: 'Required', message: 'name or generateName is required' },
@@ -67,7 +68,7 @@ export class ResourceWriter {
       const made = generateName.slice(0, MAX_NAME_PREFIX) + randomSuffix(this.#options.random)
       if (this.#options.cache.table(kind).get(namespace, made)?.object !== undefined) continue
       try {
-        return await this.#createNamed(kind, cleanCopy(asked), made, options)
+        return await this.#createNamed(kind, cleanCopy(asked), { name: made }, options)
       } catch (error) {
         if (!(error instanceof DroverError && error.code === 'alreadyExists') || attempt >= NAME_ATTEMPTS) throw error
       }
@@ -80,11 +81,7 @@ export class ResourceWriter {
     const { namespace = '', name = '', resourceVersion, uid } = asked.metadata
     return this.#change(place(kind, namespace, name), options, resourceVersion, (base) => {
       if (uid && uid !== base.metadata.uid) {
-        throw conflict(
-          kind,
-          name,
-          `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${base.metadata.uid}`,
-        )
+        throw conflict(kind, name, uidMismatch(uid, base.metadata.uid))
       }
       return this.#updated(kind, base, cleanCopy(asked), part, options)
     })
@@ -113,6 +110,47 @@ export class ResourceWriter {
     })
   }
 
+  /** Server-side apply; again from the start when the object came or went in between. */
+  async apply(
+    kind: KindDefinition,
+    given: KubeObject,
+    part: Part,
+    options: ApplyOptions,
+  ): Promise<{ object: AnyObject; created: boolean }> {
+    this.#checkPart(kind, part)
+    const asked = adopt(kind, given)
+    const { namespace = '', name = '', resourceVersion, uid } = asked.metadata
+    const config = prepareApply(kind, asked, part, options)
+    // The fragment has been judged, with its warnings; the merged object is only checked.
+    const { warn: _warn, ...quiet } = options
+    const common = { kind, config, part, options, nowMs: this.#options.clock.now() }
+    const step = (base: AnyObject): Step => {
+      if (uid && uid !== base.metadata.uid) throw conflict(kind, name, uidMismatch(uid, base.metadata.uid))
+      const { object, entries } = applyConfig({ ...common, live: base })
+      const next = prepareUpdate(kind, base, cleanCopy(object), part, quiet)
+      if (entries.length > 0) next.metadata.managedFields = [...entries]
+      return isReleased(kind, next) ? { remove: true } : { put: next }
+    }
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return {
+          object: await this.#change(place(kind, namespace, name), options, resourceVersion, step),
+          created: false,
+        }
+      } catch (error) {
+        if (!isCode(error, 'notFound') || part === 'status') throw error
+      }
+      if (uid || resourceVersion)
+        throw conflict(kind, name, 'a uid or resourceVersion was given, and there is no such object')
+      const { object, entries } = applyConfig({ ...common, live: undefined })
+      try {
+        return { object: await this.#createNamed(kind, cleanCopy(object), { name, entries }, quiet), created: true }
+      } catch (error) {
+        if (!isCode(error, 'alreadyExists') || attempt >= NAME_ATTEMPTS) throw error
+      }
+    }
+  }
+
   #checkPart(kind: KindDefinition, part: Part): void {
     if (part === 'status' && !kind.hasStatus) {
       throw new DroverError('unsupported', `${kind.plural} have no status of their own; write the object`)
@@ -122,14 +160,28 @@ export class ResourceWriter {
   #updated(kind: KindDefinition, base: AnyObject, asked: KubeObject, part: Part, options: WriteOptions): Step {
     asked.metadata = { ...asked.metadata, name: base.metadata.name }
     if (base.metadata.namespace !== undefined) asked.metadata.namespace = base.metadata.namespace
+    const given = part === 'main' ? asked.metadata.managedFields : undefined
     const next = prepareUpdate(kind, base, asked, part, options)
+    const nowMs = this.#options.clock.now()
+    trackUpdate({ kind, before: base, after: next, part, given, manager: options.manager, nowMs })
     return isReleased(kind, next) ? { remove: true } : { put: next }
   }
 
-  async #createNamed(kind: KindDefinition, asked: KubeObject, name: string, options: WriteOptions): Promise<AnyObject> {
+  /** `entries` say who owns what, where that is known already. */
+  async #createNamed(
+    kind: KindDefinition,
+    asked: KubeObject,
+    { name, entries }: { name: string; entries?: readonly ManagedEntry[] },
+    options: WriteOptions,
+  ): Promise<AnyObject> {
     const { clock, random, admission } = this.#options
-    const birth = { name, uid: random.uuid(), nowMs: clock.now() }
-    const object = prepareCreate(kind, asked, birth, options)
+    const nowMs = clock.now()
+    const object = prepareCreate(kind, asked, { name, uid: random.uuid(), nowMs }, options)
+    const { manager } = options
+    if (entries !== undefined) object.metadata.managedFields = [...entries]
+    else if (manager !== undefined) {
+      trackUpdate({ kind, before: undefined, after: object, part: 'main', given: undefined, manager, nowMs })
+    }
     const at = place(kind, object.metadata.namespace ?? '', name)
     await this.#checkNamespace(at)
     if (options.dryRun === true) {
@@ -281,4 +333,8 @@ function place(kind: KindDefinition, namespace: string, name: string): Place {
   const parsed = parseKey(key)
   if (parsed === undefined) throw new DroverError('internal', `the key ${key} cannot be read back`)
   return { kind, key, ...parsed }
+}
+
+function uidMismatch(asked: string, has: string): string {
+  return `Precondition failed: UID in precondition: ${asked}, UID in object meta: ${has}`
 }

@@ -138,8 +138,47 @@ describe('objects', () => {
     expect(containers.containers).toHaveLength(2)
     const operations = [{ op: 'replace', path: '/spec/replicas', value: 4 }]
     expect(await patch('json-patch+json', operations)).toMatchObject({ json: { spec: { replicas: 4 } } })
-    expect((await patch('apply-patch+yaml', {})).json).toMatchObject({ code: 415, reason: 'UnsupportedMediaType' })
+    expect((await patch('yaml', {})).json).toMatchObject({ code: 415, reason: 'UnsupportedMediaType' })
     expect(await patch('merge-patch+json', [])).toMatchObject({ status: 400 })
+  })
+
+  it('applies, in YAML and JSON, and says whose field it met', async () => {
+    const apply = (query: string, body: string, type = 'yaml') =>
+      harness.call(`${maps}/applied?${query}`, {
+        method: 'PATCH',
+        body,
+        headers: { 'content-type': `application/apply-patch+${type}`, 'user-agent': 'editor/1.2 (linux)' },
+      })
+    const config = (value: string): string =>
+      `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: ${value}}\n`
+    expect((await apply('', config('b'))).json).toMatchObject({ code: 422, reason: 'Invalid' })
+    expect(await apply('fieldManager=one', config('b'))).toMatchObject({ status: 201, json: { data: { a: 'b' } } })
+    const json = JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'applied' },
+      data: { b: 'c' },
+    })
+    expect(await apply('fieldManager=two', json, 'json')).toMatchObject({
+      status: 200,
+      json: { data: { a: 'b', b: 'c' } },
+    })
+    const met = await apply('fieldManager=two', config('other'))
+    const message = 'Apply failed with 1 conflict: conflict with "one": .data.a'
+    const cause = { reason: 'FieldManagerConflict', message: 'conflict with "one"', field: '.data.a' }
+    expect(met.json).toMatchObject({ code: 409, reason: 'Conflict', message, details: { causes: [cause] } })
+    expect((await apply('fieldManager=two&force=true&dryRun=All', config('other'))).json).toMatchObject({
+      data: { a: 'other' },
+    })
+    expect((await harness.call(`${maps}/applied`)).json).toMatchObject({ data: { a: 'b' } })
+    const body = { ...configMap('applied'), data: { a: 'put' } }
+    const put = await harness.call(`${maps}/applied`, {
+      method: 'PUT',
+      body,
+      headers: { 'user-agent': 'editor/1.2 (x)' },
+    })
+    const managers = (put.json as { metadata: { managedFields: { manager: string; operation: string }[] } }).metadata
+    expect(managers.managedFields.map(({ manager, operation }) => `${manager} ${operation}`)).toEqual(['editor Update'])
   })
 
   it('scales, with a precondition if asked', async () => {

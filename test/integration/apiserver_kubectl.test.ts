@@ -81,6 +81,43 @@ describe('kubectl', () => {
     expect(read('web')?.spec.template.spec.containers[0]?.image).toBe('img:2')
   })
 
+  it.skipIf(KUBECTL_IS_OLD)(
+    'applies on the server: ownership, conflicts, a diff, and what was applied by the client before',
+    async () => {
+      const apply = 'apply --server-side -f -'
+      expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
+      const before = read('owned')?.metadata.resourceVersion
+      expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
+      expect(read('owned')?.metadata.resourceVersion, 'nothing was written').toBe(before)
+      expect(await kubectl('get deployment owned -o yaml')).not.toContain('managedFields')
+      expect(await kubectl('get deployment owned -o yaml --show-managed-fields')).toContain('manager: kubectl')
+      await kubectl('scale deployment owned --replicas=5')
+      const turned = manifest('owned').replace('replicas: 2', 'replicas: 3')
+      const said = await refused(apply, turned)
+      expect(said).toMatch(
+        /Apply failed with 1 conflict: conflict with "kubectl" with subresource "scale" using apps\/v1/,
+      )
+      expect(said).toContain('.spec.replicas')
+      await kubectl(`${apply} --force-conflicts`, turned)
+      expect(read('owned')?.spec.replicas).toBe(3)
+      await kubectl(apply, manifest('owned').replace('  replicas: 2\n', ''))
+      expect(read('owned')?.spec.replicas, 'applied no more').toBe(1)
+      const diff = await harness.kubectl(['diff', '--server-side', '-f', '-'], { input: manifest('owned', 'img:3') })
+      expect([diff.exitCode, diff.stderr]).toEqual([1, expect.any(String)])
+      expect(diff.stdout).toMatch(/\+ +- image: img:3/)
+      expect(read('owned')?.spec.template.spec.containers[0]?.image).toBe('img:1')
+      await kubectl('apply -f -', manifest('moved'))
+      await kubectl(apply, manifest('moved'))
+      const managers = await kubectl(
+        'get deployment moved --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}',
+      )
+      expect(managers.split(' ').sort()).toEqual(['kubectl', 'kubectl-last-applied'])
+      const smaller = manifest('moved').replace(', ports: [{containerPort: 80}]', '')
+      await kubectl(apply, smaller)
+      expect(read('moved')?.spec.template.spec.containers[0]?.ports ?? []).toEqual([])
+    },
+  )
+
   it.skipIf(KUBECTL_IS_OLD)('is told what is wrong with a manifest', async () => {
     const typo = manifest('typo').replace('replicas:', 'replica:')
     expect(await refused('apply -f -', typo)).toMatch(/unknown field "spec.replica"/)
