@@ -14,15 +14,16 @@ import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 import { readConnections } from './connections.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
-import type { NetworkDriver, NodeNetworkConfig } from './network.ts'
+import type { NetworkDriver, NodeNetworkConfig, PodSocket } from './network.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
 import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
+import { openPodSocket } from './pod_socket.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
 import { createPrograms, createSerial, failure } from './programs.ts'
-import { renderSkeleton } from './skeleton.ts'
+import { renderSkeleton, type TableFacts } from './skeleton.ts'
 import { addressesOf, deleteArguments, losesDatagrams, parseFlows, staleFlows } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
 import { parseTable, planTable, type Skeleton, type TableState } from './table.ts'
@@ -72,6 +73,8 @@ class Driver implements NetworkDriver {
   /** What the kernel's table holds as far as we know; undefined when it must be read first. */
   #table: TableState | undefined
   #hasConntrack = false
+  /** Looked at once: a table of another form is replaced whole. */
+  #sendsRedirects: boolean | undefined
   #underlay: Underlay | undefined
   /** When the table was last read, on the monotonic clock. */
   #readMs = 0
@@ -101,6 +104,7 @@ class Driver implements NetworkDriver {
       }
       this.#config = config
       await this.#sysctls.ensure()
+      this.#sendsRedirects ??= await this.#sysctls.sendsRedirects()
       await this.#mendNode(config)
       await this.#mendTable(config, true)
     })
@@ -149,6 +153,11 @@ class Driver implements NetworkDriver {
 
   listPods() {
     return this.#pods.list()
+  }
+
+  openSocket(netNamespacePath: string | undefined, port: number): PodSocket {
+    const { enter = [] } = this.#options
+    return openPodSocket(netNamespacePath === undefined ? enter : ['nsenter', `--net=${netNamespacePath}`], port)
   }
 
   connections(pid: number) {
@@ -288,7 +297,7 @@ class Driver implements NetworkDriver {
 
   /** Brings the kernel's table to what was given last. `look`: read it first, else trust what we wrote last. */
   async #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
-    const { skeleton } = renderSkeleton(config)
+    const { skeleton } = renderSkeleton(this.#facts(config))
     const trusted = !look && this.#table !== undefined
     const observed = trusted ? this.#table : await this.#readTable(skeleton)
     const desired = this.#desiredTable(config, observed)
@@ -320,10 +329,16 @@ class Driver implements NetworkDriver {
 
   #serviceTable(config: NodeNetworkConfig, observed: TableState | undefined): TableState {
     if (this.#services === undefined && observed !== undefined) return observed
-    const plan = planServices(config, this.#services ?? [], this.#plan?.rendered)
+    const plan = planServices(this.#facts(config), this.#services ?? [], this.#plan?.rendered)
     if (plan.problems.join() !== this.#plan?.problems.join()) this.#warn(plan.problems)
     this.#plan = plan
     return plan.table
+  }
+
+  #facts(config: NodeNetworkConfig): TableFacts {
+    const { vxlanPort = DEFAULT_VXLAN_PORT } = this.#options
+    const tunnel = config.cluster.overlay !== 'host-gw'
+    return { ...config, vxlanPort: tunnel ? vxlanPort : undefined, sendsRedirects: this.#sendsRedirects }
   }
 
   #warn(problems: readonly string[]): void {

@@ -3,6 +3,7 @@
  * in. Every `apply` is given the whole desired table and changes only what differs; it may be called at any time and
  * again after a restart, and mends what was changed by hand.
  */
+import type { Readable, Writable } from 'node:stream'
 import type { ClusterConfig, PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 
 export interface NodeNetworkConfig {
@@ -34,6 +35,15 @@ export interface Connection {
   sinceSentMs: number
 }
 
+/** A connection to a program of a pod. */
+export interface PodSocket {
+  input: Writable
+  output: Readable
+  /** Resolves when both directions have ended; rejects with `unavailable` when nobody listens. */
+  ended: Promise<void>
+  close(): void
+}
+
 export interface NetworkDriver {
   /** Programs and kernel features it needs; fails with `unsupported` in words that say how to mend it. */
   initialize(): Promise<void>
@@ -61,6 +71,8 @@ export interface NetworkDriver {
   listPods(): Promise<PodInterface[]>
   /** Connections that clients hold to the programs of a pod; `pid` is any process of it. Absent: cannot be told. */
   connections?(pid: number): Promise<Connection[]>
+  /** Connects to a port on the loopback of a namespace, or of this one. Never throws: see `PodSocket.ended`. */
+  openSocket(netNamespacePath: string | undefined, port: number): PodSocket
   /** Removes the interface and frees the address. Idempotent. */
   removePod(podUid: string): Promise<void>
   /** Removes all that `ensureNode` and later calls made. */

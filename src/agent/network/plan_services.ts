@@ -7,7 +7,7 @@ import { jsonEqual } from '../../base/json.ts'
 import type { ServiceEndpoint, ServiceRow } from '../../rpc/tables.ts'
 import type { NodeNetworkConfig } from './network.ts'
 import { type RenderContext, type RenderedService, renderService } from './render_service.ts'
-import { renderSkeleton } from './skeleton.ts'
+import { renderSkeleton, type TableFacts } from './skeleton.ts'
 import { emptyTable, type Skeleton, type TableState } from './table.ts'
 
 export interface ServicePlan {
@@ -35,7 +35,7 @@ function hasAddress({ clusterIP, externalIPs, ports }: ServiceRow): boolean {
 }
 
 export function planServices(
-  config: NodeNetworkConfig,
+  config: TableFacts,
   rows: readonly ServiceRow[],
   previous?: ReadonlyMap<string, { row: ServiceRow; service: RenderedService }>,
 ): ServicePlan {

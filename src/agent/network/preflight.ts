@@ -29,6 +29,9 @@ add chain ip drover-probe p { type nat hook postrouting priority 99; policy acce
 add chain ip drover-probe f { type filter hook forward priority -1; policy accept; }
 add rule ip drover-probe c ip daddr . meta l4proto . th dport vmap @m
 add rule ip drover-probe c fib daddr type local update @s { ip saddr }
+add rule ip drover-probe c ip daddr 192.0.2.3 reject with icmp type port-unreachable
+add chain ip drover-probe r { type filter hook output priority -300; policy accept; }
+add rule ip drover-probe r udp dport 4789 notrack
 add rule ip drover-probe c meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 192.0.2.1 . 80, 1 : 192.0.2.2 . 80 }
 add rule ip drover-probe p ct status dnat masquerade fully-random
 add rule ip drover-probe f ct state new meta l4proto tcp reject with tcp reset

@@ -1,15 +1,19 @@
 /**
  * The part of the nft table that does not depend on services. In words, for new connections:
  *
- *   prerouting, output (nat)   ip . proto . port is a service's, or the port a node port of ours -> its chain -> dnat
+ *   prerouting, output (nat)   ip . proto . port is a service's, or the port a node port of ours -> its chain -> dnat;
+ *                              a service without endpoints, or a service address nobody has: refused at once
  *   postrouting (nat)          a pod that met itself; what enters the overlay from outside it; pods that leave the cluster
- *   input, forward, output     a service without endpoints, or a service address nobody has: refused at once
  *   forward                    what network policies do not let through, by the pods' own addresses: refused at once
+ *
+ * Chains of type nat see the first packet of a connection alone, so what is asked there costs the others nothing: the host's own
+ * traffic passes no filter of ours, a pod's one, whose first rule lets through what stands. The tunnel's own packets are not
+ * tracked: each has a port that follows from what is in it, so that the kernel would keep an entry for every flow, find
+ * an answer to none, and look up each packet twice.
  *
  * Whether a packet is masqueraded follows from where it goes, not from a mark set on its way in: a client from outside
  * whose endpoint is on this node keeps its address, and externalTrafficPolicy Local needs no rule here at all.
  */
-
 import { BRIDGE, hash, VXLAN } from './names.ts'
 import type { NodeNetworkConfig } from './network.ts'
 import { type BaseChain, type Rule, rule, type Skeleton } from './table.ts'
@@ -41,39 +45,68 @@ const SETS: ReadonlyMap<string, string> = new Map([
 
 // Priorities as numbers: nft 1.0.6 refuses some of their names in some hooks. Ours come just before the usual ones, so
 // that a service is recognised before another program's rules take the packet.
-const BASES: ReadonlyMap<string, BaseChain> = new Map([
+const BASES: readonly (readonly [string, BaseChain])[] = [
   ['prerouting', { type: 'nat', hook: 'prerouting', priority: -101 }],
   ['output', { type: 'nat', hook: 'output', priority: -101 }],
   ['postrouting', { type: 'nat', hook: 'postrouting', priority: 99 }],
-  ['filter-input', { type: 'filter', hook: 'input', priority: -1 }],
   ['filter-forward', { type: 'filter', hook: 'forward', priority: -1 }],
+]
+/** Before connections are tracked. */
+const TUNNEL_BASES: readonly (readonly [string, BaseChain])[] = [
+  ['tunnel-in', { type: 'filter', hook: 'prerouting', priority: -300 }],
+  ['tunnel-out', { type: 'filter', hook: 'output', priority: -300 }],
+]
+const REDIRECT_BASES: readonly (readonly [string, BaseChain])[] = [
   ['filter-output', { type: 'filter', hook: 'output', priority: -1 }],
-])
+]
+
+export interface TableFacts extends NodeNetworkConfig {
+  /** Where tunnels end on this node; undefined where there is none. */
+  vxlanPort?: number | undefined
+  /** The kernel would tell a pod of a shorter way to another, and its settings are not ours to change. */
+  sendsRedirects?: boolean | undefined
+}
 
 const SERVICE_KEY = 'ip daddr . meta l4proto . th dport'
 const NODE_PORT_KEY = 'meta l4proto . th dport'
 
-function skeletonChains(config: NodeNetworkConfig): [string, string[]][] {
-  const { clusterCidr, serviceCidr } = config.cluster
-  const refused = `ct state new ${SERVICE_KEY} @${REFUSED} goto refuse`
-  const unknown = `ct state new ip daddr ${serviceCidr} goto refuse`
+function tunnelChains({ vxlanPort, nodeAddress, cluster }: TableFacts): [string, string[]][] {
+  if (vxlanPort === undefined) return []
+  const packet = `udp dport ${vxlanPort}`
   return [
+    ['tunnel-in', [`${packet} ip daddr ${nodeAddress} notrack`]],
+    ['tunnel-out', [`${packet} ip saddr ${nodeAddress} ip daddr != ${cluster.serviceCidr} notrack`]],
+  ]
+}
+
+function skeletonChains(facts: TableFacts): [string, string[]][] {
+  const { clusterCidr, serviceCidr } = facts.cluster
+  // Packets from 127.0.0.1 cannot leave the host, so there a node port is an ordinary port.
+  const nodePort = `fib daddr type local ip daddr != 127.0.0.0/8 ${NODE_PORT_KEY}`
+  // Pods of one node reach each other through this host by design; it must not tell them of a shorter way.
+  const redirects = `oifname "${BRIDGE}" icmp type redirect drop`
+  return [
+    ...tunnelChains(facts),
+    ...(facts.sendsRedirects === true ? [['filter-output', [redirects]] as [string, string[]]] : []),
+    ['dispatch', [`${SERVICE_KEY} vmap @${SERVICES}`, `${nodePort} vmap @${NODE_PORTS}`]],
     [
-      'dispatch',
+      'refusals',
       [
-        `${SERVICE_KEY} vmap @${SERVICES}`,
-        // Packets from 127.0.0.1 cannot leave the host, so there a node port is an ordinary port.
-        `fib daddr type local ip daddr != 127.0.0.0/8 ${NODE_PORT_KEY} vmap @${NODE_PORTS}`,
+        `${SERVICE_KEY} @${REFUSED} goto refuse`,
+        `${nodePort} @${REFUSED_NODE_PORTS} goto refuse`,
+        // The name server's address may lie in the service range and on this host.
+        `ip daddr ${serviceCidr} fib daddr type != local goto refuse`,
       ],
     ],
-    ['prerouting', ['jump dispatch']],
-    ['output', ['jump dispatch']],
+    // In this order: a Local policy lets clients inside the cluster pass, and refuses those that come back.
+    ['prerouting', ['jump dispatch', 'jump refusals']],
+    ['output', ['jump dispatch', 'jump refusals']],
     [
       'postrouting',
       [
         `ct status dnat ip saddr . ip daddr @${HAIRPIN} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}" } ip daddr ${clusterCidr} ip saddr != ${clusterCidr} masquerade fully-random`,
-        `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ip saddr ${config.podCidr} ip daddr != ${clusterCidr} masquerade fully-random`,
+        `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ip saddr ${facts.podCidr} ip daddr != ${clusterCidr} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ct status dnat ${SERVICE_KEY} @${OUTSIDE} masquerade fully-random`,
       ],
     ],
@@ -89,35 +122,24 @@ function skeletonChains(config: NodeNetworkConfig): [string, string[]][] {
         `ip daddr vmap @${POLICY_INGRESS}`,
       ],
     ],
-    ['filter-input', [refused, `ct state new ${NODE_PORT_KEY} @${REFUSED_NODE_PORTS} goto refuse`]],
     [
       'filter-forward',
       [
+        'ct state established,related accept',
         // A late packet of a translated connection that is already forgotten would show a pod's own address to the client.
         `iifname "${BRIDGE}" ct state invalid drop`,
-        'ct state established,related accept',
-        refused,
-        unknown,
         'jump policies',
-      ],
-    ],
-    [
-      'filter-output',
-      [
-        // Pods of one node reach each other through this host by design; it must not tell them of a shorter way.
-        `oifname "${BRIDGE}" icmp type redirect drop`,
-        `oifname != "lo" ${refused}`,
-        `oifname != "lo" ${unknown}`,
       ],
     ],
   ]
 }
 
-export function renderSkeleton(config: NodeNetworkConfig): {
+export function renderSkeleton(table: TableFacts): {
   skeleton: Skeleton
   chains: Map<string, readonly Rule[]>
 } {
-  const chains = new Map(skeletonChains(config).map(([name, texts]) => [name, texts.map(rule)]))
-  const facts = JSON.stringify([[...SETS], [...BASES]])
-  return { skeleton: { sets: SETS, bases: BASES, seal: `seal-${hash(facts, 12)}` }, chains }
+  const chains = new Map(skeletonChains(table).map(([name, texts]) => [name, texts.map(rule)]))
+  const bases = new Map([...BASES, ...TUNNEL_BASES, ...REDIRECT_BASES].filter(([name]) => chains.has(name)))
+  const facts = JSON.stringify([[...SETS], [...bases]])
+  return { skeleton: { sets: SETS, bases, seal: `seal-${hash(facts, 12)}` }, chains }
 }

@@ -19,6 +19,8 @@ export interface Sysctls {
    * packet straight to its new port.
    */
   bridgedIsFiltered(): Promise<boolean>
+  /** Whether the kernel tells pods of shorter ways to each other; after `ensure`, only where settings are not ours. */
+  sendsRedirects(): Promise<boolean>
   restore(): Promise<void>
 }
 
@@ -80,6 +82,9 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
     async bridgedIsFiltered() {
       // -e: no word about a setting that only a module brings.
       return (await sysctl(['-e', '-n', BRIDGED])).trim() === '1'
+    },
+    async sendsRedirects() {
+      return (await sysctl(['-n', ALL_REDIRECTS])).trim() !== '0'
     },
     async restore() {
       const saved = Object.entries(await load())
