@@ -53,6 +53,8 @@ export type AgentChoices = Partial<Pick<AgentProcessConfig, 'version' | 'killAtM
 
 /** Waits, does nothing, and ends at once when told to. */
 export const IDLE = ['sh', '-c', 'trap "exit 0" TERM; sleep 1000000 & wait']
+/** As agents are started everywhere. */
+const NODE_FLAGS = ['--max-semi-space-size=2']
 const NODE = 'n1'
 const NODE_ADDRESS = '192.0.2.1'
 
@@ -126,8 +128,9 @@ export class AgentNode {
     const path = join(this.directory, 'agent.json')
     writeFileSync(path, JSON.stringify(config))
     const log = openSync(join(this.directory, 'agent.log'), 'a')
-    const command = [...enter, process.execPath, join(this.directory, 'agent.mjs'), path]
-    const child = start(command[0] ?? '', command.slice(1), { stdio: ['ignore', log, log] })
+    const command = [...enter, process.execPath, ...NODE_FLAGS, join(this.directory, 'agent.mjs'), path]
+    const env = { ...process.env, MALLOC_ARENA_MAX: '2' }
+    const child = start(command[0] ?? '', command.slice(1), { stdio: ['ignore', log, log], env })
     closeSync(log)
     const exited = once(child, 'exit')
     const agent: AgentProcess = {
