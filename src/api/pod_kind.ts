@@ -19,8 +19,10 @@ export function podSummary(pod: PodObject): string {
     return status.reason === 'NodeLost' ? 'Unknown' : 'Terminating'
   }
   if (status.reason !== undefined) return status.reason
+  const sidecars = sidecarNames(pod)
   for (const [index, init] of (status.initContainerStatuses ?? []).entries()) {
-    if (init.state?.terminated?.exitCode === 0) continue
+    if (init.state?.terminated?.exitCode === 0 || (sidecars.has(init.name) && init.started === true)) continue
+    if (sidecars.has(init.name) && hasBegun(pod)) continue
     const reason = containerReason(init)
     if (reason !== undefined && reason !== 'PodInitializing') return `Init:${reason}`
     return `Init:${index}/${pod.spec.initContainers?.length ?? 0}`
@@ -32,8 +34,24 @@ export function podSummary(pod: PodObject): string {
   return reason ?? status.phase ?? 'Pending'
 }
 
+function sidecarNames({ spec }: PodObject): Set<string> {
+  return new Set((spec.initContainers ?? []).flatMap(({ name, restartPolicy }) => (restartPolicy ? [name] : [])))
+}
+
+/** Past its init containers: a sidecar that is made anew says nothing of the pod. */
+function hasBegun({ status }: PodObject): boolean {
+  return status?.conditions?.some(({ type, status: holds }) => type === 'Initialized' && holds === 'True') ?? false
+}
+
+/** What of the pod's containers stays, sidecars among them. */
+function lastingStatuses(pod: PodObject): ContainerStatus[] {
+  const sidecars = sidecarNames(pod)
+  const { initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {}
+  return [...initContainerStatuses.filter(({ name }) => sidecars.has(name)), ...containerStatuses]
+}
+
 function restarts(pod: PodObject, nowMs: number): string | number {
-  const statuses = pod.status?.containerStatuses ?? []
+  const statuses = lastingStatuses(pod)
   const total = statuses.reduce((sum, status) => sum + status.restartCount, 0)
   const last = statuses
     .map((status) => status.lastState?.terminated?.finishedAt ?? '')
@@ -89,8 +107,8 @@ export const podKind = defineKind<PodObject>({
       type: 'string',
       description: 'Containers that are ready, of all',
       value: (pod) => {
-        const ready = (pod.status?.containerStatuses ?? []).filter((status) => status.ready).length
-        return `${ready}/${pod.spec.containers.length}`
+        const ready = lastingStatuses(pod).filter((status) => status.ready).length
+        return `${ready}/${pod.spec.containers.length + sidecarNames(pod).size}`
       },
     },
     { name: 'Status', type: 'string', description: 'Where the pod stands', value: podSummary },

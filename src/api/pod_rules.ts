@@ -7,8 +7,18 @@ import { jsonEqual } from '../base/json.ts'
 import { parseQuantity } from '../base/quantity.ts'
 import { CONFIG_KEY, ENV_NAME, isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from './names.ts'
 import { nodeSelectorErrors } from './node_selector.ts'
-import type { Container, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, Volume } from './pod.ts'
+import type {
+  Container,
+  LifecycleHandler,
+  Pod,
+  PodSpec,
+  PodTemplateSpec,
+  Probe,
+  ResourceRequirements,
+  Volume,
+} from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
+import { validateLifecycle } from './pod_lifecycle_rules.ts'
 
 export const DEFAULT_GRACE_SECONDS = 30
 
@@ -29,6 +39,13 @@ function defaultProbe(probe: Probe | undefined): void {
     probe.httpGet.path ||= '/'
     probe.httpGet.scheme ??= 'HTTP'
   }
+  if (probe.grpc !== undefined) probe.grpc.service ??= ''
+}
+
+function defaultHook(handler: LifecycleHandler | undefined): void {
+  if (handler?.httpGet === undefined) return
+  handler.httpGet.path ||= '/'
+  handler.httpGet.scheme ??= 'HTTP'
 }
 
 function defaultResources(resources: ResourceRequirements | undefined): void {
@@ -46,6 +63,8 @@ function defaultContainer(container: Container): void {
   defaultProbe(container.livenessProbe)
   defaultProbe(container.readinessProbe)
   defaultProbe(container.startupProbe)
+  defaultHook(container.lifecycle?.postStart)
+  defaultHook(container.lifecycle?.preStop)
   for (const { valueFrom } of container.env ?? []) {
     if (valueFrom?.fieldRef !== undefined) valueFrom.fieldRef.apiVersion ??= 'v1'
   }
@@ -82,21 +101,6 @@ export function validateLabels(labels: Record<string, string> | undefined, path:
         message: `"${value}" is not a label value: at most 63 letters, digits, "-", "_" or ".", ends alphanumeric`,
       })
     }
-  }
-  return errors
-}
-
-const PROBE_ACTIONS = ['exec', 'httpGet', 'tcpSocket', 'grpc'] as const
-
-function validateProbe(probe: Probe | undefined, path: string, mustSucceedOnce: boolean): FieldError[] {
-  if (probe === undefined) return []
-  const errors: FieldError[] = []
-  const actions = PROBE_ACTIONS.filter((action) => probe[action] !== undefined)
-  if (actions.length !== 1) {
-    errors.push({ path, reason: 'Required', message: `give exactly one of ${PROBE_ACTIONS.join(', ')}` })
-  }
-  if (mustSucceedOnce && (probe.successThreshold ?? 1) !== 1) {
-    errors.push({ path: `${path}.successThreshold`, reason: 'Invalid', message: 'must be 1' })
   }
   return errors
 }
@@ -170,9 +174,6 @@ function validateContainer(container: Container, path: string, volumes: Readonly
   }
   errors.push(...duplicates(container.volumeMounts ?? [], (mount) => mount.mountPath, `${path}.volumeMounts`))
   errors.push(...validateEnv(container, path))
-  errors.push(...validateProbe(container.livenessProbe, `${path}.livenessProbe`, true))
-  errors.push(...validateProbe(container.readinessProbe, `${path}.readinessProbe`, false))
-  errors.push(...validateProbe(container.startupProbe, `${path}.startupProbe`, true))
   errors.push(...validateResources(container.resources, `${path}.resources`))
   return errors
 }
@@ -225,10 +226,14 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
     errors.push(...validateVolume(volume, `${path}.volumes[${index}]`))
   }
   for (const [index, container] of spec.containers.entries()) {
-    errors.push(...validateContainer(container, `${path}.containers[${index}]`, volumes))
+    const at = `${path}.containers[${index}]`
+    errors.push(...validateContainer(container, at, volumes))
+    errors.push(...validateLifecycle(container, { spec, path: at, isInit: false }))
   }
   for (const [index, container] of (spec.initContainers ?? []).entries()) {
-    errors.push(...validateContainer(container, `${path}.initContainers[${index}]`, volumes))
+    const at = `${path}.initContainers[${index}]`
+    errors.push(...validateContainer(container, at, volumes))
+    errors.push(...validateLifecycle(container, { spec, path: at, isInit: true }))
   }
   const all = [...(spec.initContainers ?? []), ...spec.containers]
   errors.push(...duplicates(all, (container) => container.name, `${path}.containers`))
@@ -243,6 +248,9 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`
     errors.push(...nodeSelectorErrors(required, at))
+  }
+  if (spec.activeDeadlineSeconds !== undefined && spec.activeDeadlineSeconds < 1) {
+    errors.push({ path: `${path}.activeDeadlineSeconds`, reason: 'Invalid', message: 'must be at least 1' })
   }
   if ((spec.terminationGracePeriodSeconds ?? 0) < 0) {
     errors.push({
@@ -281,6 +289,7 @@ export function validatePodUpdate(pod: Pod, old: Pod): FieldError[] {
     tolerations: undefined,
     nodeName: undefined,
     terminationGracePeriodSeconds: undefined,
+    activeDeadlineSeconds: undefined,
   })
   const errors: FieldError[] = []
   if (!jsonEqual(frozen(pod.spec), frozen(old.spec))) {
@@ -289,6 +298,10 @@ export function validatePodUpdate(pod: Pod, old: Pod): FieldError[] {
       reason: 'Forbidden',
       message: 'a pod may not change but for its images and added tolerations; replace it instead',
     })
+  }
+  const [before, after] = [old.spec.activeDeadlineSeconds, pod.spec.activeDeadlineSeconds]
+  if (before !== undefined && (after === undefined || after > before)) {
+    errors.push({ path: 'spec.activeDeadlineSeconds', reason: 'Forbidden', message: 'may only become shorter' })
   }
   if (old.spec.nodeName && pod.spec.nodeName !== old.spec.nodeName) {
     errors.push({ path: 'spec.nodeName', reason: 'Forbidden', message: 'a bound pod does not move' })

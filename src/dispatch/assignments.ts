@@ -31,8 +31,14 @@ const FINISHED = new Set(['Succeeded', 'Failed'])
 export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => false): Pod {
   const { managedFields: _fields, resourceVersion: _version, ...metadata } = pod.metadata
   const status: PodStatus = {}
-  const { phase } = pod.status ?? {}
-  if (phase !== undefined && FINISHED.has(phase)) status.phase = phase
+  const { phase, reason, message, startTime } = pod.status ?? {}
+  if (phase !== undefined && FINISHED.has(phase)) {
+    status.phase = phase
+    if (reason !== undefined) status.reason = reason
+    if (message !== undefined) status.message = message
+  }
+  // An agent that comes back counts on from there.
+  if (startTime !== undefined && pod.spec.activeDeadlineSeconds !== undefined) status.startTime = startTime
   const drained = findCondition(pod.status?.conditions, POD_CONDITION.drained)
   if (drained !== undefined) status.conditions = [drained]
   else if (isTerminating(pod) && !needsDrain(pod)) {

@@ -15,15 +15,24 @@ export function amountOf(resource: string, quantity: string | number): number {
   return resource === 'cpu' ? parseCpuMillis(quantity) : parseBytes(quantity)
 }
 
-/** All containers run together; init containers one after another, before them. */
+/** Containers and sidecars run together; other init containers one after another, beside the sidecars before them. */
 export function podRequests({ spec }: Pod): Amounts {
   const total: Record<string, number> = {}
   for (const container of spec.containers) {
     for (const [name, amount] of requestsOf(container)) total[name] = (total[name] ?? 0) + amount
   }
+  const beside: Record<string, number> = {}
+  const peak: Record<string, number> = {}
   for (const container of spec.initContainers ?? []) {
-    for (const [name, amount] of requestsOf(container)) total[name] = Math.max(total[name] ?? 0, amount)
+    const isSidecar = container.restartPolicy === 'Always'
+    for (const [name, amount] of requestsOf(container)) {
+      const together = (beside[name] ?? 0) + amount
+      peak[name] = Math.max(peak[name] ?? 0, together)
+      if (isSidecar) beside[name] = together
+    }
   }
+  for (const [name, amount] of Object.entries(beside)) total[name] = (total[name] ?? 0) + amount
+  for (const [name, amount] of Object.entries(peak)) total[name] = Math.max(total[name] ?? 0, amount)
   total.pods = 1
   return total
 }

@@ -1,17 +1,9 @@
-/** An agent over the real container runtime and real volumes; pods on the host's network, images made on the spot. */
-import { createServer } from 'node:net'
-import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Drivers } from '../../src/agent/context.ts'
-import type { Image } from '../../src/agent/images/images.ts'
-import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import { configMapKind } from '../../src/api/configmap.ts'
 import type { Container, Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { silentLogger } from '../../src/base/log.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
-import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
+import { busyboxDrivers, freePort } from '../support/agent_pods.ts'
 import { addressOf, holds, SessionHarness } from '../support/node_session.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
@@ -27,40 +19,6 @@ beforeEach(async () => {
   await harness.open()
 })
 afterEach(() => harness.close())
-
-async function drivers(): Promise<Drivers> {
-  const fake = fakeDrivers(new FakeHost())
-  const image: Image = {
-    id: 'sha256:busybox',
-    digest: '',
-    names: ['docker.io/library/busybox:1'],
-    sizeBytes: 1,
-    createdAt: '2026-01-01T00:00:00Z',
-    config: {
-      env: ['PATH=/bin'],
-      entrypoint: [],
-      cmd: ['/bin/sleep', '1000'],
-      workingDirectory: '/',
-      user: '',
-      stopSignal: '',
-      exposedPorts: [],
-      labels: {},
-    },
-    layerDirectories: [runtimeHost.layer],
-  }
-  const volumes = createVolumeDriver({
-    dataDir: join(runtimeHost.directory, 'data'),
-    clock: systemClock,
-    log: silentLogger,
-  })
-  return {
-    runtime: await runtimeHost.again(),
-    images: { ...fake.images, find: async () => image },
-    network: fake.network,
-    volumes,
-    dns: fake.dns,
-  }
-}
 
 async function runPod(name: string, container: Partial<Container>, spec: Partial<Pod['spec']> = {}): Promise<void> {
   const pod: Pod = {
@@ -89,14 +47,6 @@ async function removePod(name: string): Promise<void> {
   await holds(() => expect(statusOf(name)).toBeUndefined(), 10_000)
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address !== null ? address.port : 0
-}
-
 async function readStream(
   verb: 'exec' | 'logs',
   dispatch: Awaited<ReturnType<SessionHarness['startDispatch']>>,
@@ -116,7 +66,7 @@ async function readStream(
 
 async function started() {
   const dispatch = await harness.startDispatch()
-  const agent = await harness.startAgent('n1', await drivers(), addressOf(dispatch))
+  const agent = await harness.startAgent('n1', await busyboxDrivers(runtimeHost), addressOf(dispatch))
   return { dispatch, agent }
 }
 
@@ -172,7 +122,7 @@ describe('an agent on a real runtime', () => {
 
     const before = await pidOf()
     await agent.stop()
-    await harness.startAgent('n1', await drivers(), addressOf(dispatch))
+    await harness.startAgent('n1', await busyboxDrivers(runtimeHost), addressOf(dispatch))
     await holds(() => expect(dispatch.gateway.connectedNodes()).toEqual(['n1']))
     await removeAndExpectSame(before, pidOf)
   })

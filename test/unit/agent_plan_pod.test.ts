@@ -1,65 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { attemptKey, exitTimes, NOTE, type PodFacts, restartDelayMs } from '../../src/agent/pod/facts.ts'
-import { type Plan, planPod } from '../../src/agent/pod/plan_pod.ts'
-import type { ContainerState } from '../../src/agent/runtime/runtime.ts'
-import type { Container, Pod } from '../../src/api/pod.ts'
+import { attemptKey, NOTE, type PodFacts, restartDelayMs } from '../../src/agent/pod/facts.ts'
+import { planPod } from '../../src/agent/pod/plan_pod.ts'
+import type { Container } from '../../src/api/pod.ts'
 
-const NOW = 1_000_000
-
-function podOf(spec: Partial<Pod['spec']> = {}): Pod {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: 'p', namespace: 'default', uid: 'u1' },
-    spec: { containers: [{ name: 'app', image: 'app:1' }], restartPolicy: 'Always', ...spec },
-  }
-}
-
-function factsOf(overrides: Partial<PodFacts> = {}): PodFacts {
-  return {
-    pod: podOf(),
-    uid: 'u1',
-    terminateByMs: undefined,
-    networkReady: true,
-    prepared: true,
-    volumesStale: false,
-    preparing: undefined,
-    cleaned: false,
-    containers: [],
-    images: new Map(),
-    blocked: new Map(),
-    probes: new Map(),
-    stops: new Map(),
-    exitedAtMs: exitTimes(overrides.containers ?? [], { nowMs: NOW, wallMs: NOW }, new Map()),
-    nowMs: NOW,
-    ...overrides,
-  }
-}
-
-function container(name: string, attempt: number, extra: Partial<ContainerState> = {}): ContainerState {
-  return {
-    id: `${name}-${attempt}`,
-    podUid: 'u1',
-    name,
-    attempt,
-    phase: 'running',
-    startedAtMs: NOW - 1_000,
-    annotations: { [NOTE.image]: `${name}:1`, [NOTE.crashes]: String(attempt) },
-    ...extra,
-  }
-}
-
-const exited = (name: string, attempt: number, code: number, agoMs = 0): ContainerState =>
-  container(name, attempt, { phase: 'exited', exit: { code, oomKilled: false, finishedAtMs: NOW - agoMs } })
-
-const present = (...keys: string[]): PodFacts['images'] =>
-  new Map(keys.map((key) => [key, { state: 'present' as const }]))
-
-const brief = ({ step, againAtMs }: Plan): string => {
-  if (step === undefined) return againAtMs === undefined ? 'rest' : `wait ${againAtMs - NOW}`
-  const { type, ...rest } = step
-  return [type, ...Object.values(rest)].join(' ')
-}
+import { brief, container, exited, factsOf, NOW, podOf, present } from '../support/pod_facts.ts'
 
 const sidekick: Container = { name: 'side', image: 'side:1' }
 const init: Container = { name: 'init', image: 'init:1' }

@@ -79,7 +79,7 @@ describe('pods', () => {
     ],
     [
       'a probe of two kinds',
-      { containers: [{ ...c, readinessProbe: { tcpSocket: { port: 1 }, exec: {} } }] },
+      { containers: [{ ...c, readinessProbe: { tcpSocket: { port: 1 }, exec: { command: ['x'] } } }] },
       ['spec.containers[0].readinessProbe Required'],
     ],
     [

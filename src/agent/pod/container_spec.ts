@@ -82,7 +82,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
       [NOTE.image]: container.image ?? '',
       [NOTE.imageId]: imageIdText(image),
       [NOTE.crashes]: String(context.crashes),
-      [NOTE.stopSignal]: image.config.stopSignal || 'SIGTERM',
+      [NOTE.stopSignal]: container.lifecycle?.stopSignal ?? (image.config.stopSignal || 'SIGTERM'),
       [NOTE.logPath]: context.logPath,
     },
   }

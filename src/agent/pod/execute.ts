@@ -12,6 +12,7 @@ import { containerRequest, wantedUser } from './container_spec.ts'
 import { isBusy } from './drain.ts'
 import { etcFiles, podHostname } from './etc_files.ts'
 import { attemptKey, NOTE, type PodFacts } from './facts.ts'
+import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
 import type { PodNotes, Prepared } from './notes.ts'
 import type { StepArguments } from './plan_pod.ts'
 import { pullImage } from './pull.ts'
@@ -22,6 +23,8 @@ export interface StepContext {
   notes: PodNotes
   /** Raised when the agent stops or the pod is no longer to run. */
   signal: AbortSignal
+  /** Raised when the worker is no more. */
+  lifetime: AbortSignal
   /** Has the worker look again. */
   wake(): void
 }
@@ -31,6 +34,8 @@ type Executors = { [K in keyof StepArguments]: (step: StepArguments[K], context:
 /** Retries of what failed for reasons outside the pod: from one second, doubling. */
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
+/** What a container keeps to end by itself when its hook has used up the grace. As in Kubernetes. */
+const LEAST_STOP_MS = 2_000
 
 export function retryDelayMs(failures: number): number {
   return Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(10, failures - 1))
@@ -111,6 +116,11 @@ export const EXECUTORS: Executors = {
     }
   },
 
+  async postStart({ id }, context) {
+    const hook = hookContext(context, id)
+    if (hook !== undefined) await beginPostStart(hook)
+  },
+
   async look({ pid }, { agent, notes, facts }) {
     const atMs = agent.clock.monotonicMs()
     try {
@@ -123,13 +133,19 @@ export const EXECUTORS: Executors = {
     }
   },
 
-  async signal({ id, signal, deadlineMs, reason }, { agent, notes, facts }) {
-    if (facts.pod !== undefined) {
-      const name = facts.containers.find((container) => container.id === id)?.name ?? id
-      agent.events.record(facts.pod, 'Normal', 'Killing', `Stopping container ${name}: ${reason}`)
-    }
+  async preStop({ id, deadlineMs, reason }, context) {
+    const hook = hookContext(context, id)
+    if (hook === undefined) return
+    tellStop(context, id, reason)
+    beginPreStop(hook, deadlineMs)
+  },
+
+  async signal({ id, signal, deadlineMs, reason }, context) {
+    const { agent, notes, facts } = context
+    const hooked = notes.stops.has(id)
+    if (!hooked) tellStop(context, id, reason)
     await agent.drivers.runtime.signalContainer(id, signalName(signal))
-    notes.stops.set(id, { deadlineMs })
+    notes.stops.set(id, { deadlineMs, ...(hooked ? { notBeforeMs: facts.nowMs + LEAST_STOP_MS } : {}) })
   },
 
   async kill({ id }, { agent, notes, facts }) {
@@ -142,6 +158,7 @@ export const EXECUTORS: Executors = {
     await agent.drivers.runtime.removeContainer(id)
     notes.stops.delete(id)
     notes.messages.delete(id)
+    if (notes.hooks.delete(id) && container !== undefined) await removeMark(agent, container)
     const logPath = container?.annotations[NOTE.logPath]
     if (logPath?.startsWith(agent.logsDir)) await agent.files.remove(logPath)
   },
@@ -160,6 +177,19 @@ export const EXECUTORS: Executors = {
     const { namespace = '', name = '' } = facts.pod?.metadata ?? {}
     if (facts.pod !== undefined) agent.reporter.removed({ namespace, name, uid: facts.uid })
   },
+}
+
+function tellStop({ agent, facts: { pod, containers } }: StepContext, id: string, reason: string): void {
+  if (pod === undefined) return
+  const name = containers.find((container) => container.id === id)?.name ?? id
+  agent.events.record(pod, 'Normal', 'Killing', `Stopping container ${name}: ${reason}`)
+}
+
+function hookContext({ agent, facts, notes, lifetime, wake }: StepContext, id: string): HookContext | undefined {
+  const { pod, containers } = facts
+  const running = containers.find((container) => container.id === id)
+  if (pod === undefined || running === undefined) return undefined
+  return { agent, pod, container: containerOf(pod, running.name), running, notes, lifetime, wake }
 }
 
 function cannotPrepare(context: StepContext, thrown: unknown): void {

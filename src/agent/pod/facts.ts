@@ -40,10 +40,19 @@ export interface ProbeFact {
   ready: boolean | undefined
   /** Why the container must be restarted. */
   unhealthy?: string
+  /** The grace that the failed probe gives instead of the pod's. */
+  graceSeconds?: number
 }
+
+/** A container's postStart hook: under way, over, or why it failed. */
+export type HookFact = 'running' | 'done' | { failed: string }
 
 export interface StopFact {
   deadlineMs: number
+  /** What comes before its signal: its preStop hook, or its turn. Absent: it was asked to stop. */
+  before?: 'hook' | 'turn'
+  /** What it keeps for itself after a hook that used up the grace. */
+  notBeforeMs?: number
   killedAtMs?: number
 }
 
@@ -81,6 +90,12 @@ export interface PodFacts {
   /** By container id. */
   probes: ReadonlyMap<string, ProbeFact>
   stops: ReadonlyMap<string, StopFact>
+  /** postStart hooks, by container id. */
+  hooks: ReadonlyMap<string, HookFact>
+  /** The node has ended it: its time is over, or it took more than it may. */
+  failed?: { reason: string; message: string } | undefined
+  /** When its time is over, if it has a bound. */
+  activeUntilMs?: number | undefined
   /** It is exclusive, and no server has lately said that it may run here: nothing of it is started. */
   fenced?: boolean
   /** When the fencer last ended something of it. */
@@ -149,42 +164,73 @@ export function exitTimes(
   return times
 }
 
-/** Whether a container that ended like this is started again. */
-export function restartsAfter(pod: Pod, exited: ContainerState, isInit: boolean): boolean {
+/** An init container that is started again and again: it runs beside what comes after it. */
+export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always'
+
+export type Role = 'init' | 'sidecar' | 'app'
+
+/** Whether a container that ended like this is started again, as long as the pod lives. */
+export function restartsAfter(pod: Pod, exited: ContainerState, role: Role): boolean {
+  if (role === 'sidecar') return true
   const policy = pod.spec.restartPolicy ?? 'Always'
   const failed = (exited.exit?.code ?? 1) !== 0
   if (policy === 'Never') return false
-  return policy === 'Always' && !isInit ? true : failed
+  return policy === 'Always' && role === 'app' ? true : failed
 }
 
-/** The first init container that has not ended well; undefined when all have, or when the pod is past them. */
+/**
+ * The first init container that has not ended well, or of a sidecar: that has not started; undefined when all have, or
+ * when the pod is past them. A sidecar that dies while later ones are under way does not bring the pod back to it.
+ */
 export function currentInit(facts: PodFacts): Container | undefined {
   const { pod } = facts
   if (pod === undefined) return undefined
   const started = pod.spec.containers.some((container) => attemptsOf(facts, container.name).length > 0)
   if (started) return undefined
-  return (pod.spec.initContainers ?? []).find((init) => {
-    const [newest] = attemptsOf(facts, init.name)
-    return !(newest?.phase === 'exited' && newest.exit?.code === 0)
-  })
+  const inits = pod.spec.initContainers ?? []
+  const reached = inits.findLastIndex((init) => attemptsOf(facts, init.name).length > 0)
+  return inits.slice(Math.max(0, reached)).find((init) => !isInitDone(facts, init))
 }
 
-/** How the pod ended, once it has: no container runs and none is to be started again. */
+function isInitDone(facts: PodFacts, init: Container): boolean {
+  const [newest] = attemptsOf(facts, init.name)
+  if (newest === undefined) return false
+  if (isSidecar(init)) return isRunning(newest) && facts.probes.get(newest.id)?.started === true
+  return newest.phase === 'exited' && newest.exit?.code === 0
+}
+
+/** Sidecars of the pod, in the order in which they start. */
+export function sidecarsOf(pod: Pod | undefined): Container[] {
+  return (pod?.spec.initContainers ?? []).filter(isSidecar)
+}
+
+/** Whether its postStart hook is still to come or on its way: until then nothing is said of the container. */
+export function awaitsPostStart({ hooks }: Pick<PodFacts, 'hooks'>, container: Container, id: string): boolean {
+  return container.lifecycle?.postStart !== undefined && hooks.get(id) !== 'done'
+}
+
+/** How the pod ended, once it has: nothing but sidecars runs and nothing is to be started again. */
 export function outcome(facts: PodFacts): 'Succeeded' | 'Failed' | undefined {
   const { pod } = facts
   if (pod === undefined) return undefined
   const assigned = pod.status?.phase
   if (assigned === 'Succeeded' || assigned === 'Failed') return assigned
-  if (facts.containers.some((container) => container.phase !== 'exited')) return undefined
+  return facts.failed === undefined ? ownOutcome(facts, pod) : 'Failed'
+}
+
+function ownOutcome(facts: PodFacts, pod: Pod): 'Succeeded' | 'Failed' | undefined {
+  const sidecars = new Set(sidecarsOf(pod).map(({ name }) => name))
+  if (facts.containers.some(({ name, phase }) => phase !== 'exited' && !sidecars.has(name))) return undefined
   const init = currentInit(facts)
   if (init !== undefined) {
     const [newest] = attemptsOf(facts, init.name)
-    return newest?.phase === 'exited' && !restartsAfter(pod, newest, true) ? 'Failed' : undefined
+    if (isSidecar(init)) return undefined
+    return newest?.phase === 'exited' && !restartsAfter(pod, newest, 'init') ? 'Failed' : undefined
   }
   let failed = false
   for (const { name } of pod.spec.containers) {
     const [newest] = attemptsOf(facts, name)
-    if (newest === undefined || restartsAfter(pod, newest, false)) return undefined
+    if (newest === undefined || restartsAfter(pod, newest, 'app')) return undefined
     failed ||= newest.exit?.code !== 0
   }
   return failed ? 'Failed' : 'Succeeded'

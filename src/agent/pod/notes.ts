@@ -4,7 +4,7 @@
  */
 
 import type { Sandbox } from '../runtime/runtime.ts'
-import type { DrainFact, ImageFact, StopFact, Waiting } from './facts.ts'
+import type { DrainFact, HookFact, ImageFact, PodFacts, StopFact, Waiting } from './facts.ts'
 import type { Prober } from './prober.ts'
 
 export interface Prepared {
@@ -26,6 +26,10 @@ export interface PodNotes {
   images: Map<string, ImageFact>
   blocked: Map<string, Waiting & { failures: number }>
   stops: Map<string, StopFact>
+  /** postStart hooks by container id. */
+  hooks: Map<string, HookFact>
+  /** The node has ended the pod, and why. */
+  failed: PodFacts['failed']
   /** See `exitTimes`. */
   exits: ReadonlyMap<string, number>
   probers: Map<string, Prober>
@@ -46,6 +50,8 @@ export function newNotes(nowMs: number): PodNotes {
     images: new Map(),
     blocked: new Map(),
     stops: new Map(),
+    hooks: new Map(),
+    failed: undefined,
     exits: new Map(),
     probers: new Map(),
     messages: new Map(),

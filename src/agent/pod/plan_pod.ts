@@ -1,9 +1,9 @@
 /**
  * What to do next about one pod. Pure: facts in; one step, or the time to look again, out.
  *
- *   prepare -> image -> start   once for each init container in turn, then for each container
+ *   prepare -> image -> start -> postStart   once for each init container in turn, then for each container
  *   look                        at the connections of a pod that is to go, before its first signal
- *   signal -> kill              a container that must stop: deleted, unhealthy, or of another image
+ *   preStop -> signal -> kill   a container that must stop: deleted, unhealthy, or of another image
  *   remove ... -> cleanUp -> reportRemoved   once nothing runs and the pod is to go
  *
  * Invariants: a container is started only when none of its name runs, with the attempt after the highest on disk;
@@ -17,12 +17,15 @@ import {
   crashesAfter,
   currentInit,
   isRunning,
+  isSidecar,
   NOTE,
   outcome,
   type PodFacts,
+  type Role,
   restartAtMs,
   restartsAfter,
   SHOW_PULL_ERROR_MS,
+  sidecarsOf,
   wasFenced,
 } from './facts.ts'
 
@@ -32,8 +35,12 @@ export interface StepArguments {
   refreshVolumes: Record<never, never>
   image: { container: string; attempt: number }
   start: { container: string; attempt: number; crashes: number; isInit: boolean }
+  /** Runs the hook that makes a container that was started one that runs. */
+  postStart: { id: string }
   /** Looks whether clients still hold busy connections. */
   look: { pid: number }
+  /** Runs the hook that comes before the signal, until the deadline at most. */
+  preStop: { id: string; deadlineMs: number; reason: string }
   /** Asks a container to stop, then kills it at the deadline. */
   signal: { id: string; signal: string; deadlineMs: number; reason: string }
   kill: { id: string }
@@ -75,11 +82,12 @@ export function planPod(facts: PodFacts): Plan {
   if (pod === undefined || facts.terminateByMs !== undefined) return planTermination(facts, facts.terminateByMs ?? 0)
   if (outcome(facts) !== undefined) {
     // Evicted, or over: what still runs must stop; the dead stay for their logs until the pod is deleted.
-    return firstOf(facts.containers.map((container) => planStop(facts, container, graceEnd(facts, pod), 'PodFinished')))
+    return planStopAll(facts, graceEnd(facts, pod), 'PodFinished')
   }
-  if (!facts.prepared) return planPrepare(facts, pod)
+  const over = later(facts.activeUntilMs)
+  if (!facts.prepared) return firstOf([planPrepare(facts, pod), over])
   const refresh = facts.volumesStale ? [now({ type: 'refreshVolumes' })] : []
-  return firstOf([...refresh, ...planDebris(facts), ...planContainers(facts, pod)])
+  return firstOf([...refresh, ...planDebris(facts), ...planContainers(facts, pod), over])
 }
 
 function planPrepare(facts: PodFacts, pod: Pod): Plan {
@@ -100,32 +108,48 @@ function planDebris(facts: PodFacts): Plan[] {
   return plans
 }
 
+/** The init container whose turn it is, with the sidecars before it; or all sidecars and containers. */
 function planContainers(facts: PodFacts, pod: Pod): Plan[] {
   const init = currentInit(facts)
-  if (init !== undefined) return [planContainer(facts, pod, init, true)]
-  return pod.spec.containers.map((container) => planContainer(facts, pod, container, false))
+  const inits = pod.spec.initContainers ?? []
+  const begun = init === undefined ? inits : inits.slice(0, inits.indexOf(init) + 1)
+  const beside = begun.filter((each) => isSidecar(each) || each === init)
+  const plans = beside.map((each) => planContainer(facts, pod, each, isSidecar(each) ? 'sidecar' : 'init'))
+  if (init !== undefined) return plans
+  return [...plans, ...pod.spec.containers.map((container) => planContainer(facts, pod, container, 'app'))]
 }
 
-function planContainer(facts: PodFacts, pod: Pod, container: Container, isInit: boolean): Plan {
+function planContainer(facts: PodFacts, pod: Pod, container: Container, role: Role): Plan {
   const attempts = attemptsOf(facts, container.name)
   const [newest] = attempts
+  const isInit = role !== 'app'
   if (newest === undefined) return planStart(facts, container, { attempt: 0, crashes: 0, isInit })
   const running = attempts.find(isRunning)
-  if (running !== undefined) {
-    const reason = reasonToStop(facts, container, running)
-    return reason === undefined ? NOTHING : planStop(facts, running, graceEnd(facts, pod), reason)
-  }
+  if (running !== undefined) return planRunning(facts, pod, container, running)
   if (newest.phase !== 'exited') return NOTHING
   const replaced = newest.annotations[NOTE.image] !== container.image || wasFenced(facts, newest)
-  if (!replaced && !restartsAfter(pod, newest, isInit)) return NOTHING
+  if (!replaced && !restartsAfter(pod, newest, role)) return NOTHING
   const atMs = replaced ? 0 : restartAtMs(facts, newest)
   if (atMs > facts.nowMs) return later(atMs)
   const crashes = replaced ? 0 : crashesAfter(newest)
   return planStart(facts, container, { attempt: newest.attempt + 1, crashes, isInit })
 }
 
+function planRunning(facts: PodFacts, pod: Pod, container: Container, running: ContainerState): Plan {
+  const { id } = running
+  const reason = reasonToStop(facts, container, running)
+  if (reason !== undefined) {
+    const deadlineMs = graceEnd(facts, pod, facts.probes.get(id)?.graceSeconds)
+    return planStop(facts, running, { deadlineMs, reason })
+  }
+  const hooked = container.lifecycle?.postStart !== undefined && !facts.hooks.has(id)
+  return hooked ? now({ type: 'postStart', id }) : NOTHING
+}
+
 function reasonToStop(facts: PodFacts, container: Container, running: ContainerState): string | undefined {
   if (running.annotations[NOTE.image] !== container.image) return 'the image of the container has changed'
+  const hook = facts.hooks.get(running.id)
+  if (typeof hook === 'object') return hook.failed
   return facts.probes.get(running.id)?.unhealthy
 }
 
@@ -155,22 +179,58 @@ function planStart(
   return now({ type: 'start', container: container.name, ...next })
 }
 
-function graceEnd(facts: PodFacts, pod: Pod): number {
-  return facts.nowMs + (pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS) * 1000
+function graceEnd(facts: PodFacts, pod: Pod, ownSeconds?: number): number {
+  const seconds = ownSeconds ?? pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS
+  return facts.nowMs + seconds * 1000
 }
 
-/** `deadlineMs` counts only for a container that has not been asked yet. */
-function planStop(facts: PodFacts, container: ContainerState, deadlineMs: number, reason: string): Plan {
+interface Stopping {
+  /** Counts only for a container that has not been asked yet. */
+  deadlineMs: number
+  reason: string
+  /** False: others must end first. */
+  isItsTurn?: boolean
+}
+
+function planStop(
+  facts: PodFacts,
+  container: ContainerState,
+  { deadlineMs, reason, isItsTurn = true }: Stopping,
+): Plan {
   if (!isRunning(container)) return NOTHING
   const { id } = container
   const stop = facts.stops.get(id)
+  const ask = (byMs: number): Plan =>
+    now({ type: 'signal', id, signal: container.annotations[NOTE.stopSignal] ?? 'SIGTERM', deadlineMs: byMs, reason })
   if (stop === undefined) {
     if (deadlineMs <= facts.nowMs) return now({ type: 'kill', id })
-    return now({ type: 'signal', id, signal: container.annotations[NOTE.stopSignal] ?? 'SIGTERM', deadlineMs, reason })
+    if (hasPreStop(facts, container)) return now({ type: 'preStop', id, deadlineMs, reason })
+    return isItsTurn ? ask(deadlineMs) : later(deadlineMs)
+  }
+  const limitMs = Math.min(stop.deadlineMs, deadlineMs)
+  if (stop.before !== undefined) {
+    const waits = stop.before === 'hook' || !isItsTurn
+    return waits && limitMs > facts.nowMs ? later(limitMs) : ask(limitMs)
   }
   const killAtMs =
-    stop.killedAtMs === undefined ? Math.min(stop.deadlineMs, deadlineMs) : stop.killedAtMs + KILL_AGAIN_MS
+    stop.killedAtMs === undefined ? Math.max(limitMs, stop.notBeforeMs ?? 0) : stop.killedAtMs + KILL_AGAIN_MS
   return killAtMs <= facts.nowMs ? now({ type: 'kill', id }) : later(killAtMs)
+}
+
+function hasPreStop({ pod }: PodFacts, { name }: ContainerState): boolean {
+  const all = [...(pod?.spec.containers ?? []), ...(pod?.spec.initContainers ?? [])]
+  return all.find((container) => container.name === name)?.lifecycle?.preStop !== undefined
+}
+
+/** Sidecars serve the others to their end: they are asked last, the one that started last first. */
+function planStopAll(facts: PodFacts, deadlineMs: number, reason: string): Plan {
+  const order = sidecarsOf(facts.pod).map(({ name }) => name)
+  const running = facts.containers.filter(isRunning)
+  const last = Math.max(...running.map(({ name }) => (order.includes(name) ? order.indexOf(name) : order.length)))
+  const isItsTurn = ({ name }: ContainerState): boolean => !order.includes(name) || order.indexOf(name) === last
+  return firstOf(
+    running.map((container) => planStop(facts, container, { deadlineMs, reason, isItsTurn: isItsTurn(container) })),
+  )
 }
 
 function planTermination(facts: PodFacts, deadlineMs: number): Plan {
@@ -178,7 +238,7 @@ function planTermination(facts: PodFacts, deadlineMs: number): Plan {
   if (running.length > 0) {
     const held = planDrain(facts, running)
     if (held !== undefined) return held
-    return firstOf(running.map((container) => planStop(facts, container, deadlineMs, 'the pod is being deleted')))
+    return planStopAll(facts, deadlineMs, 'the pod is being deleted')
   }
   const [next] = facts.containers
   if (next !== undefined) return now({ type: 'remove', id: next.id })

@@ -1,10 +1,14 @@
-/** One look at a container: an HTTP request, a connection or a program. Never throws; bounded in time and bytes. */
+/**
+ * One look at a container: an HTTP request, a gRPC health check, a connection or a program. Never throws; bounded in
+ * time and bytes. Hooks use the same actions (hooks.ts).
+ */
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import type { Container, Probe } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import { checkHealth } from '../../rpc/health_client.ts'
 import type { RuntimeDriver } from '../runtime/runtime.ts'
 import type { ProbeResult } from './probes.ts'
 
@@ -19,13 +23,19 @@ export interface ProbeTarget {
 /** Of an answer's body, for the message. */
 const MAX_BODY_BYTES = 1_024
 
-export async function runProbe(probe: Probe, target: ProbeTarget): Promise<ProbeResult> {
-  const timeoutMs = (probe.timeoutSeconds ?? 1) * 1000
+export type Action = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'>
+
+export function runProbe(probe: Probe, target: ProbeTarget): Promise<ProbeResult> {
+  return runAction(probe, target, (probe.timeoutSeconds ?? 1) * 1000)
+}
+
+export async function runAction(action: Action, target: ProbeTarget, timeoutMs: number): Promise<ProbeResult> {
   try {
-    if (probe.exec !== undefined) return await execProbe(probe.exec.command ?? [], target, timeoutMs)
-    if (probe.httpGet !== undefined) return await httpProbe(probe.httpGet, target, timeoutMs)
-    if (probe.tcpSocket !== undefined) return await tcpProbe(probe.tcpSocket, target, timeoutMs)
-    return { ok: true, message: 'no action that Drover knows' }
+    if (action.exec !== undefined) return await execProbe(action.exec.command ?? [], target, timeoutMs)
+    if (action.httpGet !== undefined) return await httpProbe(action.httpGet, target, timeoutMs)
+    if (action.tcpSocket !== undefined) return await tcpProbe(action.tcpSocket, target, timeoutMs)
+    if (action.grpc !== undefined) return await grpcProbe(action.grpc, target, timeoutMs)
+    return { ok: false, message: 'no action that Drover knows' }
   } catch (error) {
     return { ok: false, message: DroverError.from(error).message }
   }
@@ -55,11 +65,13 @@ function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, time
   for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value
   const host = get.host || target.podIP
   if (host === '') return Promise.resolve(NO_NETWORK)
-  const options = { host, port, path: get.path || '/', headers, agent: false as const }
+  const path = get.path?.startsWith('/') ? get.path : `/${get.path ?? ''}`
+  const options = { host, port, path, headers, agent: false as const }
+  const url = `${(get.scheme ?? 'HTTP').toLowerCase()}://${host}:${port}${path}`
   return new Promise((resolve) => {
     const fail = (message: string): void => resolve({ ok: false, message })
     const onTimeout = (): void => {
-      fail(`no answer from http://${host}:${port}${options.path} within ${timeoutMs} ms`)
+      fail(`no answer from ${url} within ${timeoutMs} ms`)
       request.destroy()
     }
     const request =
@@ -69,7 +81,7 @@ function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, time
     request.on('response', (response) => {
       const status = response.statusCode ?? 0
       bound.cancel()
-      resolve({ ok: status >= 200 && status < 400, message: `HTTP probe got status code ${status}` })
+      resolve({ ok: status >= 200 && status < 400, answered: true, message: `HTTP probe got status code ${status}` })
       response.destroy()
     })
     request.on('error', (error) => {
@@ -78,6 +90,15 @@ function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, time
     })
     request.end()
   })
+}
+
+function grpcProbe(
+  { port, service = '' }: NonNullable<Probe['grpc']>,
+  target: ProbeTarget,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  if (target.podIP === '') return Promise.resolve(NO_NETWORK)
+  return checkHealth({ host: target.podIP, port, service, timeoutMs, clock: target.clock })
 }
 
 function tcpProbe(

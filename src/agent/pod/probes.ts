@@ -5,6 +5,8 @@ import type { ProbeFact } from './facts.ts'
 export interface ProbeResult {
   ok: boolean
   message: string
+  /** There was an answer, whatever it said. */
+  answered?: boolean
 }
 
 /** Counts of results in a row, and the word that stands. */
@@ -36,7 +38,8 @@ const FIRST_RETRY_MS = 100
 /** When to probe again: at the period; sooner, doubling, until it first passes. */
 export function probeDelayMs(probe: Probe, state: ProbeState, tries: number): { delayMs: number; counts: boolean } {
   const periodMs = (probe.periodSeconds ?? 10) * 1000
-  if (state.passing !== undefined) return { delayMs: periodMs, counts: true }
+  // A first success that more must follow: those come a period apart, or they would all be of one moment.
+  if (state.passing !== undefined || state.successes > 0) return { delayMs: periodMs, counts: true }
   let elapsedMs = 0
   for (let index = 0; index < Math.min(tries, 20); index++) elapsedMs += Math.min(periodMs, FIRST_RETRY_MS * 2 ** index)
   const nextMs = Math.min(periodMs, FIRST_RETRY_MS * 2 ** Math.min(20, tries))
@@ -57,7 +60,7 @@ export function probeFact(container: Container, states: ProbeStates, adopted: bo
   return {
     started: started || (adopted && states.startup.passing === undefined),
     ready: readiness(container, states, started, adopted),
-    ...(unhealthy === undefined ? {} : { unhealthy }),
+    ...(unhealthy === undefined ? {} : unhealthy),
   }
 }
 
@@ -73,8 +76,15 @@ function readiness(
   return state.passing === true
 }
 
-function unhealthyReason(container: Container, { startup, liveness }: ProbeStates): string | undefined {
-  if (startup.passing === false) return `Container ${container.name} failed startup probe, will be restarted`
-  if (liveness.passing === false) return `Container ${container.name} failed liveness probe, will be restarted`
-  return undefined
+function unhealthyReason(
+  { name, startupProbe, livenessProbe }: Container,
+  { startup, liveness }: ProbeStates,
+): Pick<ProbeFact, 'unhealthy' | 'graceSeconds'> | undefined {
+  const failed = startup.passing === false ? 'startup' : liveness.passing === false ? 'liveness' : undefined
+  if (failed === undefined) return undefined
+  const graceSeconds = (failed === 'startup' ? startupProbe : livenessProbe)?.terminationGracePeriodSeconds
+  return {
+    unhealthy: `Container ${name} failed ${failed} probe, will be restarted`,
+    ...(graceSeconds === undefined ? {} : { graceSeconds }),
+  }
 }

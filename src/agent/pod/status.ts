@@ -11,12 +11,15 @@ import type { ContainerState } from '../runtime/runtime.ts'
 import {
   attemptKey,
   attemptsOf,
+  awaitsPostStart,
   crashesAfter,
   currentInit,
   isRunning,
+  isSidecar,
   NOTE,
   outcome,
   type PodFacts,
+  type Role,
   restartAtMs,
   restartDelayMs,
   restartsAfter,
@@ -35,17 +38,24 @@ export interface StatusContext {
 export function podStatus(facts: PodFacts, pod: Pod, context: StatusContext): PodStatus {
   const init = currentInit(facts)
   const initStatuses = (pod.spec.initContainers ?? []).map((container) =>
-    containerStatus(facts, pod, container, context, { isInit: true, current: init?.name === container.name }),
+    containerStatus(facts, pod, container, context, {
+      role: isSidecar(container) ? 'sidecar' : 'init',
+      current: init === undefined || init.name === container.name,
+    }),
   )
   const statuses = pod.spec.containers.map((container) =>
-    containerStatus(facts, pod, container, context, { isInit: false, current: init === undefined }),
+    containerStatus(facts, pod, container, context, { role: 'app', current: init === undefined }),
   )
   const ended = outcome(facts)
-  const phase = ended ?? (hasStarted(facts, pod) ? 'Running' : 'Pending')
+  // A pod is over once nothing of it runs: what waits for its end must not begin beside it.
+  const over = pod.status?.phase === ended || !facts.containers.some(isRunning)
+  const phase = ended !== undefined && over ? ended : hasStarted(facts, pod) ? 'Running' : 'Pending'
+  const sidecars = initStatuses.filter((_, index) => isSidecar((pod.spec.initContainers ?? [])[index] as Container))
   const { podIP, hostIP } = context
   return {
     phase,
-    conditions: conditions(pod, init, statuses, ended),
+    ...(phase === 'Failed' ? whyFailed(facts, pod) : {}),
+    conditions: conditions(pod, init, [...sidecars, ...statuses], ended),
     hostIP,
     hostIPs: [{ ip: hostIP }],
     ...(podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] }),
@@ -57,6 +67,13 @@ export function podStatus(facts: PodFacts, pod: Pod, context: StatusContext): Po
   }
 }
 
+/** In the words of whoever ended it: this node, or the server. */
+function whyFailed({ failed }: PodFacts, { status }: Pod): Pick<PodStatus, 'reason' | 'message'> {
+  if (failed !== undefined) return failed
+  const { reason, message } = status?.phase === 'Failed' ? status : {}
+  return { ...(reason === undefined ? {} : { reason }), ...(message === undefined ? {} : { message }) }
+}
+
 function hasStarted(facts: PodFacts, pod: Pod): boolean {
   return pod.spec.containers.some(({ name }) => attemptsOf(facts, name).length > 0)
 }
@@ -66,8 +83,8 @@ export function isReadinessKnown(facts: PodFacts): boolean {
   return [...facts.probes.values()].every(({ ready }) => ready !== undefined)
 }
 
-interface Role {
-  isInit: boolean
+interface Place {
+  role: Role
   /** Its turn has come. */
   current: boolean
 }
@@ -77,7 +94,7 @@ function containerStatus(
   pod: Pod,
   container: Container,
   { messages }: StatusContext,
-  role: Role,
+  { role, current }: Place,
 ): ContainerStatus {
   const [newest, previous] = attemptsOf(facts, container.name)
   const base = {
@@ -87,6 +104,10 @@ function containerStatus(
     restartCount: newest?.attempt ?? 0,
     ...(newest === undefined ? {} : { containerID: `runc://${newest.id}` }),
   }
+  if (newest !== undefined && isRunning(newest) && awaitsPostStart(facts, container, newest.id)) {
+    const lastState = previous?.exit === undefined ? {} : terminated(previous, messages)
+    return { ...base, state: { waiting: { reason: 'ContainerCreating' } }, lastState, started: false, ready: false }
+  }
   if (newest !== undefined && isRunning(newest)) {
     const probe = facts.probes.get(newest.id)
     const started = probe?.started ?? true
@@ -95,12 +116,12 @@ function containerStatus(
       state: { running: newest.startedAtMs === undefined ? {} : { startedAt: timestamp(newest.startedAtMs) } },
       lastState: previous?.exit === undefined ? {} : terminated(previous, messages),
       started,
-      ready: role.isInit ? false : started && (probe?.ready ?? false),
+      ready: role !== 'init' && started && (probe?.ready ?? false),
     }
   }
   if (newest?.phase === 'exited') {
     const again = facts.terminateByMs === undefined && outcome(facts) === undefined
-    if (again && restartsAfter(pod, newest, role.isInit)) {
+    if (again && restartsAfter(pod, newest, role)) {
       return {
         ...base,
         state: { waiting: waitingToRestart(facts, pod, newest) },
@@ -114,12 +135,12 @@ function containerStatus(
       state: terminated(newest, messages),
       lastState: previous?.exit === undefined ? {} : terminated(previous, messages),
       started: false,
-      ready: role.isInit && newest.exit?.code === 0,
+      ready: role === 'init' && newest.exit?.code === 0,
     }
   }
   return {
     ...base,
-    state: { waiting: firstWaiting(facts, container, role) },
+    state: { waiting: firstWaiting(facts, container, { role, current }) },
     lastState: {},
     started: false,
     ready: false,
@@ -128,10 +149,9 @@ function containerStatus(
 
 type WaitingState = NonNullable<State['waiting']>
 
-function firstWaiting(facts: PodFacts, container: Container, role: Role): WaitingState {
-  const creating = role.isInit || role.current ? 'ContainerCreating' : 'PodInitializing'
-  if (!role.current) return { reason: role.isInit ? 'PodInitializing' : creating }
-  return startTrouble(facts, container.name, 0) ?? { reason: role.isInit ? 'PodInitializing' : creating }
+function firstWaiting(facts: PodFacts, container: Container, { role, current }: Place): WaitingState {
+  const waits = { reason: role === 'app' && current ? 'ContainerCreating' : 'PodInitializing' }
+  return current ? (startTrouble(facts, container.name, 0) ?? waits) : waits
 }
 
 /** What stands in the way of this attempt, if anything. */

@@ -10,7 +10,7 @@ import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
-import { exitTimes, isRunning, outcome, type PodFacts } from './facts.ts'
+import { awaitsPostStart, exitTimes, isRunning, isSidecar, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { Prober } from './prober.ts'
@@ -37,10 +37,13 @@ export class PodWorker {
   readonly #notes: PodNotes
   readonly #adopted: boolean
   #pod: Pod | undefined
+  #activeSinceMs: number | undefined
   #abandoned = false
   #terminateByMs: number | undefined
   /** Raised when what is under way no longer serves: the pod is to go, or the agent stops. */
   #starting = new AbortController()
+  /** Raised when this worker is no more: hooks end with it. */
+  readonly #lifetime = new AbortController()
 
   constructor({ agent, uid, wake, adopted }: WorkerOptions) {
     this.#agent = agent
@@ -88,6 +91,14 @@ export class PodWorker {
     )
   }
 
+  /** Ends the pod as failed: its containers are stopped, and it is not started again. */
+  fail(reason: string, message: string): void {
+    if (this.#notes.failed !== undefined || this.#pod === undefined) return
+    this.#notes.failed = { reason, message }
+    this.#agent.events.record(this.#pod, 'Warning', reason, message)
+    this.#wake()
+  }
+
   /** ConfigMaps or Secrets have changed: what failed for want of them is tried again now. */
   configChanged(): void {
     const notes = this.#notes
@@ -100,6 +111,7 @@ export class PodWorker {
   /** Stops timers and background work; containers run on. */
   dispose(): void {
     this.#starting.abort()
+    this.#lifetime.abort()
     for (const prober of this.#notes.probers.values()) prober.stop()
     this.#notes.probers.clear()
   }
@@ -110,7 +122,8 @@ export class PodWorker {
       const facts = await this.#observe()
       await this.#ensureGuarded(facts, signal)
       this.#syncProbers(facts)
-      const observed = { ...facts, probes: this.#probeFacts() }
+      this.#endInTime({ ...facts, probes: this.#probeFacts() })
+      const observed = { ...facts, probes: this.#probeFacts(), failed: this.#notes.failed }
       await this.#readMessages(observed)
       this.#report(observed)
       const plan = planPod(observed)
@@ -135,7 +148,7 @@ export class PodWorker {
     return { againAfterMs: Math.max(1, againAtMs - this.#agent.clock.monotonicMs()) }
   }
 
-  async #execute(step: Step, context: Omit<StepContext, 'signal' | 'wake'>): Promise<void> {
+  async #execute(step: Step, context: Omit<StepContext, 'signal' | 'lifetime' | 'wake'>): Promise<void> {
     const { type, ...args } = step
     this.#agent.log.debug({ pod: this.#name(), step }, 'pod step')
     const execute = EXECUTORS[type] as (args: StepArguments[typeof type], context: StepContext) => Promise<void>
@@ -143,6 +156,7 @@ export class PodWorker {
       await execute(args as StepArguments[typeof type], {
         ...context,
         signal: this.#starting.signal,
+        lifetime: this.#lifetime.signal,
         wake: this.#wake,
       })
     } catch (error) {
@@ -174,11 +188,36 @@ export class PodWorker {
       blocked: notes.blocked,
       probes: new Map(),
       stops: notes.stops,
+      hooks: notes.hooks,
+      failed: notes.failed,
+      activeUntilMs: this.#activeUntilMs(nowMs),
       fenced: exclusive && fence?.mayRun() === false,
       fencedAtMs: exclusive ? fence?.fencer.killedAtMs(this.uid) : undefined,
       exitedAtMs: notes.exits,
       nowMs,
     }
+  }
+
+  /**
+   * When the pod's time is over. Counted on the monotonic clock from when this agent first saw it; of a pod that an earlier
+   * agent had begun, what the stored start says has passed already is taken off.
+   */
+  #activeUntilMs(nowMs: number): number | undefined {
+    const limit = this.#pod?.spec.activeDeadlineSeconds
+    if (limit === undefined) return undefined
+    const { status } = this.#pod ?? {}
+    // Written in whole seconds, cut off: the end of that second counts, so that no time is lost.
+    const startedMs = this.#adopted && status?.startTime !== undefined ? Date.parse(status.startTime) + 999 : undefined
+    this.#activeSinceMs ??= startedMs === undefined ? nowMs : nowMs - Math.max(0, this.#agent.clock.now() - startedMs)
+    return this.#activeSinceMs + limit * 1000
+  }
+
+  /** Once a pod's time is over it has failed, however its containers end. */
+  #endInTime(facts: PodFacts): void {
+    const { pod, activeUntilMs, nowMs } = facts
+    if (pod === undefined || this.#terminateByMs !== undefined || outcome(facts) !== undefined) return
+    if (activeUntilMs === undefined || activeUntilMs > nowMs) return
+    this.fail('DeadlineExceeded', 'Pod was active on the node longer than the specified deadline')
   }
 
   /** A pod that became exclusive while it ran. */
@@ -203,7 +242,8 @@ export class PodWorker {
   }
 
   /** One prober for each running container of a wanted pod: one that ends is still ready until it says otherwise. */
-  #syncProbers({ pod, containers }: PodFacts): void {
+  #syncProbers(facts: PodFacts): void {
+    const { pod, containers } = facts
     const { probers, prepared } = this.#notes
     const wanted = this.#abandoned ? [] : containers.filter(isRunning)
     for (const [id, prober] of probers) {
@@ -212,8 +252,10 @@ export class PodWorker {
       probers.delete(id)
     }
     if (pod === undefined || prepared === undefined) return
+    const serving = [...(pod.spec.initContainers ?? []).filter(isSidecar), ...pod.spec.containers]
     for (const running of wanted) {
-      if (probers.has(running.id) || !pod.spec.containers.some(({ name }) => name === running.name)) continue
+      const container = serving.find(({ name }) => name === running.name)
+      if (container === undefined || probers.has(running.id) || awaitsPostStart(facts, container, running.id)) continue
       probers.set(running.id, this.#newProber(pod, running, prepared.podIP))
     }
   }
@@ -289,7 +331,18 @@ export class PodWorker {
     const { prepared, preparing } = this.#notes
     const unseen = this.#adopted && prepared === undefined && preparing === undefined
     if (unseen && facts.containers.some(isRunning) && outcome(facts) === undefined) return false
-    return isReadinessKnown(facts)
+    return isReadinessKnown(facts) && !(this.#adopted && this.#awaitsMarks(facts, pod))
+  }
+
+  /** Whether it is still to be seen that a postStart hook was over before this agent came. */
+  #awaitsMarks({ containers, hooks, terminateByMs }: PodFacts, pod: Pod): boolean {
+    if (terminateByMs !== undefined) return false
+    const hooked = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter(
+      ({ lifecycle }) => lifecycle?.postStart !== undefined,
+    )
+    return hooked.some(({ name }) =>
+      containers.some((container) => container.name === name && isRunning(container) && !hooks.has(container.id)),
+    )
   }
 
   #name(): string {

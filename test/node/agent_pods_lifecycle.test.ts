@@ -1,0 +1,228 @@
+/** Hooks, sidecars, probes and time limits on a real runtime. What a container does it writes to a file of the host. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { podKind } from '../../src/api/pod_kind.ts'
+import { AgentPods } from '../support/agent_pods.ts'
+import { addressOf } from '../support/node_session.ts'
+import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
+
+let runtimeHost: RuntimeHost
+let pods: AgentPods
+let directory: string
+let opened: Awaited<ReturnType<AgentPods['open']>>
+
+beforeAll(async () => {
+  runtimeHost = await createRuntimeHost()
+})
+afterAll(() => runtimeHost.destroy())
+beforeEach(async () => {
+  directory = mkdtempSync(join(runtimeHost.directory, 'out-'))
+  pods = new AgentPods(runtimeHost)
+  opened = await pods.open()
+})
+afterEach(async () => {
+  await pods.harness.close()
+  rmSync(directory, { recursive: true, force: true })
+})
+
+const volume = () => ({ volumes: [{ name: 'out', hostPath: { path: directory } }] })
+const volumeMounts = [{ name: 'out', mountPath: '/out' }]
+const sh = (script: string) => ({ command: ['/bin/sh', '-c', script], volumeMounts })
+const lines = (): string[] => {
+  const file = join(directory, 'log')
+  return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : []
+}
+const hook = (script: string) => ({ exec: { command: ['/bin/sh', '-c', script] } })
+const SERVE = 'trap "echo TERM $NAME >> /out/log; exit 0" TERM; while true; do sleep 0.05; done'
+
+async function serving(status = 200): Promise<{ port: number; paths: string[]; server: Server }> {
+  const paths: string[] = []
+  const server = createServer((request, response) => {
+    paths.push(`${request.url} ${request.headers['x-who'] ?? ''}`.trim())
+    response.writeHead(status).end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return { port: typeof address === 'object' && address !== null ? address.port : 0, paths, server }
+}
+
+describe('lifecycle hooks', () => {
+  test('a container is ready only after its postStart hook, and hears of its end only after preStop', async () => {
+    await pods.run(
+      'hooked',
+      {
+        ...sh(SERVE),
+        env: [{ name: 'NAME', value: 'app' }],
+        lifecycle: {
+          postStart: hook('while [ ! -e /out/go ]; do sleep 0.05; done; echo posted >> /out/log'),
+          preStop: hook('echo stopping >> /out/log; sleep 0.5; echo stopped >> /out/log'),
+        },
+      },
+      volume(),
+    )
+    await pods.holds(() =>
+      expect(pods.container('hooked')).toMatchObject({
+        ready: false,
+        state: { waiting: { reason: 'ContainerCreating' } },
+        containerID: expect.stringContaining('runc://'),
+      }),
+    )
+    expect(lines()).toEqual([])
+    await opened.agent.stop()
+    opened.agent = await pods.startAgent(addressOf(opened.dispatch))
+    rmSync(join(directory, 'log'), { force: true })
+    writeFileSync(join(directory, 'go'), '')
+    await pods.ready('hooked')
+    expect(lines()).toContain('posted')
+    await pods.remove('hooked', 10)
+    expect(lines().filter((line) => line !== 'posted')).toEqual(['stopping', 'stopped', 'TERM app'])
+    expect(runtimeHost.remains()).toEqual([])
+  })
+
+  test('a postStart hook that fails ends the container and is told', async () => {
+    await pods.run(
+      'bad',
+      { ...sh(SERVE), lifecycle: { postStart: hook('exit 4'), stopSignal: 'SIGINT' } },
+      { ...volume(), restartPolicy: 'Never' },
+    )
+    await pods.holds(() => expect(pods.status('bad')?.phase).toMatch(/Failed|Succeeded/))
+    expect(pods.harness.events.map(({ reason }) => reason)).toContain('FailedPostStartHook')
+    // The program heeds TERM and nothing else: it was sent another signal, which ended it as the kernel does.
+    expect(pods.container('bad')?.state?.terminated).toMatchObject({ exitCode: 130, signal: 2 })
+    expect(pods.status('bad')?.phase).toBe('Failed')
+    await pods.remove('bad')
+  })
+
+  test('hooks by HTTP and TCP, and one that sleeps', async () => {
+    const asked = await serving(503)
+    try {
+      const { port } = asked
+      const httpGet = { path: '/start?x=1', port, host: '127.0.0.1', httpHeaders: [{ name: 'X-Who', value: 'hook' }] }
+      await pods.run(
+        'calls',
+        { ...sh(SERVE), lifecycle: { postStart: { httpGet }, preStop: { tcpSocket: { port, host: '127.0.0.1' } } } },
+        {
+          ...volume(),
+          containers: [
+            { name: 'b', image: 'busybox:1', ...sh(SERVE), lifecycle: { preStop: { sleep: { seconds: 1 } } } },
+          ],
+        },
+      )
+      await pods.ready('calls')
+      // Whatever the answer says, the hook was heard.
+      expect(asked.paths).toEqual(['/start?x=1 hook'])
+      await pods.remove('calls', 5)
+      expect(pods.harness.events.map(({ reason }) => reason)).not.toContain('FailedPreStopHook')
+    } finally {
+      asked.server.close()
+    }
+  })
+})
+
+describe('sidecars', () => {
+  const sidecar = (name: string, script: string) => ({
+    name,
+    image: 'busybox:1',
+    restartPolicy: 'Always' as const,
+    ...sh(script),
+    env: [{ name: 'NAME', value: name }],
+  })
+
+  test('start in order, one after another has started; a job ends without them, and they go last first', async () => {
+    await pods.run(
+      'job',
+      { ...sh('echo app >> /out/log; exec sleep 1') },
+      {
+        ...volume(),
+        restartPolicy: 'Never',
+        initContainers: [
+          {
+            ...sidecar('one', `echo one >> /out/log; sleep 0.3; touch /out/up; ${SERVE}`),
+            startupProbe: {
+              exec: { command: ['/bin/test', '-e', '/out/up'] },
+              periodSeconds: 1,
+              timeoutSeconds: 5,
+              failureThreshold: 30,
+            },
+          },
+          { name: 'init', image: 'busybox:1', ...sh('ls /out/up && echo init >> /out/log') },
+          sidecar('two', `echo two >> /out/log; ${SERVE}`),
+        ],
+      },
+    )
+    await pods.holds(() => expect(pods.status('job')?.phase).toBe('Succeeded'))
+    expect(lines()).toEqual(['one', 'init', 'two', 'app', 'TERM two', 'TERM one'])
+    expect(pods.container('job', 'one')?.state?.terminated).toMatchObject({ exitCode: 0 })
+    await pods.remove('job')
+    await pods.holds(() => expect(runtimeHost.remains()).toEqual([]))
+  })
+
+  test('one that dies is started again, without the pod; its probe counts for the pod', async () => {
+    const readinessProbe = { exec: { command: ['/bin/test', '-e', '/out/ready'] }, periodSeconds: 1, timeoutSeconds: 5 }
+    await pods.run('p', sh(SERVE), { ...volume(), initContainers: [{ ...sidecar('side', SERVE), readinessProbe }] })
+    await pods.holds(() => expect(pods.container('p')).toMatchObject({ ready: true }))
+    expect(pods.isReady('p')).toBe(false)
+    writeFileSync(join(directory, 'ready'), '')
+    await pods.ready('p')
+    const containers = await runtimeHost.driver.listContainers()
+    process.kill(containers.find(({ name, phase }) => name === 'side' && phase === 'running')?.pid ?? 0, 'SIGKILL')
+    await pods.holds(() => expect(pods.container('p', 'side')).toMatchObject({ restartCount: 1, ready: true }))
+    expect(pods.container('p')).toMatchObject({ restartCount: 0, ready: true })
+    await pods.ready('p')
+    await pods.remove('p')
+  })
+})
+
+describe('probes and limits', () => {
+  test('named ports, headers and paths of a probe, and the grace that a failed one gives', async () => {
+    const answers = await serving()
+    try {
+      const get = {
+        path: '/healthz?deep=1',
+        port: 'web',
+        host: '127.0.0.1',
+        httpHeaders: [{ name: 'X-Who', value: 'probe' }],
+      }
+      await pods.run(
+        'probed',
+        {
+          // Heeds no signal: it lives for as long as its grace.
+          ...sh('trap "" TERM; while true; do sleep 0.05; done'),
+          ports: [{ name: 'web', containerPort: answers.port }],
+          readinessProbe: { httpGet: get },
+          livenessProbe: {
+            exec: { command: ['/bin/test', '!', '-e', '/out/sick'] },
+            periodSeconds: 1,
+            timeoutSeconds: 5,
+            failureThreshold: 2,
+            terminationGracePeriodSeconds: 1,
+          },
+        },
+        { ...volume(), terminationGracePeriodSeconds: 600 },
+      )
+      await pods.ready('probed')
+      expect(answers.paths[0]).toBe('/healthz?deep=1 probe')
+      writeFileSync(join(directory, 'sick'), '')
+      await pods.holds(() => expect(pods.container('probed')?.restartCount).toBeGreaterThan(0))
+      expect(pods.container('probed')?.lastState?.terminated?.exitCode).toBe(137)
+      await pods.remove('probed', 1)
+    } finally {
+      answers.server.close()
+    }
+  })
+
+  test('a pod whose time is over is stopped and has failed, also under another agent', async () => {
+    await pods.run('late', sh(SERVE), { ...volume(), restartPolicy: 'Never', activeDeadlineSeconds: 3 })
+    await pods.ready('late')
+    await opened.agent.stop()
+    await pods.startAgent(addressOf(opened.dispatch))
+    await pods.holds(() => expect(pods.status('late')).toMatchObject({ phase: 'Failed', reason: 'DeadlineExceeded' }))
+    const { startTime = '' } = pods.status('late') ?? {}
+    const finishedAt = pods.container('late')?.state?.terminated?.finishedAt ?? ''
+    expect(Date.parse(finishedAt) - Date.parse(startTime)).toBeGreaterThanOrEqual(3_000)
+    expect(pods.harness.resources.get(podKind, 'default', 'late')?.metadata.deletionTimestamp).toBeUndefined()
+    await pods.remove('late')
+  })
+})
