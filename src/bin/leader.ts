@@ -3,9 +3,11 @@
  * write of theirs carrying the election's fence, and stops them the moment leadership is lost.
  */
 
+import { DroverError } from '../base/errors.ts'
 import type { Gauge } from '../base/metrics.ts'
 import { type RunnerOptions, runServices, type Service } from '../base/service.ts'
 import type { Fence, Store } from '../store/store.ts'
+import { watchKeys } from './watched_keys.ts'
 
 export interface LeaderOptions extends RunnerOptions {
   store: Store
@@ -15,7 +17,9 @@ export interface LeaderOptions extends RunnerOptions {
   services(fence: Fence): Service[]
 }
 
-const ELECTION_KEY = '/drover-meta/leader'
+export const ELECTION_KEY = '/drover-meta/leader'
+/** Another server asks here whether the leader, named by its election key, still works; see leader_watch.ts. */
+export const CHALLENGES = '/drover-meta/challenges'
 
 /**
  * A server that was killed stands in the election until its lease runs out. Started again under the same name it takes
@@ -25,6 +29,23 @@ async function leaveOldPlaces({ store, serverId }: LeaderOptions): Promise<void>
   const { items } = await store.list(`${ELECTION_KEY}/`)
   for (const { key, value, modRevision } of items) {
     if (value === serverId) await store.write({ type: 'delete', key, expect: { modRevision } })
+  }
+}
+
+/** Shows other servers that this one works as leader. */
+function answerChallenges(store: Store, fence: Fence): Service {
+  return {
+    id: 'leader-answers',
+    async run(signal) {
+      const failed = new AbortController()
+      await watchKeys(store, `${CHALLENGES}/`, AbortSignal.any([signal, failed.signal]), (items) => {
+        for (const { key, value, modRevision } of items.values()) {
+          if (value !== fence.key) continue
+          store.write({ type: 'delete', key, expect: { modRevision } }).catch((error: unknown) => failed.abort(error))
+        }
+      })
+      if (!signal.aborted) throw DroverError.from(failed.signal.reason)
+    },
   }
 }
 
@@ -39,7 +60,8 @@ export function createLeader(options: LeaderOptions): Service {
         log.info({ server: serverId, fence: election.fence }, 'leading')
         isLeader.set(1)
         try {
-          await runServices(options.services(election.fence), options, AbortSignal.any([signal, election.lost]))
+          const services = [answerChallenges(store, election.fence), ...options.services(election.fence)]
+          await runServices(services, options, AbortSignal.any([signal, election.lost]))
         } finally {
           isLeader.set(0)
           log.info({ server: serverId, lost: election.lost.aborted }, 'no longer leading')

@@ -3,13 +3,14 @@
  * others'. A server that dies is missed when its lease has run out; its nodes have called another by then, or are judged
  * by one. While the store cannot be asked, everyone counts as alive who was: nothing could be written anyway.
  */
-import { DroverError, isCode } from '../base/errors.ts'
+import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import type { Logger } from '../base/log.ts'
 import { Gauge, type Registry } from '../base/metrics.ts'
 import type { Service } from '../base/service.ts'
 import type { ServerDirectory } from '../dispatch/peers.ts'
 import type { Store, StoredItem } from '../store/store.ts'
+import { watchKeys } from './watched_keys.ts'
 
 export interface PresenceOptions {
   store: Store
@@ -71,7 +72,8 @@ export function createPresence(options: PresenceOptions): Presence {
       {
         id: 'presence-watch',
         run: (signal) =>
-          watch(store, signal, (now) => {
+          watchKeys(store, `${PREFIX}/`, signal, (items) => {
+            const now = new Map([...items].map(([key, item]) => [key, parseAnnouncement(item)]))
             const before = new Set([...(seen?.values() ?? [])].map(({ id }) => id))
             seen = now
             const after = new Set([...now.values()].map(({ id }) => id))
@@ -112,31 +114,5 @@ async function announce(
     })
     if (held.lost.aborted) log.warn({ reason: DroverError.from(held.lost.reason).message }, 'our presence was lost')
     await held.resign().catch((error: unknown) => log.debug({ err: error }, 'could not take our presence back'))
-  }
-}
-
-/** Calls back with all that are there, at the start and after each change. */
-async function watch(
-  store: Store,
-  signal: AbortSignal,
-  onChange: (seen: Map<string, Announcement>) => void,
-): Promise<void> {
-  while (!signal.aborted) {
-    const { items, revision } = await store.list(`${PREFIX}/`)
-    const seen = new Map(items.map((item) => [item.key, parseAnnouncement(item)]))
-    onChange(new Map(seen))
-    try {
-      for await (const { events } of store.watch(`${PREFIX}/`, revision, signal)) {
-        if (events.length === 0) continue
-        for (const event of events) {
-          if (event.type === 'put') seen.set(event.item.key, parseAnnouncement(event.item))
-          else seen.delete(event.key)
-        }
-        onChange(new Map(seen))
-      }
-    } catch (error) {
-      // Compacted meanwhile: list again.
-      if (!isCode(error, 'gone')) throw error
-    }
   }
 }

@@ -25,6 +25,7 @@ import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
 import type { Resources } from '../resources/resources.ts'
 import { createServiceAccountTokens } from '../resources/service_account_tokens.ts'
 import { hostOf } from '../rpc/client.ts'
+import { openPeerLine } from '../rpc/peer_line.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import { createScheduler } from '../scheduler/loop.ts'
 import { createPlacementPort } from '../scheduler/port.ts'
@@ -38,6 +39,7 @@ import { type HostPort, parseHostPort, parsePortRange, type RoleContext, type Se
 import { ensureClusterInfo, firstJoinLine } from './join_line.ts'
 import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
+import { createLeaderWatch } from './leader_watch.ts'
 import { type NetworkPlan, planNetwork } from './network_plan.ts'
 import { createPresence } from './presence.ts'
 import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } from './server_pki.ts'
@@ -313,7 +315,23 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
-    const services = [...Object.values(events), ...presence.services, dispatch.service, leader, api, renewal]
+    const leaderWatch = createLeaderWatch({
+      store,
+      serverId,
+      clock: systemClock,
+      log: log.child({ part: 'leader-watch' }),
+      addressesOf: presence.servers.addressesOf,
+      dial: (address, handlers) => openPeerLine(address, peerTls(serving, current), handlers),
+    })
+    const services = [
+      ...Object.values(events),
+      ...presence.services,
+      dispatch.service,
+      leader,
+      leaderWatch,
+      api,
+      renewal,
+    ]
     const rest = runServices(services, runner, stopping)
     try {
       // A port in use is for the user to mend: no use in trying again and again.

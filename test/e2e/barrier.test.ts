@@ -1,10 +1,10 @@
 /**
- * Nothing is lost: rollouts, scale-downs and deletions under load on three hosts, with zero failed requests. A few
+ * Nothing is lost: rollouts, scale-downs, deletions and nodes that leave, under load on three hosts, with zero failed requests. A few
  * rounds here; DROVER_LONG=1 (npm run faults) does a hundred.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
-import type { Node } from '../../src/api/node.ts'
+import { isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { eventually } from '../support/eventually.ts'
 import { keepAliveServer } from '../support/http_server.ts'
@@ -69,9 +69,9 @@ async function pods(app: string): Promise<Pod[]> {
   return items.filter(isStaying)
 }
 
-function streams(): LoadStream[] {
+function streams(hosts: readonly number[]): LoadStream[] {
   const urls = (port: number, path: string): string[] =>
-    [1, 2, 3].map((host) => `http://${cluster.hostAddress(host)}:${port}${path}`)
+    hosts.map((host) => `http://${cluster.hostAddress(host)}:${port}${path}`)
   const timeoutMs = 15_000
   return [
     { name: 'fresh', urls: urls(PLAIN_PORT, '/passwd'), workers: 3, keepAlive: false, thinkMs: 5, timeoutMs },
@@ -80,9 +80,9 @@ function streams(): LoadStream[] {
   ]
 }
 
-/** Runs the changes under load; fails with what was lost. */
-async function underLoad(changes: () => Promise<void>): Promise<void> {
-  const load = await Load.start(streams())
+/** Runs the changes under load, which enters through the hosts; fails with what was lost. */
+async function underLoad(changes: () => Promise<void>, hosts: readonly number[] = [1, 2, 3]): Promise<void> {
+  const load = await Load.start(streams(hosts))
   const problems: string[] = []
   try {
     await changes()
@@ -186,6 +186,33 @@ describe(`no request is lost (${ROUNDS} rounds each)`, () => {
           await cluster.kubectl('uncordon', second)
         }
       })
+    },
+    LONG ? 3_600_000 : 180_000,
+  )
+
+  it(
+    'when a node leaves the cluster and another takes its place',
+    async () => {
+      const leaver = `${cluster.name}-3`
+      await both((name) => cluster.ask('scale', `deploy/${name}`, '--replicas', '3'))
+      await both((name) => settled(name))
+      // Clients do not call the host that leaves.
+      await underLoad(async () => {
+        for (let round = 0; round < ROUNDS; round++) {
+          await both((name) => cluster.ask('rollout', 'restart', `deploy/${name}`))
+          await both((name) => settled(name))
+          const here = (await Promise.all(names.map(pods))).flat().filter(({ spec }) => spec.nodeName === leaver)
+          expect(here.length).toBeGreaterThan(0)
+          await cluster.ask('drain', leaver, '--timeout', '60')
+          const { metadata } = await cluster.json<Node>('get', `node/${leaver}`)
+          await cluster.ask('node', 'rm', leaver)
+          expect((await cluster.drover(['get', `node/${leaver}`])).code).not.toBe(0)
+          await cluster.start()
+          const back = await cluster.json<Node>('get', `node/${leaver}`)
+          expect(isNodeReady(back) && back.metadata.uid !== metadata.uid).toBe(true)
+          await both((name) => settled(name))
+        }
+      }, [1, 2])
     },
     LONG ? 3_600_000 : 180_000,
   )
