@@ -8,6 +8,7 @@ import { isObject } from '../base/json.ts'
 import type { Logger } from '../base/log.ts'
 import { Gauge, type Registry } from '../base/metrics.ts'
 import type { Service } from '../base/service.ts'
+import type { ApiEndpoint, ApiEndpoints } from '../controllers/apiservice/controller.ts'
 import type { ServerDirectory } from '../dispatch/peers.ts'
 import type { Store, StoredItem } from '../store/store.ts'
 import { watchKeys } from './watched_keys.ts'
@@ -17,6 +18,8 @@ export interface PresenceOptions {
   serverId: string
   /** `host:port` each, where agents and other servers reach us. */
   nodeAddresses: readonly string[]
+  /** Where pods reach our API. */
+  apiEndpoints?: readonly ApiEndpoint[]
   log: Logger
   registry: Registry
 }
@@ -24,6 +27,8 @@ export interface PresenceOptions {
 export interface Presence {
   services: Service[]
   servers: ServerDirectory
+  /** Of all servers that live. */
+  apiEndpoints: ApiEndpoints
   /** Counts up with every lease of ours that the others can see; undefined without one. */
   term(): number | undefined
 }
@@ -33,25 +38,31 @@ const PREFIX = '/drover-meta/servers'
 interface Announcement {
   id: string
   nodeAddresses: string[]
+  apiEndpoints: ApiEndpoint[]
 }
 
 /** `/drover-meta/servers/<id>/<lease>` */
 const idOfKey = (key: string): string => key.slice(PREFIX.length + 1).split('/')[0] ?? ''
+
+const isEndpoint = (value: unknown): value is ApiEndpoint =>
+  isObject(value) && typeof value.address === 'string' && typeof value.port === 'number'
 
 function parseAnnouncement({ key, value }: StoredItem): Announcement {
   const id = idOfKey(key)
   try {
     const parsed: unknown = JSON.parse(value)
     const addresses = isObject(parsed) && Array.isArray(parsed.nodeAddresses) ? parsed.nodeAddresses.map(String) : []
-    return { id, nodeAddresses: addresses }
+    const served = isObject(parsed) && Array.isArray(parsed.apiEndpoints) ? parsed.apiEndpoints : []
+    return { id, nodeAddresses: addresses, apiEndpoints: served.filter(isEndpoint) }
   } catch {
     // Of a version that we do not know: it lives all the same.
-    return { id, nodeAddresses: [] }
+    return { id, nodeAddresses: [], apiEndpoints: [] }
   }
 }
 
 export function createPresence(options: PresenceOptions): Presence {
-  const { store, serverId, nodeAddresses, log, registry } = options
+  const { store, serverId, nodeAddresses, apiEndpoints = [], log, registry } = options
+  const listeners = new Set<() => void>()
   let seen: Map<string, Announcement> | undefined
   const terms = { count: 0, held: undefined as AbortSignal | undefined }
   const onHeld = (lost: AbortSignal): void => {
@@ -76,6 +87,7 @@ export function createPresence(options: PresenceOptions): Presence {
             const now = new Map([...items].map(([key, item]) => [key, parseAnnouncement(item)]))
             const before = new Set([...(seen?.values() ?? [])].map(({ id }) => id))
             seen = now
+            for (const listener of listeners) listener()
             const after = new Set([...now.values()].map(({ id }) => id))
             for (const id of after) if (!before.has(id) && id !== serverId) log.info({ server: id }, 'server is there')
             for (const id of before) if (!after.has(id) && id !== serverId) log.warn({ server: id }, 'server has gone')
@@ -83,6 +95,16 @@ export function createPresence(options: PresenceOptions): Presence {
       },
     ],
     term: () => (terms.held === undefined || terms.held.aborted ? undefined : terms.count),
+    apiEndpoints: {
+      list: () => {
+        const others = [...(seen?.values() ?? [])].filter(({ id }) => id !== serverId)
+        return [...apiEndpoints, ...others.flatMap((one) => one.apiEndpoints)]
+      },
+      onChange(listener) {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
+      },
+    },
     servers: {
       isAlive: (id) => seen === undefined || id === serverId || [...seen.values()].some((one) => one.id === id),
       addressesOf: (id) => [...(seen?.values() ?? [])].find((one) => one.id === id)?.nodeAddresses ?? [],
@@ -95,11 +117,11 @@ export function createPresence(options: PresenceOptions): Presence {
 }
 
 async function announce(
-  { store, serverId, nodeAddresses, log }: PresenceOptions,
+  { store, serverId, nodeAddresses, apiEndpoints = [], log }: PresenceOptions,
   onHeld: (lost: AbortSignal) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const value = JSON.stringify({ nodeAddresses })
+  const value = JSON.stringify({ nodeAddresses, apiEndpoints })
   while (!signal.aborted) {
     const place = `${PREFIX}/${serverId}`
     // Of an earlier life of ours, whose lease has not run out yet.

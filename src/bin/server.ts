@@ -20,6 +20,7 @@ import { createControllers } from '../controllers/manager.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createAllocationRepair } from '../resources/allocations.ts'
 import { ensureBuiltins } from '../resources/builtins.ts'
+import { ensureDefaultRoles } from '../resources/default_roles.ts'
 import { createResources } from '../resources/create.ts'
 import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
 import type { Resources } from '../resources/resources.ts'
@@ -226,7 +227,8 @@ async function serve(serving: Serving): Promise<void> {
   }
   const serviceAccounts = createServiceAccountTokens({ ...environment, resources, keys: pki.signingKeys })
   let current = leaves
-  const presence = createPresence({ store, serverId, nodeAddresses: serving.nodeAddresses, log, registry })
+  const announced = { nodeAddresses: serving.nodeAddresses, apiEndpoints: apiEndpoints(serving) }
+  const presence = createPresence({ store, serverId, ...announced, log, registry })
   const dispatch = createDispatch({
     ...environment,
     resources,
@@ -300,7 +302,7 @@ async function serve(serving: Serving): Promise<void> {
         clusterCidr,
         nodeCidrPrefixLength: network.nodeCidrPrefixLength,
         serviceCidr,
-        apiEndpoints: apiEndpoints(serving),
+        apiEndpoints: presence.apiEndpoints,
       }),
       createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) }),
       createAllocationRepair({ ...leading, store, log: log.child({ part: 'allocations' }) }),
@@ -314,6 +316,7 @@ async function serve(serving: Serving): Promise<void> {
   try {
     await resources.ready()
     await ensureBuiltins(resources)
+    await ensureDefaultRoles(resources)
     const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
     const leaderWatch = createLeaderWatch({
       store,

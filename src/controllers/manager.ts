@@ -3,7 +3,7 @@
  * and every write of theirs carries that leadership's proof.
  */
 import type { Service } from '../base/service.ts'
-import { createApiServiceController } from './apiservice/controller.ts'
+import { type ApiEndpoints, createApiServiceController } from './apiservice/controller.ts'
 import type { ControllerContext } from './common/context.ts'
 import { createCronJobController } from './cronjob/controller.ts'
 import { createDaemonSetController } from './daemonset/controller.ts'
@@ -17,6 +17,7 @@ import { createIpamController } from './node/ipam_controller.ts'
 import { createNodeLifecycleController } from './node/lifecycle.ts'
 import { createPodGarbageController } from './podgc/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
+import { createClusterRoleController } from './clusterrole/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
 import { createStatefulSetController } from './statefulset/controller.ts'
 import { createTokenController } from './token/controller.ts'
@@ -29,13 +30,13 @@ export interface ControllersOptions extends ControllerContext {
   nodeCidrPrefixLength: number
   /** Range of service addresses, and where the API is served: for the service `kubernetes`. Absent: it is not made. */
   serviceCidr?: string
-  apiEndpoints?: readonly { address: string; port: number }[]
+  apiEndpoints?: ApiEndpoints
   /** Wait between a node's loss and the eviction of its pods. Default 0. */
   nodeEvictionDelayMs?: number
 }
 
 export function createControllers(options: ControllersOptions): Service[] {
-  const { serviceCidr, apiEndpoints = [] } = options
+  const { serviceCidr, apiEndpoints } = options
   return [
     createIpamController(options),
     createNodeLifecycleController(options),
@@ -51,8 +52,11 @@ export function createControllers(options: ControllersOptions): Service[] {
     createVolumeController(options),
     createEndpointSliceController(options),
     createPodGarbageController(options),
-    ...(serviceCidr === undefined ? [] : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),
+    ...(serviceCidr === undefined || apiEndpoints === undefined
+      ? []
+      : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),
     createTokenController(options),
     createServiceAccountController(options),
+    createClusterRoleController(options),
   ]
 }

@@ -46,10 +46,19 @@ it('lets a node take no more pods than its range has addresses', () => {
 })
 
 it('serves the API at the first address of services', () => {
-  const { service, slice } = apiServiceObjects('10.96.0.0/16', [
+  const { service, slices } = apiServiceObjects('10.96.0.0/16', [
+    { address: '192.0.2.3', port: 7443 },
+    { address: '192.0.2.2', port: 6443 },
     { address: '192.0.2.1', port: 6443 },
-    { address: '192.0.2.2', port: 7443 },
   ])
   expect(service.spec).toMatchObject({ clusterIP: '10.96.0.1', ports: [{ port: 443, targetPort: 6443 }] })
-  expect(slice.endpoints?.flatMap(({ addresses }) => addresses)).toEqual(['192.0.2.1'])
+  const told = slices.map(({ metadata, endpoints, ports }) => [
+    metadata.name,
+    ports?.[0]?.port,
+    endpoints?.flatMap(({ addresses }) => addresses),
+  ])
+  expect(told).toEqual([
+    ['kubernetes', 6443, ['192.0.2.1', '192.0.2.2']],
+    ['kubernetes-7443', 7443, ['192.0.2.3']],
+  ])
 })

@@ -1,6 +1,7 @@
 /**
- * The API as a service of its own cluster: Service `kubernetes` in `default`, at the first address of the service range, with a
- * slice that names where the API is served. Pods reach the API there; who changes or deletes either gets it back.
+ * The API as a service of its own cluster: Service `kubernetes` in `default`, at the first address of the service range, with
+ * slices that name where live servers serve the API, one slice a port. Pods reach the API there; who changes or deletes any of
+ * it gets it back. A server that dies leaves as soon as the others miss it.
  */
 import { type EndpointSlice, endpointSliceKind } from '../../api/endpointslice.ts'
 import { keyOf } from '../../api/kind.ts'
@@ -11,55 +12,75 @@ import { isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { Service as RunningService } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { changeObject } from '../common/writes.ts'
+import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+
+export interface ApiEndpoint {
+  address: string
+  port: number
+}
+
+/** Where nodes and pods reach the API: of all servers that live, this one among them. */
+export interface ApiEndpoints {
+  list(): readonly ApiEndpoint[]
+  /** Calls back when servers have come or gone; returns how to stop. */
+  onChange(listener: () => void): () => void
+}
 
 export interface ApiServiceOptions extends ControllerContext {
   serviceCidr: string
-  /** Where nodes and pods reach the API; of several, all on one port. */
-  apiEndpoints: readonly { address: string; port: number }[]
+  apiEndpoints: ApiEndpoints
 }
 
 const NAMESPACE = 'default'
 const NAME = 'kubernetes'
 const KEY = `${NAMESPACE}/${NAME}`
 const PORT = 443
+const LABELS = { component: 'apiserver', provider: 'kubernetes' }
 
 export function apiServiceObjects(
   serviceCidr: string,
-  endpoints: ApiServiceOptions['apiEndpoints'],
-): { service: Service; slice: EndpointSlice } {
-  const labels = { component: 'apiserver', provider: 'kubernetes' }
-  const port = endpoints[0]?.port ?? PORT
+  endpoints: readonly ApiEndpoint[],
+): { service: Service; slices: EndpointSlice[] } {
+  const ports = [...new Set(endpoints.map(({ port }) => port))].sort((a, b) => a - b)
   return {
     service: {
       apiVersion: 'v1',
       kind: 'Service',
-      metadata: { name: NAME, namespace: NAMESPACE, labels },
+      metadata: { name: NAME, namespace: NAMESPACE, labels: LABELS },
       spec: {
         type: 'ClusterIP',
         clusterIP: formatAddress(cidrAddress(parseCidr(serviceCidr), 1)),
-        ports: [{ name: 'https', protocol: 'TCP', port: PORT, targetPort: port }],
+        ports: [{ name: 'https', protocol: 'TCP', port: PORT, targetPort: ports[0] ?? PORT }],
       },
     },
-    slice: {
+    slices: ports.map((port, index) => ({
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
-      metadata: { name: NAME, namespace: NAMESPACE, labels: { [LABEL.serviceName]: NAME } },
+      metadata: {
+        name: index === 0 ? NAME : `${NAME}-${port}`,
+        namespace: NAMESPACE,
+        labels: { ...LABELS, [LABEL.serviceName]: NAME },
+      },
       addressType: 'IPv4',
-      endpoints: endpoints
-        .filter((endpoint) => endpoint.port === port)
-        .map(({ address }) => ({ addresses: [address], conditions: { ready: true } })),
+      endpoints: [...new Set(endpoints.flatMap(({ address, port: own }) => (own === port ? [address] : [])))]
+        .sort()
+        .map((address) => ({ addresses: [address], conditions: { ready: true } })),
       ports: [{ name: 'https', protocol: 'TCP', port }],
-    },
+    })),
   }
+}
+
+/** Also slices of ports that no server has any more; others' slices of this service are left alone. */
+function isOurs({ metadata }: EndpointSlice): boolean {
+  const { namespace, name = '', labels } = metadata
+  if (namespace !== NAMESPACE) return false
+  return name === NAME || (name.startsWith(`${NAME}-`) && labels?.provider === LABELS.provider)
 }
 
 export function createApiServiceController(context: ApiServiceOptions): RunningService {
   const { resources, fence, log } = context
-  const wanted = apiServiceObjects(context.serviceCidr, context.apiEndpoints)
 
-  async function ensureService(): Promise<void> {
-    const { service } = wanted
+  async function ensureService(service: Service): Promise<void> {
     const found = resources.get(serviceKind, NAMESPACE, NAME)
     if (found === undefined) {
       await resources.create(serviceKind, structuredClone(service), { fence })
@@ -77,9 +98,8 @@ export function createApiServiceController(context: ApiServiceOptions): RunningS
     })
   }
 
-  async function ensureSlice(): Promise<void> {
-    const { slice } = wanted
-    const found = resources.get(endpointSliceKind, NAMESPACE, NAME)
+  async function ensureSlice(slice: EndpointSlice): Promise<void> {
+    const found = resources.get(endpointSliceKind, NAMESPACE, slice.metadata.name ?? '')
     if (found === undefined) {
       await resources.create(endpointSliceKind, structuredClone(slice), { fence })
       return
@@ -94,10 +114,20 @@ export function createApiServiceController(context: ApiServiceOptions): RunningS
   }
 
   async function reconcile(): Promise<undefined> {
-    if (context.apiEndpoints.length === 0) return undefined
+    const endpoints = context.apiEndpoints.list()
+    if (endpoints.length === 0) return undefined
+    const { service, slices } = apiServiceObjects(context.serviceCidr, endpoints)
     try {
-      await ensureService()
-      await ensureSlice()
+      await ensureService(service)
+      for (const slice of slices) await ensureSlice(slice)
+      // Last: an address that moves to another slice is never in none.
+      const names = slices.map(({ metadata }) => metadata.name)
+      const ours = resources.list(endpointSliceKind, { namespace: NAMESPACE }).filter(isOurs)
+      await settleAll(
+        ours
+          .filter(({ metadata }) => !names.includes(metadata.name))
+          .map((slice) => deleteObject(context, endpointSliceKind, slice)),
+      )
     } catch (error) {
       // Its address is taken, or no longer in the range: for people to settle, not for a retry.
       if (!isCode(error, 'invalid')) throw error
@@ -113,10 +143,16 @@ export function createApiServiceController(context: ApiServiceOptions): RunningS
     reconcile,
     watch(queue) {
       queue.add(KEY)
-      const wake = ({ object }: { object: Service | EndpointSlice }): void => {
+      const wake = ({ object }: { object: Service }): void => {
         if (keyOf(object) === KEY) queue.add(KEY)
       }
-      return [resources.subscribe(serviceKind, wake), resources.subscribe(endpointSliceKind, wake)]
+      return [
+        resources.subscribe(serviceKind, wake),
+        resources.subscribe(endpointSliceKind, ({ object }) => {
+          if (isOurs(object)) queue.add(KEY)
+        }),
+        context.apiEndpoints.onChange(() => queue.add(KEY)),
+      ]
     },
   })
 }
