@@ -83,6 +83,9 @@ export const NODE_CONDITION = {
   late: 'drover.dev/Late',
 } as const
 
+/** Reason of the event on a pod that a disruption budget keeps on a drained node. */
+export const DRAIN_WAITS = 'DrainWaits'
+
 export const POD_CONDITION = {
   scheduled: 'PodScheduled',
   initialized: 'Initialized',

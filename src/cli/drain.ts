@@ -7,8 +7,9 @@
  */
 import type { Command } from 'commander'
 import { isPodFinished, isTerminating } from '../api/conditions.ts'
+import { type Event, eventKind } from '../api/event.ts'
 import { keyOf } from '../api/kind.ts'
-import { ANNOTATION } from '../api/names.ts'
+import { ANNOTATION, DRAIN_WAITS } from '../api/names.ts'
 import { nodeKind } from '../api/node.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
@@ -46,14 +47,15 @@ async function drain(io: Io, name: string, options: DrainOptions, command: Comma
   const signal = AbortSignal.any([io.signal, late.signal])
   const context = new CliContext({ ...io, signal }, command.optsWithGlobals<GlobalOptions>())
   const left = new Map<string, Pod>()
+  const waits = new Map<string, string>()
   const timer = timeoutMs > 0 ? io.clock.schedule(timeoutMs, () => late.abort()) : undefined
   try {
     const pods = await podsOf(context, name)
     refuseBare(name, pods, options.force === true)
     await mark(context, name)
     context.print(`node/${name} cordoned`)
-    await moveAway(context, { name, left, graceSeconds })
-    if (late.signal.aborted) throw new DroverError('timeout', stuck(name, options.timeout, left))
+    await moveAway(context, { name, left, waits, graceSeconds })
+    if (late.signal.aborted) throw new DroverError('timeout', stuck(name, options.timeout, { left, waits }))
     if (!io.signal.aborted) context.print(`node/${name} drained`)
   } finally {
     timer?.cancel()
@@ -104,6 +106,8 @@ interface Drain {
   name: string
   /** Pods that have not left, by namespace and name. */
   left: Map<string, Pod>
+  /** What holds a pod back, by namespace and name. */
+  waits: Map<string, string>
   graceSeconds: number | undefined
 }
 
@@ -121,7 +125,7 @@ async function moveAway(context: CliContext, drain: Drain): Promise<void> {
     if (isTerminating(pod) && !isTerminating(left.get(key) ?? { metadata: {} })) context.print(`pod/${key} ends`)
     left.set(key, pod)
     if (isTerminating(pod) || ownerOf(pod)?.kind === 'ReplicaSet' || evictions.has(key)) return
-    const eviction = evict(context, pod, drain.graceSeconds)
+    const eviction = evict(context, pod, drain)
     eviction.catch(() => undefined)
     evictions.set(key, eviction)
   }
@@ -129,6 +133,8 @@ async function moveAway(context: CliContext, drain: Drain): Promise<void> {
   const replaced = [...left.values()].filter((pod) => ownerOf(pod)?.kind === 'ReplicaSet').length
   if (replaced > 0) context.print(`${replaced} ${replaced === 1 ? 'pod is' : 'pods are'} replaced before the old end`)
   if (left.size === 0) return
+  const told = tellWaits(context, drain)
+  told.catch(() => undefined)
   const query = { fieldSelector: `spec.nodeName=${name}` }
   const accept = 'application/json'
   const resourceVersion = list.metadata.resourceVersion
@@ -143,7 +149,8 @@ async function moveAway(context: CliContext, drain: Drain): Promise<void> {
 }
 
 /** Asks until the budget allows it. */
-async function evict(context: CliContext, pod: Pod, graceSeconds: number | undefined): Promise<void> {
+async function evict(context: CliContext, pod: Pod, drain: Drain): Promise<void> {
+  const { graceSeconds } = drain
   const { namespace = '', name = '' } = pod.metadata
   const body = {
     apiVersion: 'policy/v1',
@@ -151,7 +158,6 @@ async function evict(context: CliContext, pod: Pod, graceSeconds: number | undef
     metadata: { namespace, name },
     ...(graceSeconds === undefined ? {} : { deleteOptions: { gracePeriodSeconds: graceSeconds } }),
   }
-  let said = false
   while (!context.io.signal.aborted) {
     try {
       await context.client.call('POST', `${resourcePath(podKind, namespace, name)}/eviction`, { body })
@@ -159,14 +165,41 @@ async function evict(context: CliContext, pod: Pod, graceSeconds: number | undef
     } catch (error) {
       if (isCode(error, 'notFound')) return
       if (!isCode(error, 'tooManyRequests')) throw error
-      if (!said) context.note(`pod/${namespace}/${name} waits: ${DroverError.from(error).message}`)
-      said = true
+      tell(context, drain, `${namespace}/${name}`, DroverError.from(error).message)
       await sleep(context.io.clock, EVICT_AGAIN_MS, context.io.signal).catch(() => undefined)
     }
   }
 }
 
-function stuck(name: string, seconds: string, left: ReadonlyMap<string, Pod>): string {
-  const waiting = [...left.keys()].join(', ')
+/** Says once of a pod what holds it back. */
+function tell(context: CliContext, { waits }: Drain, key: string, message: string): void {
+  if (waits.get(key) === message) return
+  waits.set(key, message)
+  context.note(`pod/${key} waits: ${message}`)
+}
+
+/** What the controller says of pods that it may not let go yet. Ends with the context's signal. */
+async function tellWaits(context: CliContext, drain: Drain): Promise<void> {
+  const path = resourcePath(eventKind, undefined)
+  const query = { fieldSelector: `reason=${DRAIN_WAITS},involvedObject.kind=Pod` }
+  const request = { path, query, accept: 'application/json' }
+  const heard = ({ involvedObject: { namespace = '', name = '', uid }, message = '' }: Event): void => {
+    const key = `${namespace}/${name}`
+    if (drain.left.get(key)?.metadata.uid === uid) tell(context, drain, key, message)
+  }
+  const list = await context.client.call<ObjectList<Event>>('GET', path, { query })
+  for (const event of list.items) heard(event)
+  const { resourceVersion } = list.metadata
+  for await (const { type, object } of follow<Event>(context, { ...request, resourceVersion })) {
+    if (type !== 'DELETED') heard(object)
+  }
+}
+
+function stuck(
+  name: string,
+  seconds: string,
+  { left, waits }: { left: ReadonlyMap<string, Pod>; waits: ReadonlyMap<string, string> },
+): string {
+  const waiting = [...left.keys()].map((key) => (waits.has(key) ? `${key} (${waits.get(key)})` : key)).join(', ')
   return `node ${name} still runs ${waiting} after ${seconds} s (see: drover get pods -A -o wide; drover events); it stays cordoned: run this again to go on, or drover node uncordon ${name} to leave it as it is`
 }

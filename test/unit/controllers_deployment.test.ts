@@ -47,6 +47,8 @@ class World {
   sets: StoredSet[] = []
   nowMs = NOW_MS
   #serial = 0
+  /** Pods that were told to end and run on, by uid of their set. */
+  readonly #ending = new Map<string, number>()
 
   constructor(spec: Partial<Deployment['spec']>) {
     this.deployment = deployment(spec)
@@ -62,10 +64,35 @@ class World {
   }
 
   plan(): DeploymentPlan {
-    const setsWithPods = new Set(
-      this.sets.filter((set) => (set.status?.replicas ?? 0) > 0).map((set) => set.metadata.uid),
-    )
-    return planDeployment({ deployment: this.deployment, sets: this.sets, setsWithPods, nowMs: this.nowMs })
+    const left = this.sets.map((set) => [set.metadata.uid, this.podsOf(set)] as const)
+    const podsLeft = new Map(left.filter(([, count]) => count > 0))
+    return planDeployment({ deployment: this.deployment, sets: this.sets, podsLeft, nowMs: this.nowMs })
+  }
+
+  /** Pods that have not ended. */
+  podsOf(set: StoredSet): number {
+    return (set.status?.replicas ?? 0) + (this.#ending.get(set.metadata.uid) ?? 0)
+  }
+
+  get running(): number {
+    return this.sets.reduce((sum, set) => sum + this.podsOf(set), 0)
+  }
+
+  /** The ReplicaSet controller where pods take their time: those given up end later, and exclusive ones are waited for. */
+  startWhatMay(set: StoredSet): void {
+    const { uid } = set.metadata
+    const { replicas: now = 0, availableReplicas = 0 } = set.status ?? {}
+    const ending = this.#ending.get(uid) ?? 0
+    const size = replicasOf(set)
+    if (size < now) this.#ending.set(uid, ending + now - size)
+    const replicas = size < now ? size : now + Math.max(0, size - now - ending)
+    const next = this.#withStatus(set, { replicas, availableReplicas: Math.min(availableReplicas, replicas) })
+    this.sets = this.sets.map((other) => (other.metadata.uid === uid ? next : other))
+  }
+
+  endOne(set: StoredSet): void {
+    const ending = this.#ending.get(set.metadata.uid) ?? 0
+    if (ending > 0) this.#ending.set(set.metadata.uid, ending - 1)
   }
 
   /** Plans and applies; the steps, for looking at. */
@@ -202,6 +229,59 @@ describe('bounds', () => {
     const strategy = { type: 'RollingUpdate' as const, rollingUpdate: { maxSurge, maxUnavailable } }
     const bounds = boundsOf(deployment({ replicas, strategy }))
     expect([bounds.maxSurge, bounds.maxUnavailable]).toEqual([surge, replicas === 0 ? 0 : unavailable])
+  })
+})
+
+describe('exclusive pods', () => {
+  const exclusive = (image: string) => ({
+    metadata: { labels, annotations: { [ANNOTATION.exclusive]: 'true' } },
+    spec: { containers: [{ name: 'main', image }] },
+  })
+
+  it('have no surge', () => {
+    const bounds = boundsOf(deployment({ replicas: 3, template: exclusive('web:1') }))
+    expect(bounds).toEqual({ replicas: 3, maxSurge: 0, maxUnavailable: 1 })
+  })
+
+  it('never run beyond their number, whatever is asked and however late they end; and all is done in the end', () => {
+    const step = fc.record({
+      act: fc.constantFrom('plan', 'start', 'end', 'available', 'image', 'scale', 'pause'),
+      which: fc.nat({ max: 7 }),
+    })
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 3 }), fc.array(step, { maxLength: 60 }), (replicas, steps) => {
+        const world = new World({ replicas, template: exclusive('web:1') })
+        world.step()
+        for (const set of world.sets) world.startWhatMay(set)
+        let planned = replicas
+        for (const { act, which } of steps) {
+          const set = world.sets[which % Math.max(1, world.sets.length)]
+          if (act === 'image') world.change({ template: exclusive(`web:${which % 3}`) })
+          if (act === 'pause') world.change({ paused: world.deployment.spec.paused !== true })
+          if (act === 'scale') world.change({ replicas: which % 4 })
+          const before = world.running
+          if (act === 'plan') {
+            world.step()
+            planned = world.deployment.spec.replicas ?? 1
+          }
+          if (set !== undefined && act === 'start') world.startWhatMay(set)
+          if (set !== undefined && act === 'end') world.endOne(set)
+          if (set !== undefined && act === 'available') world.setAvailable(set, which)
+          // Pods from before a scale-down may still be there; none may be added to them.
+          expect(world.running).toBeLessThanOrEqual(Math.max(planned, before))
+        }
+        world.change({ paused: false })
+        for (let round = 0; round < 60; round++) {
+          world.step()
+          for (const set of world.sets) world.startWhatMay(set)
+          for (const set of world.sets) for (let pod = 0; pod < 4; pod++) world.endOne(set)
+          for (const set of world.sets) world.setAvailable(set, replicasOf(set))
+        }
+        expect(world.running).toBe(world.deployment.spec.replicas)
+        expect(world.reason('Progressing')).toBe('NewReplicaSetAvailable')
+      }),
+      { numRuns: 300 },
+    )
   })
 })
 

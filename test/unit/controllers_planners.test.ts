@@ -95,6 +95,7 @@ describe('replica set', () => {
     expect(planReplicaSet({ replicaSet: set(3), pods, podsPerNode: none, nowMs: NOW })).toEqual({
       create: 2,
       delete: [],
+      drain: [],
       more: false,
     })
   })
@@ -109,7 +110,7 @@ describe('replica set', () => {
     const onDrain = (replicas: number, pods: Stored<Pod>[], spec: Partial<ReplicaSet['spec']> = {}) => {
       const replicaSet = set(replicas, spec)
       const plan = planReplicaSet({ replicaSet, pods, podsPerNode: none, drainingNodes, nowMs: NOW })
-      return [plan.create, names(plan.delete)]
+      return [plan.create, names([...plan.delete, ...plan.drain])]
     }
     const routing = pod('b', { node: 'n2' })
     routing.status?.conditions?.push({ type: 'drover.dev/Routed', status: 'False' })

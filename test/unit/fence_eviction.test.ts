@@ -192,7 +192,7 @@ describe('a ReplicaSet of exclusive pods', () => {
       nowMs: 0,
     }
     const planned = planReplicaSet(snapshot)
-    return { create: planned.create, delete: planned.delete.length }
+    return { create: planned.create, delete: planned.delete.length + planned.drain.length }
   }
   it.each([
     ['ordinary, ending: replaced at once', false, true, false, { create: 1, delete: 0 }],

@@ -5,7 +5,9 @@ import { controllerRevisionKind } from '../../src/api/controllerrevision.ts'
 import { type CronJob, cronJobKind } from '../../src/api/cronjob.ts'
 import { type DaemonSet, daemonSetKind } from '../../src/api/daemonset.ts'
 import { deploymentKind } from '../../src/api/deployment.ts'
+import { eventKind } from '../../src/api/event.ts'
 import { type Job, jobKind, jobOutcome } from '../../src/api/job.ts'
+import { ANNOTATION, DRAIN_WAITS } from '../../src/api/names.ts'
 import { nodeKind } from '../../src/api/node.ts'
 import { persistentVolumeKind } from '../../src/api/persistentvolume.ts'
 import { persistentVolumeClaimKind } from '../../src/api/persistentvolumeclaim.ts'
@@ -343,6 +345,69 @@ describe('a budget', () => {
     }))
     await eventually(() => status()?.expectedPods === 1 && status()?.currentHealthy === 1)
     expect(findCondition(status()?.conditions, 'DisruptionAllowed')).toMatchObject({ status: 'True' })
+  })
+})
+
+describe('a drained node', () => {
+  const budget = (minAvailable: number) => ({
+    apiVersion: 'policy/v1' as const,
+    kind: 'PodDisruptionBudget' as const,
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { selector: { matchLabels: { app: 'web' } }, minAvailable },
+  })
+  const drain = (name: string) =>
+    plane.resources.modify(nodeKind, '', name, 'main', (node) => ({
+      ...node,
+      metadata: { ...node.metadata, annotations: { [ANNOTATION.draining]: timestamp(systemClock.now()) } },
+      spec: { ...node.spec, unschedulable: true },
+    }))
+
+  it('keeps a pod, and says why, for as long as its budget forbids that it goes', async () => {
+    await plane.resources.create(podDisruptionBudgetKind, budget(2))
+    await plane.resources.create(deploymentKind, newDeployment('web', { replicas: 1 }))
+    const first = await eventually(() => plane.pods().find(isPodReady))
+    await drain(first.spec.nodeName ?? '')
+    const said = await eventually(() =>
+      plane.resources.list(eventKind).find(({ reason, involvedObject }) => {
+        return reason === DRAIN_WAITS && involvedObject.uid === first.metadata.uid
+      }),
+    )
+    expect(said.message).toContain('The disruption budget web needs 2 healthy pods and has 2 currently')
+    expect(plane.pods().filter(isPodReady)).toHaveLength(2)
+    await plane.resources.modify(podDisruptionBudgetKind, 'default', 'web', 'main', (current) => ({
+      ...current,
+      spec: budget(1).spec,
+    }))
+    await eventually(() => plane.pods().length === 1 && names()[0] !== first.metadata.name)
+  })
+})
+
+describe('a Deployment of exclusive pods', () => {
+  it('ends the old before it starts the new, and says so', async () => {
+    const exclusive = (image: string) => ({
+      ...template({ app: 'one' }, image),
+      metadata: { labels: { app: 'one' }, annotations: { [ANNOTATION.exclusive]: 'true' } },
+    })
+    await plane.resources.create(deploymentKind, newDeployment('one', { replicas: 1, template: exclusive('web:1') }))
+    const first = await eventually(() => plane.pods().find(isPodReady))
+    let most = 0
+    const stop = plane.resources.subscribe(podKind, () => {
+      most = Math.max(most, plane.pods().length)
+    })
+    plane.agents.dead.add(first.spec.nodeName ?? '')
+    await plane.resources.modify(deploymentKind, 'default', 'one', 'main', (current) => ({
+      ...current,
+      spec: { ...current.spec, template: exclusive('web:2') },
+    }))
+    await eventually(() => plane.pods()[0]?.metadata.deletionTimestamp !== undefined)
+    const told = await eventually(() =>
+      plane.resources.list(eventKind).find(({ reason, message }) => reason === 'ExclusivePods' && message),
+    )
+    expect(told.message).toContain('maxSurge counts as 0')
+    await plane.resources.delete(podKind, 'default', first.metadata.name, { gracePeriodSeconds: 0 })
+    await eventually(() => images().join() === 'web:2' && plane.pods().every(isPodReady))
+    expect(most).toBe(1)
+    stop()
   })
 })
 

@@ -13,7 +13,6 @@ import type { PersistentVolumeClaim } from '../../src/api/persistentvolumeclaim.
 import type { Pod } from '../../src/api/pod.ts'
 import type { PodDisruptionBudget } from '../../src/api/poddisruptionbudget.ts'
 import { type StatefulSet, statefulSetKind } from '../../src/api/statefulset.ts'
-import { spend } from '../../src/apiserver/eviction.ts'
 import { timestamp } from '../../src/base/clock.ts'
 import { type Random, randomInt, seededRandom } from '../../src/base/random.ts'
 import { planCronJob } from '../../src/controllers/cronjob/plan.ts'
@@ -26,6 +25,7 @@ import { planJob } from '../../src/controllers/job/plan.ts'
 import { newPod, ordinalOf, revisionOf } from '../../src/controllers/statefulset/identity.ts'
 import { maxUnavailableOf, planStatefulSet } from '../../src/controllers/statefulset/plan.ts'
 import { planClaim, planVolume } from '../../src/controllers/volume/plan.ts'
+import { spend } from '../../src/resources/disruption_leave.ts'
 
 const START_MS = Date.parse('2026-01-01T12:00:00Z')
 let uids = 0

@@ -25,7 +25,7 @@ import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
 import { sameTemplate } from './hash.ts'
 import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
-import { replicasOf, type StoredSet } from './sets.ts'
+import { foregoesSurge, replicasOf, type StoredSet } from './sets.ts'
 
 export function createDeploymentController(context: ControllerContext): Service {
   const { resources, clock } = context
@@ -39,11 +39,11 @@ export function createDeploymentController(context: ControllerContext): Service 
     const deployment = withConfigHash(stored, sets, (reference) => findConfig(context, reference))
     const autoRollback = rollsBack(context, deployment)
     const troubles = autoRollback ? findTroubles(context, sets) : undefined
-    const setsWithPods = new Set(sets.filter((set) => hasPods(context, set)).map((set) => set.metadata.uid))
+    const podsLeft = new Map(sets.map((set) => [set.metadata.uid, countPods(context, set)] as const))
     const { steps, againAfterMs } = planDeployment({
       deployment,
       sets,
-      setsWithPods,
+      podsLeft: new Map([...podsLeft].filter(([, count]) => count > 0)),
       autoRollback,
       ...(troubles !== undefined && { troubles }),
       nowMs: clock.now(),
@@ -84,8 +84,8 @@ function watchDeployments({ resources }: ControllerContext, queue: WorkQueue): (
   return stops
 }
 
-function hasPods({ resources }: ControllerContext, set: StoredSet): boolean {
-  return resources.ownedBy(podKind, set.metadata.uid).some((pod) => !isPodFinished(pod))
+function countPods({ resources }: ControllerContext, set: StoredSet): number {
+  return resources.ownedBy(podKind, set.metadata.uid).filter((pod) => !isPodFinished(pod)).length
 }
 
 async function claimSets(
@@ -153,6 +153,11 @@ async function createReplicaSet(
     const message = `Failed to create new replica set "${name}": ${error.message}`
     if (!error.temporary) events.record(deployment, 'Warning', 'ReplicaSetCreateError', message)
     throw error
+  }
+  if (foregoesSurge(deployment)) {
+    const message =
+      'Pods of this template may never run twice: old ones end before new ones start (maxSurge counts as 0)'
+    events.record(deployment, 'Normal', 'ExclusivePods', message)
   }
   const size = replicasOf(set)
   if (size > 0)

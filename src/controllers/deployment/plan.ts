@@ -4,6 +4,7 @@
  */
 import { isTerminating } from '../../api/conditions.ts'
 import { type Deployment, deploymentKind } from '../../api/deployment.ts'
+import { isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
 import { ANNOTATION, LABEL } from '../../api/names.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
@@ -33,8 +34,8 @@ export interface DeploymentSnapshot {
   deployment: Stored<Deployment>
   /** Sets that the deployment controls. */
   sets: readonly StoredSet[]
-  /** Sets that still have pods which have not ended, terminating ones too. */
-  setsWithPods: ReadonlySet<string>
+  /** By uid of the set: pods which have not ended, terminating ones too. Sets without any are not in it. */
+  podsLeft: ReadonlyMap<string, number>
   /** Rollouts that fail go back. */
   autoRollback?: boolean
   /** By uid of sets: why their pods are known to fail. */
@@ -73,7 +74,11 @@ export function planDeployment(snapshot: DeploymentSnapshot): DeploymentPlan {
 
   const bounds = boundsOf(deployment)
   const revision = planRevision(newSet, oldSets)
-  const { sizes, create } = planSizes(snapshot, bounds, newSet, oldSets)
+  const free = planSizes(snapshot, bounds, newSet, oldSets)
+  const exclusive = [deployment, ...sets.filter(({ metadata }) => snapshot.podsLeft.has(metadata.uid))].some(
+    ({ spec }) => isExclusive(spec.template),
+  )
+  const { sizes, create } = exclusive ? oneAtATime(snapshot, bounds, free) : free
   const made = create === undefined ? undefined : newReplicaSet(deployment, { replicas: create, revision, bounds })
   const act =
     made !== undefined
@@ -121,19 +126,42 @@ function planRevision(newSet: StoredSet | undefined, oldSets: readonly StoredSet
   return Math.max(newSet === undefined ? 0 : revisionOf(newSet), highestOld + 1)
 }
 
+interface PlannedSizes {
+  sizes: Sizes
+  /** Of a set that is to be made. */
+  create?: number
+}
+
+/** Exclusive pods: sets grow into the room that others have left, not into what they have merely been told to leave. */
+function oneAtATime(
+  { sets, podsLeft }: DeploymentSnapshot,
+  { replicas }: Bounds,
+  { sizes, create }: PlannedSizes,
+): PlannedSizes {
+  const held = (set: StoredSet): number => Math.max(replicasOf(set), podsLeft.get(set.metadata.uid) ?? 0)
+  let room = Math.max(0, replicas - sets.reduce((sum, set) => sum + held(set), 0))
+  const limited: Sizes = new Map()
+  for (const [set, size] of sizes) {
+    const most = Math.min(size, held(set) + room)
+    room -= Math.max(0, most - held(set))
+    if (most !== replicasOf(set)) limited.set(set, most)
+  }
+  return create === undefined ? { sizes: limited } : { sizes: limited, create: Math.min(create, room) }
+}
+
 /** New numbers for the sets, and the size of a new one if it is time to make it. */
 function planSizes(
-  { deployment, sets, setsWithPods }: DeploymentSnapshot,
+  { deployment, sets, podsLeft }: DeploymentSnapshot,
   bounds: Bounds,
   newSet: StoredSet | undefined,
   oldSets: readonly StoredSet[],
-): { sizes: Sizes; create?: number } {
+): PlannedSizes {
   if (deployment.spec.paused === true || isScaling(bounds, sets)) return { sizes: planScale(bounds, newSet, oldSets) }
   if (deployment.spec.strategy?.type === 'Recreate') {
     const stop = planStopOld(oldSets)
     if (stop.size > 0) return { sizes: stop }
     // Two templates never run side by side: that is what Recreate is chosen for.
-    if (oldSets.some((set) => setsWithPods.has(set.metadata.uid))) return { sizes: new Map() }
+    if (oldSets.some((set) => podsLeft.has(set.metadata.uid))) return { sizes: new Map() }
     if (newSet === undefined) return { sizes: new Map(), create: bounds.replicas }
     return { sizes: replicasOf(newSet) === bounds.replicas ? new Map() : new Map([[newSet, bounds.replicas]]) }
   }

@@ -1,5 +1,6 @@
 /** Readings of a deployment's ReplicaSets: pure helpers of the planner. */
 import { type Deployment, resolveIntOrPercent } from '../../api/deployment.ts'
+import { isExclusive } from '../../api/exclusive.ts'
 import type { Stored } from '../../api/meta.ts'
 import { ANNOTATION } from '../../api/names.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
@@ -45,12 +46,21 @@ export interface Bounds {
   maxUnavailable: number
 }
 
-/** Percentages as Kubernetes resolves them: surge up, unavailable down; when both come to 0, one may be unavailable. */
+/** Whether the user asks for a surge that pods which may never run twice cannot have. */
+export function foregoesSurge({ spec }: Deployment): boolean {
+  if (!isExclusive(spec.template) || spec.strategy?.type === 'Recreate') return false
+  return (resolveIntOrPercent(spec.strategy?.rollingUpdate?.maxSurge ?? '25%', spec.replicas ?? 1, 'up') ?? 0) > 0
+}
+
+/**
+ * Percentages as Kubernetes resolves them: surge up, unavailable down; when both come to 0, one may be unavailable.
+ * Exclusive pods never surge.
+ */
 export function boundsOf({ spec }: Deployment): Bounds {
   const replicas = spec.replicas ?? 1
   if (spec.strategy?.type === 'Recreate') return { replicas, maxSurge: 0, maxUnavailable: 0 }
   const { maxSurge = '25%', maxUnavailable = '25%' } = spec.strategy?.rollingUpdate ?? {}
-  const surge = resolveIntOrPercent(maxSurge, replicas, 'up') ?? 0
+  const surge = isExclusive(spec.template) ? 0 : (resolveIntOrPercent(maxSurge, replicas, 'up') ?? 0)
   const unavailable = resolveIntOrPercent(maxUnavailable, replicas, 'down') ?? 0
   const atLeastOne = surge === 0 && unavailable === 0 ? 1 : unavailable
   return { replicas, maxSurge: surge, maxUnavailable: Math.min(atLeastOne, replicas) }

@@ -22,6 +22,7 @@ import {
 } from '../common/owners.ts'
 import { isActive } from '../common/pods.ts'
 import { changeObject, deleteObject } from '../common/writes.ts'
+import { DRAIN_AGAIN_MS, Drains } from './drains.ts'
 import { planReplicaSet, planStatus } from './plan.ts'
 
 /** Room for `-` and the suffix within a host name's 63 characters. */
@@ -32,6 +33,7 @@ type Failure = { reason: 'FailedCreate' | 'FailedDelete'; message: string; error
 export function createReplicaSetController(context: ControllerContext): Service {
   const { resources, clock } = context
   const orphans = new OrphanIndex<Pod>()
+  const drains = new Drains(context)
 
   async function reconcile(key: string): Promise<ReconcileResult> {
     const { namespace, name } = splitKey(key)
@@ -41,6 +43,7 @@ export function createReplicaSetController(context: ControllerContext): Service 
     const plan = planReplicaSet({ replicaSet, ...observe(context, replicaSet), nowMs: clock.now() })
     const failure =
       (await createPods(context, replicaSet, plan.create)) ?? (await deletePods(context, replicaSet, plan.delete))
+    const held = await drains.drain(replicaSet, plan.drain)
     const pods = resources.ownedBy(podKind, replicaSet.metadata.uid)
     const failed = failure && { failure: { reason: failure.reason, message: failure.message } }
     const { status, againAfterMs } = planStatus({ replicaSet, pods, nowMs: clock.now(), ...failed })
@@ -52,7 +55,8 @@ export function createReplicaSetController(context: ControllerContext): Service 
     }
     if (failure !== undefined) throw failure.error
     if (plan.more) return { againAfterMs: 0 }
-    return againAfterMs === undefined ? undefined : { againAfterMs }
+    const waits = [...(againAfterMs === undefined ? [] : [againAfterMs]), ...(held ? [DRAIN_AGAIN_MS] : [])]
+    return waits.length === 0 ? undefined : { againAfterMs: Math.min(...waits) }
   }
 
   return queueService({

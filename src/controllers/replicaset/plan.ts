@@ -2,7 +2,7 @@
  * What a ReplicaSet needs next: pure. A pod counts when it runs or may come to run: finished and terminating ones do
  * not, so a replacement never waits for a slow or lost node to let go.
  * Pods on a node that is being drained are replaced before they go: they do not count against the size, and leave only
- * as far as the set keeps its number of available pods without them.
+ * as far as the set keeps its number of available pods without them, and disruption budgets allow.
  * Exclusive pods are the exception to both: a replacement waits until the one before is gone, wherever it is.
  * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with one change: a pod's rank on its node counts down as
  * its neighbours are chosen, so that a halved set stays spread evenly.
@@ -33,7 +33,10 @@ export interface ReplicaSetSnapshot {
 
 export interface ReplicaSetPlan {
   create: number
+  /** More than the set's size. */
   delete: Stored<Pod>[]
+  /** On their way off a drained node: a disruption budget may hold them. */
+  drain: Stored<Pod>[]
   /** The bound on one pass was reached: plan again at once. */
   more: boolean
 }
@@ -42,7 +45,7 @@ const NONE: ReadonlySet<string> = new Set()
 
 export function planReplicaSet(snapshot: ReplicaSetSnapshot): ReplicaSetPlan {
   const { replicaSet, pods, podsPerNode, drainingNodes = NONE, nowMs } = snapshot
-  const plan: ReplicaSetPlan = { create: 0, delete: [], more: false }
+  const plan: ReplicaSetPlan = { create: 0, delete: [], drain: [], more: false }
   if (isTerminating(replicaSet)) return plan
   const { replicas = 1, minReadySeconds = 0 } = replicaSet.spec
   const active = pods.filter(isActive)
@@ -60,9 +63,12 @@ export function planReplicaSet(snapshot: ReplicaSetSnapshot): ReplicaSetPlan {
   const replaced = exclusive
     ? leaving
     : [...leaving.filter((pod) => !isAvailable(pod)), ...leaving.filter(isAvailable).slice(0, spare)]
-  const gone = [...surplus, ...replaced]
+  // A set that is to have none loses all, as at any scale-down; only what a drain alone takes asks for leave.
+  const gone = replicas === 0 ? [...surplus, ...replaced] : surplus
+  const drained = replicas === 0 ? [] : replaced
   plan.delete = gone.slice(0, MAX_IN_FLIGHT)
-  plan.more = Math.max(missing, gone.length) > MAX_IN_FLIGHT
+  plan.drain = drained.slice(0, MAX_IN_FLIGHT - plan.delete.length)
+  plan.more = Math.max(missing, gone.length + drained.length) > MAX_IN_FLIGHT
   return plan
 }
 
