@@ -1,21 +1,18 @@
 /** How each step is done. Every executor may be cut off at any point and done again. */
 import { dirname, join } from 'node:path'
 import { isExclusive } from '../../api/exclusive.ts'
-import { ANNOTATION } from '../../api/names.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
-import type { Image } from '../images/images.ts'
-import type { NetworkDriver } from '../network/network.ts'
-import type { Sandbox } from '../runtime/runtime.ts'
-import { containerRequest, wantedUser } from './container_spec.ts'
 import { isBusy } from './drain.ts'
-import { etcFiles, podHostname } from './etc_files.ts'
 import { attemptKey, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
-import type { PodNotes, Prepared } from './notes.ts'
+import type { PodNotes } from './notes.ts'
 import type { StepArguments } from './plan_pod.ts'
+import { ensureVolumes } from './pod_volumes.ts'
+import { prepare } from './prepare.ts'
 import { pullImage } from './pull.ts'
+import { resolveRequest } from './start_request.ts'
 
 export interface StepContext {
   agent: AgentContext
@@ -87,7 +84,7 @@ export const EXECUTORS: Executors = {
     // The interface has failed meanwhile: the plan begins anew.
     if (prepared === undefined) return
     try {
-      const request = await resolveRequest(context, container, prepared, { attempt, crashes })
+      const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
       await agent.files.makeDirectory(dirname(request.logPath))
       if (!(await mayStart(context, pod))) return
       await agent.drivers.runtime.startContainer({ ...request, ready: prepared.connected }, context.signal)
@@ -224,143 +221,6 @@ export function containerOf(pod: Pod, name: string): Container {
 function signalName(text: string): NodeJS.Signals {
   const name = text.toUpperCase()
   return (/^SIG[A-Z0-9+]+$/.test(name) ? name : /^[A-Z]/.test(name) ? `SIG${name}` : 'SIGTERM') as NodeJS.Signals
-}
-
-/** How a pod without a network finds itself in its own hosts file; it has no address to report. */
-const LOOPBACK = '127.0.0.1'
-
-/** Whether the pod has asked for no network; throws for a mode that there is not. */
-function isCutOff({ metadata }: Pod): boolean {
-  const mode = metadata.annotations?.[ANNOTATION.network]
-  if (mode === undefined || mode === 'overlay' || mode === 'none') return mode === 'none'
-  throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
-}
-
-/** The address, and later the interface that holds it. When the interface fails, so does an address not yet chosen. */
-function startInterface(
-  network: NetworkDriver,
-  podUid: string,
-  netNamespacePath: string,
-): { address: Promise<string>; connected: Promise<unknown> } {
-  let choose: (address: string) => void = () => undefined
-  const chosen = new Promise<string>((resolve) => {
-    choose = resolve
-  })
-  const connected = network.ensurePod(podUid, netNamespacePath, choose)
-  return { connected, address: Promise.race([chosen, connected.then(({ address }) => address)]) }
-}
-
-async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
-  const { runtime, network, volumes } = agent.drivers
-  const podUid = pod.metadata.uid ?? ''
-  const configRevision = agent.desired.configRevision
-  const hostNetwork = pod.spec.hostNetwork === true
-  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
-    const sandbox = await runtime.ensureSandbox({
-      podUid,
-      namespace: pod.metadata.namespace ?? '',
-      podName: pod.metadata.name ?? '',
-      hostname: podHostname(pod),
-      hostNetwork,
-    })
-    const { netNamespacePath } = sandbox
-    if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }
-    if (isCutOff(pod)) return { sandbox, podIP: LOOPBACK, connected: network.ensureLoopback(netNamespacePath) }
-    // The address is all that the files and the container's creation need: the interface is made beside them.
-    const { connected, address } = startInterface(network, podUid, netNamespacePath)
-    return { sandbox, podIP: await address, connected }
-  }
-  const interfaceMade = withInterface()
-  const parts = [
-    interfaceMade,
-    ensureVolumes(agent, pod),
-    agent.files.read('/etc/resolv.conf'),
-    agent.files.read('/etc/hosts'),
-  ] as const
-  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
-    async (error: unknown) => {
-      // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
-      await Promise.allSettled([...parts, interfaceMade.then((made) => made.connected)])
-      throw error
-    },
-  )
-  const files = etcFiles(pod, {
-    podIP,
-    clusterDomain: agent.clusterDomain(),
-    hostResolvConf,
-    hostHosts,
-    dns: agent.drivers.dns,
-  })
-  return {
-    sandbox,
-    connected,
-    podIP: podIP === LOOPBACK ? '' : podIP,
-    volumes: volumePaths,
-    etcFiles: await volumes.ensureEtcFiles(podUid, files),
-    configRevision,
-  }
-}
-
-function ensureVolumes(agent: AgentContext, pod: Pod): Promise<ReadonlyMap<string, string>> {
-  return agent.drivers.volumes.ensureVolumes(pod, sourcesOf(agent, pod))
-}
-
-export function sourcesOf(agent: AgentContext, pod: Pod) {
-  const namespace = pod.metadata.namespace ?? ''
-  return {
-    configMap: (name: string) => agent.desired.configMap(namespace, name),
-    secret: (name: string) => agent.desired.secret(namespace, name),
-    volume: (claimName: string) => agent.desired.volumeOf(namespace, claimName),
-  }
-}
-
-async function resolveRequest(
-  context: StepContext,
-  container: Container,
-  prepared: Prepared,
-  next: { attempt: number; crashes: number },
-) {
-  const { agent } = context
-  const pod = podOf(context)
-  const image = await imageOf(agent, container)
-  const volumePaths = new Map<string, string>()
-  for (const { name, mountPath, subPath } of container.volumeMounts ?? []) {
-    const path = prepared.volumes.get(name)
-    if (path === undefined) continue
-    volumePaths.set(mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
-  }
-  return containerRequest(pod, container, {
-    ...next,
-    environment: {
-      pod,
-      sources: sourcesOf(agent, pod),
-      podIP: prepared.podIP,
-      hostIP: agent.nodeAddress,
-      nodeName: agent.nodeName,
-      nodeCpuMillis: agent.nodeCpuMillis,
-      nodeMemoryBytes: agent.nodeMemoryBytes,
-      services: agent.desired.services(),
-    },
-    sandbox: prepared.sandbox,
-    image,
-    user: await agent.drivers.images.resolveUser(image, wantedUser(pod, container, image.config.user)),
-    volumePaths,
-    etcFiles: prepared.etcFiles,
-    hostname: podHostname(pod),
-    logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
-  })
-}
-
-async function imageOf(agent: AgentContext, container: Container): Promise<Image> {
-  const image = await agent.drivers.images.find(container.image ?? '')
-  // Removed between pull and start: temporary, the next round pulls again.
-  if (image === undefined) throw new DroverError('unavailable', `image ${container.image} is not here any more`)
-  return image
-}
-
-export function podLogsDir(agent: Pick<AgentContext, 'logsDir'>, pod: Pod): string {
-  const { namespace, name, uid } = pod.metadata
-  return join(agent.logsDir, `${namespace}_${name}_${uid}`)
 }
 
 /** By uid alone: of an orphan nothing else may be known. */

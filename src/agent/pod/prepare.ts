@@ -1,0 +1,85 @@
+/** Makes what a pod's containers share: sandbox, interface, volumes and files. Idempotent: an agent that comes back does it again. */
+import { ANNOTATION } from '../../api/names.ts'
+import type { Pod } from '../../api/pod.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { AgentContext } from '../context.ts'
+import type { NetworkDriver } from '../network/network.ts'
+import type { Sandbox } from '../runtime/runtime.ts'
+import { etcFiles, podHostname } from './etc_files.ts'
+import type { Prepared } from './notes.ts'
+import { ensureVolumes } from './pod_volumes.ts'
+
+/** How a pod without a network finds itself in its own hosts file; it has no address to report. */
+const LOOPBACK = '127.0.0.1'
+
+/** Whether the pod has asked for no network; throws for a mode that there is not. */
+function isCutOff({ metadata }: Pod): boolean {
+  const mode = metadata.annotations?.[ANNOTATION.network]
+  if (mode === undefined || mode === 'overlay' || mode === 'none') return mode === 'none'
+  throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
+}
+
+/** The address, and later the interface that holds it. When the interface fails, so does an address not yet chosen. */
+function startInterface(
+  network: NetworkDriver,
+  podUid: string,
+  netNamespacePath: string,
+): { address: Promise<string>; connected: Promise<unknown> } {
+  let choose: (address: string) => void = () => undefined
+  const chosen = new Promise<string>((resolve) => {
+    choose = resolve
+  })
+  const connected = network.ensurePod(podUid, netNamespacePath, choose)
+  return { connected, address: Promise.race([chosen, connected.then(({ address }) => address)]) }
+}
+
+export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
+  const { runtime, network, volumes } = agent.drivers
+  const podUid = pod.metadata.uid ?? ''
+  const configRevision = agent.desired.configRevision
+  const hostNetwork = pod.spec.hostNetwork === true
+  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
+    const sandbox = await runtime.ensureSandbox({
+      podUid,
+      namespace: pod.metadata.namespace ?? '',
+      podName: pod.metadata.name ?? '',
+      hostname: podHostname(pod),
+      hostNetwork,
+    })
+    const { netNamespacePath } = sandbox
+    if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }
+    if (isCutOff(pod)) return { sandbox, podIP: LOOPBACK, connected: network.ensureLoopback(netNamespacePath) }
+    // The address is all that the files and the container's creation need: the interface is made beside them.
+    const { connected, address } = startInterface(network, podUid, netNamespacePath)
+    return { sandbox, podIP: await address, connected }
+  }
+  const interfaceMade = withInterface()
+  const parts = [
+    interfaceMade,
+    ensureVolumes(agent, pod),
+    agent.files.read('/etc/resolv.conf'),
+    agent.files.read('/etc/hosts'),
+  ] as const
+  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
+    async (error: unknown) => {
+      // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
+      await Promise.allSettled([...parts, interfaceMade.then((made) => made.connected)])
+      throw error
+    },
+  )
+  const files = etcFiles(pod, {
+    podIP,
+    clusterDomain: agent.clusterDomain(),
+    hostResolvConf,
+    hostHosts,
+    dns: agent.drivers.dns,
+  })
+  return {
+    sandbox,
+    connected,
+    podIP: podIP === LOOPBACK ? '' : podIP,
+    volumes: volumePaths,
+    etcFiles: await volumes.ensureEtcFiles(podUid, files),
+    configRevision,
+  }
+}
