@@ -11,7 +11,13 @@ import type { Random } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
 import { createNodeClient, type NodeClient } from '../rpc/client.ts'
 import type { MessageStream } from '../rpc/message_stream.ts'
-import { type AgentMessage, parseJson, type ServerMessage, type TableChanges } from '../rpc/messages.ts'
+import {
+  type AgentMessage,
+  parseJson,
+  type ServerMessage,
+  type TableChanges,
+  type TokenAnswer,
+} from '../rpc/messages.ts'
 import type { TlsFiles } from '../rpc/server.ts'
 import type { ClusterConfig } from '../rpc/tables.ts'
 import { KnownServers } from './known_servers.ts'
@@ -28,6 +34,7 @@ export interface SessionHandlers {
   onGranted?(grantedMs: number): void
   onChanges(changes: TableChanges): void
   onOpenStream(request: OpenStream, client: NodeClient): void
+  onTokenAnswer?(answer: TokenAnswer): void
   /** Other servers live than before; all that may be called from now on. */
   onServers?(servers: readonly string[]): void
   /** The cluster says that this node is no longer part of it. */
@@ -49,8 +56,13 @@ export interface SessionOptions {
 
 /** From dialling to Welcome. */
 const WELCOME_TIMEOUT_MS = 10_000
-/** Beats without any answer after which the session is given up. */
-const SILENT_BEATS = 5
+/** The same where there are other servers to turn to; twice as long each time that none has taken us. */
+const FIRST_WELCOME_TIMEOUT_MS = 2_500
+/**
+ * Beats without any answer after which the session is given up. Where another server may answer, this is done before the
+ * one that has fallen silent calls the node lost.
+ */
+const SILENT_BEATS = { only: 5, oneOfSeveral: 1 } as const
 
 type ServerStream = MessageStream<ServerMessage, AgentMessage>
 
@@ -82,6 +94,10 @@ export class Session implements Service {
     return this.#servers.all()
   }
 
+  get #hasChoice(): boolean {
+    return this.#servers.all().length > 1
+  }
+
   /** Sends if there is a session; says whether there was. What is lost with a session is sent anew in the next. */
   send(message: AgentMessage): boolean {
     this.#live?.write(message)
@@ -98,7 +114,7 @@ export class Session implements Service {
     while (!signal.aborted) {
       const address = this.#servers.next(failures)
       const before = this.#sessions
-      const error = await this.#runOne(address, signal)
+      const error = await this.#runOne(address, failures, signal)
       if (signal.aborted) return
       if (error.code === 'gone') this.#options.handlers.onRemoved?.()
       failures = this.#sessions > before ? 1 : failures + 1
@@ -109,7 +125,7 @@ export class Session implements Service {
   }
 
   /** One session from dialling to its end; resolves with what ended it. */
-  async #runOne(address: string, signal: AbortSignal): Promise<DroverError> {
+  async #runOne(address: string, failures: number, signal: AbortSignal): Promise<DroverError> {
     const { tls, clock, handlers, dial = (to: string) => createNodeClient(to, tls()) } = this.#options
     const hello = await handlers.hello()
     if (signal.aborted) return new DroverError('cancelled', 'stopping')
@@ -124,8 +140,11 @@ export class Session implements Service {
         }
         const onAbort = (): void => end(new DroverError('cancelled', 'stopping'))
         signal.addEventListener('abort', onAbort, { once: true })
-        const welcomeTimer = clock.schedule(WELCOME_TIMEOUT_MS, () =>
-          end(new DroverError('timeout', `${address} did not take the session within ${WELCOME_TIMEOUT_MS / 1000} s`)),
+        const welcomeMs = this.#hasChoice
+          ? Math.min(WELCOME_TIMEOUT_MS, FIRST_WELCOME_TIMEOUT_MS * 2 ** Math.max(0, failures - 1))
+          : WELCOME_TIMEOUT_MS
+        const welcomeTimer = clock.schedule(welcomeMs, () =>
+          end(new DroverError('timeout', `${address} did not take the session within ${welcomeMs / 1000} s`)),
         )
         timers.add(welcomeTimer)
         stream.onClose((error) => {
@@ -175,6 +194,9 @@ export class Session implements Service {
       case 'openStream':
         handlers.onOpenStream(message, client)
         return
+      case 'tokenAnswer':
+        handlers.onTokenAnswer?.(message)
+        return
       case 'heartbeatAck':
         if (this.#live === stream) handlers.onGranted?.(message.grantedMs ?? 0)
         if (this.#servers.tell(message.servers ?? [])) handlers.onServers?.(this.#servers.all())
@@ -192,8 +214,9 @@ export class Session implements Service {
       // Counted in beats, not in time: an agent that itself stood still must not blame the server.
       silentBeats = this.#lastHeardMs === heardMs ? silentBeats + 1 : 0
       heardMs = this.#lastHeardMs
-      if (silentBeats > SILENT_BEATS) {
-        end(new DroverError('timeout', `the server has not answered ${SILENT_BEATS} heartbeats`))
+      const limit = this.#hasChoice ? SILENT_BEATS.oneOfSeveral : SILENT_BEATS.only
+      if (silentBeats > limit) {
+        end(new DroverError('timeout', `the server has not answered ${limit + 1} heartbeats`))
         return
       }
       this.beat()
