@@ -36,6 +36,8 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   hasStatus: boolean
   /** Whether the `scale` sub-resource maps to `spec.replicas`, `status.replicas` and `spec.selector`. */
   hasScale: boolean
+  /** Whether names may be any segment of a path (`system:node`) instead of a DNS name. */
+  hasPathNames: boolean
   /** Whether a change of `spec` counts `metadata.generation` up. */
   hasGeneration: boolean
   /** Fills in what the user left out. Mutates its argument, a private copy. Must be idempotent. */
@@ -55,6 +57,7 @@ type Optional =
   | 'categories'
   | 'hasStatus'
   | 'hasScale'
+  | 'hasPathNames'
   | 'hasGeneration'
   | 'applyDefaults'
   | 'validate'
@@ -71,6 +74,7 @@ export function defineKind<T extends KubeObject>(
     categories: [],
     hasStatus: false,
     hasScale: false,
+    hasPathNames: false,
     hasGeneration: false,
     applyDefaults: () => undefined,
     validate: () => [],

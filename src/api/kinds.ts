@@ -1,4 +1,6 @@
 /** The table of all kinds. Order is the order of discovery. */
+import { clusterRoleKind } from './clusterrole.ts'
+import { clusterRoleBindingKind } from './clusterrolebinding.ts'
 import { configMapKind } from './configmap.ts'
 import { controllerRevisionKind } from './controllerrevision.ts'
 import { cronJobKind } from './cronjob.ts'
@@ -16,6 +18,8 @@ import { persistentVolumeClaimKind } from './persistentvolumeclaim.ts'
 import { podKind } from './pod_kind.ts'
 import { podDisruptionBudgetKind } from './poddisruptionbudget.ts'
 import { replicaSetKind } from './replicaset.ts'
+import { roleKind } from './role.ts'
+import { roleBindingKind } from './rolebinding.ts'
 import { secretKind } from './secret.ts'
 import { serviceKind } from './service.ts'
 import { serviceAccountKind } from './serviceaccount.ts'
@@ -44,6 +48,10 @@ export const KINDS: readonly KindDefinition[] = [
   storageClassKind,
   endpointSliceKind,
   networkPolicyKind,
+  roleKind,
+  roleBindingKind,
+  clusterRoleKind,
+  clusterRoleBindingKind,
 ]
 
 export function findKind(group: string, version: string, plural: string): KindDefinition | undefined {

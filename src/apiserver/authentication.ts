@@ -1,7 +1,6 @@
 /**
- * Who is asking, and whether they may. Two proofs: a client certificate that our CA signed (CN is the user, O the groups),
- * or a bearer token from a fixed table. Anonymous requests reach only health and version.
- * Authorization is one function for now; rules per role come in its place.
+ * Who is asking. Two proofs: a client certificate that our CA signed (CN is the user, O the groups), or a bearer token: one of a
+ * fixed table, or a service account's. Anonymous requests reach only health and version.
  */
 import { createHash } from 'node:crypto'
 import type { PeerCertificate } from 'node:tls'
@@ -27,24 +26,11 @@ export interface PeerSocket {
   getPeerCertificate(): PeerCertificate | Record<string, never>
 }
 
-export interface Attributes {
-  verb: string
-  /** Empty for paths that are no resources. */
-  plural: string
-  group: string
-  subresource: string
-  namespace: string
-  name: string
-  path: string
-}
-
 export const MASTERS = 'system:masters'
 export const AUTHENTICATED = 'system:authenticated'
+export const ANONYMOUS = 'system:anonymous'
 
 const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/livez', '/readyz', '/version'])
-/** What every user may read, or no client could find its way. */
-const DISCOVERY = /^\/(api|apis)(\/[^/]+){0,2}\/?$|^\/openapi\//
-
 export type Authenticate = (socket: PeerSocket | undefined, authorization: string | undefined) => User
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
@@ -101,21 +87,4 @@ function known(name: string, groups: readonly string[]): User {
 
 export function isOpenPath(path: string): boolean {
   return OPEN_PATHS.has(path.replace(/^(\/(?:healthz|livez|readyz))\/.*$/, '$1'))
-}
-
-/** Throws `forbidden` with who may not do what. */
-export function authorize(user: User, attributes: Attributes): void {
-  if (isAllowed(user, attributes)) return
-  const { verb, plural, group, subresource, namespace, path } = attributes
-  if (plural === '') {
-    throw new DroverError('forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"`)
-  }
-  const where = namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`
-  const resource = `resource "${subresource === '' ? plural : `${plural}/${subresource}`}" in API group "${group}"`
-  throw new DroverError('forbidden', `${plural} is forbidden: User "${user.name}" cannot ${verb} ${resource} ${where}`)
-}
-
-export function isAllowed(user: User, { verb, plural, path }: Attributes): boolean {
-  if (user.groups.includes(MASTERS)) return true
-  return plural === '' && verb === 'get' && DISCOVERY.test(path) && user.groups.includes(AUTHENTICATED)
 }

@@ -8,6 +8,7 @@ import type { NodeGateway } from '../base/stream.ts'
 import type { Resources } from '../resources/resources.ts'
 import type { ServiceAccountTokens } from '../resources/service_account_tokens.ts'
 import type { AuthenticateToken } from './authentication.ts'
+import type { Authorizer } from './authorization/authorizer.ts'
 import type { Freshness } from './freshness.ts'
 
 export interface ReadinessCheck {
@@ -31,6 +32,7 @@ export interface ApiContext {
   gateway: NodeGateway
   freshness: Freshness
   authenticateToken: AuthenticateToken
+  authorizer: Authorizer
   /** Absent: service accounts have no tokens here. */
   serviceAccounts?: ServiceAccountTokens | undefined
   /** Says where pods would go; without it nobody can be asked. */

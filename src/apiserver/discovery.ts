@@ -8,6 +8,7 @@ import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import { type MediaRange, parseAccept } from './codec.ts'
 import type { Exchange, Headers } from './exchange.ts'
+import { REVIEWS } from './reviews.ts'
 import { subresourcesOf } from './router.ts'
 import { HttpError } from './status_error.ts'
 
@@ -23,13 +24,6 @@ const SUBRESOURCE_KINDS: Readonly<Record<string, { group: string; version: strin
   attach: { group: '', version: 'v1', kind: 'PodAttachOptions' },
   portforward: { group: '', version: 'v1', kind: 'PodPortForwardOptions' },
 }
-
-/** Review kinds are created and answered, never stored. */
-const REVIEWS = [
-  { group: 'authentication.k8s.io', plural: 'selfsubjectreviews', kind: 'SelfSubjectReview' },
-  { group: 'authentication.k8s.io', plural: 'tokenreviews', kind: 'TokenReview' },
-  { group: 'authorization.k8s.io', plural: 'selfsubjectaccessreviews', kind: 'SelfSubjectAccessReview' },
-] as const
 
 interface Served {
   group: string
@@ -54,13 +48,13 @@ function servedKind(definition: KindDefinition): Served {
 }
 
 function allServed(): Served[] {
-  const reviews = REVIEWS.map(({ group, plural, kind }) => ({
+  const reviews = REVIEWS.map(({ group, plural, kind, namespaced }) => ({
     group,
     version: 'v1',
     kind,
     plural,
     singular: kind.toLowerCase(),
-    namespaced: false,
+    namespaced,
     shortNames: [],
     categories: [],
     verbs: ['create'],

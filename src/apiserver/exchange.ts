@@ -7,7 +7,8 @@ import type { Readable, Writable } from 'node:stream'
 import type { Clock } from '../base/clock.ts'
 import { withTimeout } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
-import type { User } from './authentication.ts'
+import { ANONYMOUS, type User } from './authentication.ts'
+import type { WriteGuard } from './authorization/escalation.ts'
 import { type Status, type Subject, toStatus } from './status_error.ts'
 
 /** What `IncomingMessage` and `Http2ServerRequest` share. */
@@ -51,7 +52,9 @@ export class Exchange {
   /** Raised when the answer is complete or the client has gone. */
   readonly signal: AbortSignal
   /** Set once the client is known. */
-  user: User = { name: 'system:anonymous', groups: [] }
+  user: User = { name: ANONYMOUS, groups: [] }
+  /** Judges what this user would store. */
+  guard: WriteGuard | undefined
   /** Set once the path is understood; errors name it. */
   subject: Subject | undefined
   responseBytes = 0

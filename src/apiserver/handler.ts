@@ -4,7 +4,10 @@
  */
 import { DroverError } from '../base/errors.ts'
 import type { Registry } from '../base/metrics.ts'
-import { type Attributes, type Authenticate, authorize, isOpenPath, type PeerSocket } from './authentication.ts'
+import { type Authenticate, isOpenPath, type PeerSocket } from './authentication.ts'
+import { attributesOf } from './authorization/attributes.ts'
+import { writeGuard } from './authorization/escalation.ts'
+import { impersonate } from './authorization/impersonation.ts'
 import { CLUSTER_PATH, sendCluster } from './cluster.ts'
 import type { ApiContext } from './context.ts'
 import type { Discovery } from './discovery.ts'
@@ -16,10 +19,11 @@ import { handleGet, handleList } from './list.ts'
 import { handleLog } from './logs.ts'
 import type { ApiMetrics, RequestLabels } from './metrics.ts'
 import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, handleUpdate } from './mutate.ts'
+import { handleNodeChecks, NODE_CHECKS_PATH } from './node_check.ts'
 import type { OpenApiServer } from './openapi.ts'
 import { handlePatch } from './patch.ts'
 import { handleBinding } from './pods.ts'
-import { handleReview, handleTokenReview, REVIEW_PATHS } from './reviews.ts'
+import { handleReview } from './reviews.ts'
 import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
@@ -71,6 +75,9 @@ function requireUpgrade(_context: ApiContext, _exchange: Exchange, { subresource
   return Promise.reject(new DroverError('invalid', message))
 }
 
+/** Nodes take their time to answer these. */
+const LONG_PATHS: ReadonlySet<string> = new Set([IMAGES_PATH, NODE_CHECKS_PATH])
+
 interface Understood {
   target: Target | undefined
   verb: string
@@ -86,21 +93,9 @@ function understand(exchange: Exchange): Understood {
   const { subresource = '', name = '', namespace = '' } = target ?? {}
   if (target !== undefined) exchange.subject = { group, plural, kind: target.kind.kind, name }
   const longRunning =
-    verb === 'watch' || path === IMAGES_PATH || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
+    verb === 'watch' || LONG_PATHS.has(path) || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
   const scope = target === undefined ? '' : name !== '' ? 'resource' : namespace !== '' ? 'namespace' : 'cluster'
   return { target, verb, longRunning, labels: { verb, group, version, resource: plural, subresource, scope } }
-}
-
-export function attributesOf(exchange: Exchange, { target, verb, labels }: Understood): Attributes {
-  return {
-    verb,
-    plural: labels.resource,
-    group: labels.group,
-    subresource: labels.subresource,
-    namespace: target?.namespace ?? '',
-    name: target?.name ?? '',
-    path: exchange.path,
-  }
 }
 
 export type HandleRequest = (request: RawRequest, response: RawResponse, socket: PeerSocket | undefined) => void
@@ -154,19 +149,16 @@ async function route(parts: HandlerParts, exchange: Exchange, understood: Unders
     else await sendHealth(context, exchange)
     return
   }
-  exchange.user = parts.authenticate(socket, exchange.headers.authorization)
-  if (REVIEW_PATHS.has(path)) {
-    await handleReview(exchange)
-    return
-  }
-  authorize(exchange.user, attributesOf(exchange, understood))
+  const { authorizer } = context
+  const { target, verb } = understood
+  exchange.user = impersonate(authorizer, parts.authenticate(socket, exchange.headers.authorization), exchange.headers)
+  authorizer.require(exchange.user, attributesOf({ target, verb, method: exchange.method, path }))
   if (metrics.inFlight > MAX_IN_FLIGHT || metrics.longRunning > MAX_LONG_RUNNING) {
     throw new DroverError('tooManyRequests', 'the server has too many requests under way; try again', {
       retryAfterSeconds: 1,
     })
   }
-  const { target } = understood
-  if (target !== undefined) await routeResource(context, exchange, understood.verb, target)
+  if (target !== undefined) await routeResource(context, exchange, verb, target)
   else if (!(await routePath(parts, exchange))) {
     throw new DroverError('notFound', `the server could not find the requested resource: nothing is served at ${path}`)
   }
@@ -174,6 +166,7 @@ async function route(parts: HandlerParts, exchange: Exchange, understood: Unders
 
 async function routeResource(context: ApiContext, exchange: Exchange, verb: string, target: Target): Promise<void> {
   const { kind, subresource } = target
+  exchange.guard = writeGuard(context.authorizer, exchange.user, { kind, verb })
   if (subresource !== '' && !subresourcesOf(kind).has(subresource)) {
     throw new DroverError('notFound', `${kind.plural} have no sub-resource "${subresource}"`)
   }
@@ -195,11 +188,15 @@ async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boole
     await handleImages(context, exchange)
     return true
   }
+  if (exchange.path === NODE_CHECKS_PATH) {
+    await handleNodeChecks(context, exchange)
+    return true
+  }
   if (exchange.path === CLUSTER_PATH && exchange.method === 'GET') {
     await sendCluster(context, exchange)
     return true
   }
-  if (sendKeys(context, exchange) || (await handleTokenReview(context, exchange))) return true
+  if (sendKeys(context, exchange) || (await handleReview(context, exchange))) return true
   if (await handleWhy(context, exchange)) return true
   if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {

@@ -116,7 +116,8 @@ export function writeOptions(
   }
   const dryRun = isDryRun([...query.getAll('dryRun').filter((value) => value !== ''), ...bodyDryRun])
   const manager = { name: fieldManager(exchange), subresource }
-  return { fieldValidation: validation, dryRun, manager, warn: (message) => exchange.warn(message) }
+  const guard = exchange.guard === undefined ? {} : { guard: exchange.guard }
+  return { fieldValidation: validation, dryRun, manager, ...guard, warn: (message) => exchange.warn(message) }
 }
 
 export function propagationOf(value: unknown): Propagation | undefined {

@@ -1,46 +1,182 @@
-/** Questions about oneself: who am I (`kubectl auth whoami`), and may I (`kubectl auth can-i`). Answered, never stored. */
+/**
+ * Questions that are answered and never stored: who am I (`kubectl auth whoami`), may I or may another do this (`kubectl
+ * auth can-i`), what may I do, whose is this token. Roles say who may ask; everybody may ask about themselves.
+ * Source: Kubernetes authentication.k8s.io/v1, authorization.k8s.io/v1.
+ */
 import { DroverError, isCode } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
-import { AUTHENTICATED, isAllowed } from './authentication.ts'
+import { AUTHENTICATED, type User } from './authentication.ts'
+import type { Attributes } from './authorization/rules.ts'
 import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { methodNotAllowed } from './status_error.ts'
 
-const WHO_AM_I = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
-const TOKEN = '/apis/authentication.k8s.io/v1/tokenreviews'
-const MAY_I = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews'
+const AUTHENTICATION = 'authentication.k8s.io'
+const AUTHORIZATION = 'authorization.k8s.io'
+const PATH = /^\/apis\/(authentication|authorization)\.k8s\.io\/v1\/(?:namespaces\/([^/]+)\/)?([a-z]+)$/
 
-/** Every user may ask these. */
-export const REVIEW_PATHS: ReadonlySet<string> = new Set([WHO_AM_I, MAY_I])
+interface Question {
+  context: ApiContext
+  user: User
+  /** Of a review in a namespace; empty elsewhere. */
+  namespace: string
+  spec: Record<string, unknown>
+}
 
-/** `TokenReview`: whose a token is, for services that are sent tokens. False when the path is another. */
-export async function handleTokenReview(context: ApiContext, exchange: Exchange): Promise<boolean> {
-  if (exchange.path !== TOKEN) return false
+export interface Review {
+  group: string
+  plural: string
+  kind: string
+  namespaced: boolean
+  answer(question: Question): Record<string, unknown>
+}
+
+/** In the order of discovery. */
+export const REVIEWS: readonly Review[] = [
+  {
+    group: AUTHENTICATION,
+    plural: 'selfsubjectreviews',
+    kind: 'SelfSubjectReview',
+    namespaced: false,
+    answer: ({ user }) => ({ userInfo: userInfo(user) }),
+  },
+  {
+    group: AUTHENTICATION,
+    plural: 'tokenreviews',
+    kind: 'TokenReview',
+    namespaced: false,
+    answer: ({ context, spec }) => reviewToken(context, spec),
+  },
+  {
+    group: AUTHORIZATION,
+    plural: 'selfsubjectaccessreviews',
+    kind: 'SelfSubjectAccessReview',
+    namespaced: false,
+    answer: ({ context, user, spec }) => reviewAccess(context, user, askedAttributes(spec)),
+  },
+  {
+    group: AUTHORIZATION,
+    plural: 'subjectaccessreviews',
+    kind: 'SubjectAccessReview',
+    namespaced: false,
+    answer: ({ context, spec }) => reviewAccess(context, askedUser(spec), askedAttributes(spec)),
+  },
+  {
+    group: AUTHORIZATION,
+    plural: 'localsubjectaccessreviews',
+    kind: 'LocalSubjectAccessReview',
+    namespaced: true,
+    answer({ context, namespace, spec }) {
+      const attributes = askedAttributes(spec)
+      if (attributes.plural === '' || attributes.namespace !== namespace) {
+        throw new DroverError('invalid', `spec.resourceAttributes.namespace: must be ${namespace}, as in the path`)
+      }
+      return reviewAccess(context, askedUser(spec), attributes)
+    },
+  },
+  {
+    group: AUTHORIZATION,
+    plural: 'selfsubjectrulesreviews',
+    kind: 'SelfSubjectRulesReview',
+    namespaced: false,
+    answer: ({ context, user, spec }) => reviewRules(context, user, text(spec.namespace)),
+  },
+]
+
+/** False when the path is none of these. */
+export async function handleReview(context: ApiContext, exchange: Exchange): Promise<boolean> {
+  const [, side, namespace = '', plural] = PATH.exec(exchange.path) ?? []
+  const review = REVIEWS.find((each) => each.plural === plural && each.group === `${side}.k8s.io`)
+  if (review === undefined || review.namespaced !== (namespace !== '')) return false
   if (exchange.method !== 'POST') throw methodNotAllowed('reviews are made with POST')
   const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
+  if ((body.kind ?? review.kind) !== review.kind) {
+    throw new DroverError('invalid', `the body is a ${String(body.kind)}; this path takes a ${review.kind}`)
+  }
   const spec = isObject(body.spec) ? body.spec : {}
-  const { token } = spec
-  if (typeof token !== 'string' || token === '') throw new DroverError('invalid', 'spec.token: must be given')
-  const audiences = Array.isArray(spec.audiences) ? spec.audiences.map(String) : []
-  const apiVersion = 'authentication.k8s.io/v1'
-  const metadata = { creationTimestamp: null }
+  const status = review.answer({ context, user: exchange.user, namespace, spec })
   exchange.sendJson(201, {
-    kind: 'TokenReview',
-    apiVersion,
-    metadata,
-    spec,
-    status: reviewToken(context, token, audiences),
+    kind: review.kind,
+    apiVersion: `${review.group}/v1`,
+    metadata: { creationTimestamp: null, ...(namespace === '' ? {} : { namespace }) },
+    ...(review.kind === 'SelfSubjectReview' ? {} : { spec }),
+    status,
   })
   return true
 }
 
-function reviewToken(context: ApiContext, token: string, audiences: readonly string[]): Record<string, unknown> {
+const text = (value: unknown): string => (typeof value === 'string' ? value : '')
+
+const texts = (value: unknown): string[] =>
+  Array.isArray(value) ? value.filter((each) => typeof each === 'string') : []
+
+function userInfo({ name: username, groups, uid, extra }: User): Record<string, unknown> {
+  return { username, groups, ...(uid === undefined ? {} : { uid }), ...(extra === undefined ? {} : { extra }) }
+}
+
+function askedUser(spec: Record<string, unknown>): User {
+  const user = { name: text(spec.user), groups: texts(spec.groups) }
+  if (user.name !== '' || user.groups.length > 0) return user
+  throw new DroverError('invalid', 'spec.user: at least one of user or group must be specified')
+}
+
+function askedAttributes(spec: Record<string, unknown>): Attributes {
+  const { resourceAttributes: resource, nonResourceAttributes: path } = spec
+  if (isObject(resource) === isObject(path)) {
+    throw new DroverError(
+      'invalid',
+      'spec: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+    )
+  }
+  if (isObject(path)) {
+    const none = { plural: '', group: '', subresource: '', namespace: '', name: '' }
+    return { verb: text(path.verb), ...none, path: text(path.path) }
+  }
+  const asked = isObject(resource) ? resource : {}
+  return {
+    verb: text(asked.verb),
+    plural: text(asked.resource),
+    group: text(asked.group),
+    subresource: text(asked.subresource),
+    namespace: text(asked.namespace),
+    name: text(asked.name),
+    path: '',
+  }
+}
+
+function reviewAccess({ authorizer }: ApiContext, user: User, attributes: Attributes): Record<string, unknown> {
+  const { allowed, reason } = authorizer.decide(user, attributes)
+  return { allowed, ...(reason === '' ? {} : { reason }) }
+}
+
+function reviewRules({ authorizer }: ApiContext, user: User, namespace: string): Record<string, unknown> {
+  const rules = authorizer.rulesOf(user, namespace)
+  return {
+    resourceRules: rules
+      .filter(({ resources = [] }) => resources.length > 0)
+      .map(({ verbs, apiGroups, resources, resourceNames }) => ({
+        verbs,
+        apiGroups,
+        resources,
+        ...(resourceNames === undefined ? {} : { resourceNames }),
+      })),
+    nonResourceRules: rules
+      .filter(({ nonResourceURLs = [] }) => nonResourceURLs.length > 0)
+      .map(({ verbs, nonResourceURLs }) => ({ verbs, nonResourceURLs })),
+    incomplete: false,
+  }
+}
+
+function reviewToken(context: ApiContext, spec: Record<string, unknown>): Record<string, unknown> {
   const { serviceAccounts, authenticateToken } = context
+  const token = text(spec.token)
+  if (token === '') throw new DroverError('invalid', 'spec.token: must be given')
+  const audiences = texts(spec.audiences)
   try {
     if (serviceAccounts?.isOurs(token) !== true) {
-      const { name: username, groups } = authenticateToken(token)
-      return { authenticated: true, user: { username, groups }, ...(audiences.length === 0 ? {} : { audiences }) }
+      const user = userInfo(authenticateToken(token))
+      return { authenticated: true, user, ...(audiences.length === 0 ? {} : { audiences }) }
     }
     const found = serviceAccounts.verify(token, audiences.length === 0 ? undefined : audiences)
     const { username, uid, groups, extra } = found
@@ -49,49 +185,5 @@ function reviewToken(context: ApiContext, token: string, audiences: readonly str
   } catch (error) {
     if (!isCode(error, 'unauthorized')) throw error
     return { user: {}, error: DroverError.from(error).message }
-  }
-}
-
-export async function handleReview(exchange: Exchange): Promise<void> {
-  if (exchange.method !== 'POST') throw methodNotAllowed('reviews are made with POST')
-  if (exchange.path === WHO_AM_I) {
-    const { name: username, groups, uid, extra } = exchange.user
-    const userInfo = {
-      username,
-      groups,
-      ...(uid === undefined ? {} : { uid }),
-      ...(extra === undefined ? {} : { extra }),
-    }
-    const status = { userInfo }
-    const apiVersion = 'authentication.k8s.io/v1'
-    exchange.sendJson(201, { kind: 'SelfSubjectReview', apiVersion, metadata: { creationTimestamp: null }, status })
-    return
-  }
-  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
-  const spec = isObject(body.spec) ? body.spec : {}
-  const allowed = isAllowed(exchange.user, askedAttributes(spec))
-  const status = { allowed, ...(allowed ? {} : { reason: 'only members of system:masters may' }) }
-  const apiVersion = 'authorization.k8s.io/v1'
-  exchange.sendJson(201, {
-    kind: 'SelfSubjectAccessReview',
-    apiVersion,
-    metadata: { creationTimestamp: null },
-    spec,
-    status,
-  })
-}
-
-function askedAttributes(spec: Record<string, unknown>): Parameters<typeof isAllowed>[1] {
-  const resource = isObject(spec.resourceAttributes) ? spec.resourceAttributes : {}
-  const path = isObject(spec.nonResourceAttributes) ? spec.nonResourceAttributes : {}
-  const text = (value: unknown): string => (typeof value === 'string' ? value : '')
-  return {
-    verb: text(resource.verb ?? path.verb),
-    plural: text(resource.resource),
-    group: text(resource.group),
-    subresource: text(resource.subresource),
-    namespace: text(resource.namespace),
-    name: text(resource.name),
-    path: text(path.path),
   }
 }

@@ -18,6 +18,7 @@ import type { NodeGateway } from '../base/stream.ts'
 import type { Resources } from '../resources/resources.ts'
 import type { ServiceAccountTokens } from '../resources/service_account_tokens.ts'
 import { createAuthenticator, createTokenAuthenticator, type TokenUser } from './authentication.ts'
+import { Authorizer } from './authorization/authorizer.ts'
 import type { ApiContext, NetworkLimits, ReadinessCheck } from './context.ts'
 import { createDiscovery } from './discovery.ts'
 import { Freshness } from './freshness.ts'
@@ -85,6 +86,7 @@ class HttpsServer implements ApiServer {
   readonly id = 'apiserver'
   readonly #options: ApiServerOptions
   readonly #stopping = new AbortController()
+  readonly #authorizer: Authorizer
   readonly #handle: HandleRequest
   readonly #upgrade: HandleUpgrade
   readonly #servers: Http2SecureServer[] = []
@@ -100,11 +102,13 @@ class HttpsServer implements ApiServer {
     this.#options = options
     this.#tls = options.tls
     const { resources, gateway, clock, random, log, version, readiness, registry, tokens, network } = options
+    this.#authorizer = new Authorizer(resources)
     const authenticateToken = createTokenAuthenticator(tokens, options.serviceAccounts)
     const context: ApiContext = {
       resources,
       gateway,
       authenticateToken,
+      authorizer: this.#authorizer,
       serviceAccounts: options.serviceAccounts,
       freshness: new Freshness(resources),
       clock,
@@ -208,6 +212,7 @@ class HttpsServer implements ApiServer {
   async #stop(): Promise<void> {
     this.#stopping.abort()
     await this.#close()
+    this.#authorizer.close()
   }
 
   async #close(): Promise<void> {

@@ -5,6 +5,8 @@
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { type BoundObject, MIN_TOKEN_SECONDS } from '../resources/service_account_tokens.ts'
+import type { User } from './authentication.ts'
+import { isOwnPod, nodeOf } from './authorization/node.ts'
 import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
@@ -49,6 +51,14 @@ function readBound(value: unknown): BoundObject | undefined {
   return { kind, name, ...(typeof uid === 'string' && uid !== '' ? { uid } : {}) }
 }
 
+/** A node gets tokens for its own pods alone. */
+function checkNode({ resources }: ApiContext, user: User, namespace: string, bound: BoundObject | undefined): void {
+  const node = nodeOf(user)
+  if (node === undefined) return
+  if (bound?.kind === 'Pod' && bound.uid !== undefined && isOwnPod(resources, node, namespace, bound.name)) return
+  throw new DroverError('forbidden', `node ${node} gets tokens only for pods that run on it, bound to name and uid`)
+}
+
 export async function handleTokenRequest(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const { serviceAccounts } = context
   if (exchange.method !== 'POST') throw methodNotAllowed('serviceaccounts/token takes POST')
@@ -62,6 +72,7 @@ export async function handleTokenRequest(context: ApiContext, exchange: Exchange
   const audiences = readAudiences(spec.audiences)
   const seconds = readSeconds(spec.expirationSeconds)
   const bound = readBound(spec.boundObjectRef)
+  checkNode(context, exchange.user, namespace, bound)
   const issued = serviceAccounts.issueToken(
     {
       namespace,

@@ -20,8 +20,8 @@ import { createControllers } from '../controllers/manager.ts'
 import { createDispatch } from '../dispatch/dispatch.ts'
 import { createAllocationRepair } from '../resources/allocations.ts'
 import { ensureBuiltins } from '../resources/builtins.ts'
-import { ensureDefaultRoles } from '../resources/default_roles.ts'
 import { createResources } from '../resources/create.ts'
+import { ensureDefaultRoles } from '../resources/default_roles.ts'
 import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
 import type { Resources } from '../resources/resources.ts'
 import { createServiceAccountTokens } from '../resources/service_account_tokens.ts'
@@ -250,6 +250,7 @@ async function serve(serving: Serving): Promise<void> {
     isServerAlive: presence.servers.isAlive,
     presenceTerm: presence.term,
     peers: { servers: presence.servers, tls: () => peerTls(serving, current) },
+    issueToken: (wish) => serviceAccounts.issueToken(wish),
     join: {
       ca: pki.files.ca,
       certificateMs: Math.min(MAX_NODE_CERTIFICATE_MS, serving.leafMs),

@@ -188,6 +188,7 @@ function check(
   faults.push(...validateMeta(kind, object).filter(({ path }) => !named.has(path)))
   if (base?.metadata.deletionTimestamp !== undefined) faults.push(...addedFinalizers(object, base))
   if (faults.length > 0) throw invalidObject(kind, object.metadata.name ?? '', faults)
+  options.guard?.(object, base)
 }
 
 /** Throws what the schema finds wrong, and warns of what it finds odd. */

@@ -36,6 +36,8 @@ export interface WriteOptions {
    * and book-keeping of it would cost every object more bytes than it holds.
    */
   manager?: FieldManager
+  /** Looks at what would be stored before it is, and throws if it may not be. `base` is what stands there. */
+  guard?: (next: KubeObject, base: KubeObject | undefined) => void
   /** The machinery's own writes: a status given at creation is kept instead of dropped. */
   internal?: boolean
 }

@@ -5,16 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { type ApiServer, createApiServer } from '../../src/apiserver/server.ts'
-import { systemClock } from '../../src/base/clock.ts'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { ensureSigningKeys } from '../../src/base/cluster_keys.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import { createCa, issueCertificate } from '../../src/base/pki.ts'
+import { type CertificateAndKey, createCa, issueCertificate } from '../../src/base/pki.ts'
 import { type RunResult, run } from '../../src/base/process.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import type { NodeGateway } from '../../src/base/stream.ts'
 import { ensureBuiltins } from '../../src/resources/builtins.ts'
 import { createResources } from '../../src/resources/create.ts'
+import { ensureDefaultRoles } from '../../src/resources/default_roles.ts'
 import type { Resources } from '../../src/resources/resources.ts'
 import { createServiceAccountTokens, type ServiceAccountTokens } from '../../src/resources/service_account_tokens.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
@@ -48,6 +49,9 @@ export interface Harness {
   directory: string
   caFile: string
   ca: string
+  /** What signs clients. */
+  authority: CertificateAndKey
+  clock: Clock
   /** A client certificate in group system:masters. */
   admin: { certPem: string; keyPem: string }
   /** One request over HTTP/2, as the administrator unless told otherwise. */
@@ -55,7 +59,7 @@ export interface Harness {
   session(): ClientHttp2Session
   kubectl(
     args: readonly string[],
-    options?: { input?: string; program?: string; timeoutMs?: number },
+    options?: { input?: string; program?: string; timeoutMs?: number; env?: Record<string, string> },
   ): Promise<RunResult>
   kubeconfig: string
   /** Stops the server alone and waits for it. */
@@ -89,6 +93,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const running: Promise<unknown>[] = [resources.run(stop.signal)]
   await resources.ready()
   await ensureBuiltins(resources)
+  await ensureDefaultRoles(resources)
   const ca = await createCa('drvt-ca', { clock })
   const issue = { validityMs: DAY_MS, clock }
   const own = await issueCertificate(ca, {
@@ -147,6 +152,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     directory,
     caFile,
     ca: ca.certPem,
+    authority: ca,
+    clock,
     admin,
     kubeconfig,
     session: () => session,
@@ -154,10 +161,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       if (session.closed || session.destroyed) session = openSession(port, ca.certPem)
       return request(session, path, call)
     },
-    kubectl: (args, { input, program = 'kubectl', timeoutMs = 20_000 } = {}) =>
+    kubectl: (args, { input, program = 'kubectl', timeoutMs = 20_000, env = {} } = {}) =>
       run(program, ['--kubeconfig', kubeconfig, '--cache-dir', join(directory, 'cache'), ...args], {
         timeoutMs,
-        env: { ...process.env, HOME: directory },
+        env: { ...process.env, HOME: directory, ...env },
         ...(input === undefined ? {} : { input }),
       }),
     async stopServer() {

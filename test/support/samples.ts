@@ -57,6 +57,36 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
     metadata: { name: 'builder', namespace: 'default' },
     ...{ imagePullSecrets: [{ name: 'registry' }], automountServiceAccountToken: false },
   },
+  Role: {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'Role',
+    metadata: { name: 'reader', namespace: 'default' },
+    ...{ rules: [{ apiGroups: [''], resources: ['pods', 'pods/log'], resourceNames: ['web'], verbs: ['get'] }] },
+  },
+  RoleBinding: {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'RoleBinding',
+    metadata: { name: 'readers', namespace: 'default' },
+    ...{
+      subjects: [
+        { kind: 'User', name: 'ann' },
+        { kind: 'ServiceAccount', name: 'builder', namespace: 'default' },
+      ],
+      roleRef: { kind: 'Role', name: 'reader' },
+    },
+  },
+  ClusterRole: {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRole',
+    metadata: { name: 'system:metrics-reader' },
+    ...{ rules: [{ nonResourceURLs: ['/metrics'], verbs: ['get'] }] },
+  },
+  ClusterRoleBinding: {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRoleBinding',
+    metadata: { name: 'metrics' },
+    ...{ subjects: [{ kind: 'Group', name: 'ops' }], roleRef: { kind: 'ClusterRole', name: 'system:metrics-reader' } },
+  },
   Event: {
     apiVersion: 'v1',
     kind: 'Event',
