@@ -12,9 +12,11 @@ import {
   bool,
   count,
   ignored,
+  ignoredAll,
   int32,
   int64,
   intOrString,
+  kept,
   listByKey,
   object,
   oneOf,
@@ -25,6 +27,7 @@ import {
   quantityMap,
   text,
   time,
+  unhonoured,
 } from './schema.ts'
 
 const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) }, ATOMIC)
@@ -39,6 +42,7 @@ export const EnvVar = object({
       secretKeyRef: opt(KeySelector),
       fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text }, ATOMIC)),
       resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) }, ATOMIC)),
+      fileKeyRef: ignored(),
     }),
   ),
 })
@@ -96,26 +100,29 @@ export const SecurityContext = object({
   appArmorProfile: ignored(),
   seLinuxOptions: ignored(),
   procMount: ignored(),
+  windowsOptions: ignored(),
 })
 export type SecurityContext = Static<typeof SecurityContext>
 
 const ContainerPort = object({
   name: opt(text),
   containerPort: portNumber,
-  hostPort: opt(portNumber),
+  /** Kept apart by the scheduler; only pods of the host's network answer there. */
+  hostPort: unhonoured(portNumber),
   protocol: opt(protocol),
-  hostIP: opt(text),
+  hostIP: unhonoured(text),
 })
 
-const VolumeMount = object({
+export const VolumeMount = object({
   name: text,
   mountPath: text,
   readOnly: opt(bool),
   subPath: opt(text),
-  subPathExpr: ignored(),
-  mountPropagation: ignored(),
-  recursiveReadOnly: ignored(),
+  subPathExpr: opt(text),
+  mountPropagation: opt(oneOf('None', 'HostToContainer', 'Bidirectional')),
+  recursiveReadOnly: opt(oneOf('Disabled', 'IfPossible', 'Enabled')),
 })
+export type VolumeMount = Static<typeof VolumeMount>
 
 export const ResourceRequirements = object({
   requests: opt(quantityMap),
@@ -144,16 +151,40 @@ export const Container = object({
   stdinOnce: opt(bool),
   tty: opt(bool),
   terminationMessagePath: opt(text),
-  terminationMessagePolicy: opt(oneOf('File', 'FallbackToLogsOnError')),
+  terminationMessagePolicy: unhonoured(oneOf('File', 'FallbackToLogsOnError'), 'FallbackToLogsOnError'),
   lifecycle: opt(Lifecycle),
   resizePolicy: ignored(),
   /** Of init containers alone: one that is started again and again runs beside the others (a sidecar). */
   restartPolicy: opt(oneOf('Always')),
   volumeDevices: ignored(),
+  restartPolicyRules: ignored(),
 })
 export type Container = Static<typeof Container>
 
 const KeyToPath = object({ key: text, path: text, mode: opt(int32) })
+
+const DownwardFile = object({
+  path: text,
+  fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text }, ATOMIC)),
+  resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) }, ATOMIC)),
+  mode: opt(int32),
+})
+export type DownwardFile = Static<typeof DownwardFile>
+
+const keysOf = { name: opt(text), items: opt(Type.Array(KeyToPath)), optional: opt(bool) }
+
+const ServiceAccountTokenFile = object({ audience: opt(text), expirationSeconds: opt(int64), path: text })
+export type ServiceAccountTokenFile = Static<typeof ServiceAccountTokenFile>
+
+const ProjectedSource = object({
+  configMap: opt(object(keysOf)),
+  secret: opt(object(keysOf)),
+  downwardAPI: opt(object({ items: opt(Type.Array(DownwardFile)) })),
+  serviceAccountToken: opt(ServiceAccountTokenFile),
+  clusterTrustBundle: ignored(),
+  podCertificate: ignored(),
+})
+export type ProjectedSource = Static<typeof ProjectedSource>
 
 export const Volume = object({
   name: text,
@@ -183,8 +214,13 @@ export const Volume = object({
     }),
   ),
   persistentVolumeClaim: opt(object({ claimName: text, readOnly: opt(bool) })),
-  projected: ignored(),
-  downwardAPI: ignored(),
+  projected: opt(object({ sources: opt(Type.Array(ProjectedSource)), defaultMode: opt(int32) })),
+  downwardAPI: opt(object({ items: opt(Type.Array(DownwardFile)), defaultMode: opt(int32) })),
+  ...ignoredAll(
+    ...['awsElasticBlockStore', 'azureDisk', 'azureFile', 'cephfs', 'cinder', 'fc', 'flexVolume', 'flocker'],
+    ...['gcePersistentDisk', 'gitRepo', 'glusterfs', 'image', 'iscsi', 'photonPersistentDisk', 'portworxVolume'],
+    ...['quobyte', 'rbd', 'scaleIO', 'storageos', 'vsphereVolume'],
+  ),
   nfs: ignored(),
   csi: ignored(),
   ephemeral: ignored(),
@@ -254,8 +290,9 @@ export const PodSpec = object({
       seccompProfile: ignored(),
       appArmorProfile: ignored(),
       seLinuxOptions: ignored(),
-      fsGroupChangePolicy: ignored(),
-      supplementalGroupsPolicy: ignored(),
+      fsGroupChangePolicy: opt(oneOf('Always', 'OnRootMismatch')),
+      supplementalGroupsPolicy: opt(oneOf('Merge', 'Strict')),
+      ...ignoredAll('seLinuxChangePolicy', 'windowsOptions'),
     }),
   ),
   imagePullSecrets: opt(listByKey(object({ name: opt(text) }), 'name')),
@@ -265,8 +302,9 @@ export const PodSpec = object({
   automountServiceAccountToken: opt(bool),
   activeDeadlineSeconds: opt(int64),
   ephemeralContainers: ignored(),
-  hostIPC: ignored(),
-  hostPID: ignored(),
+  hostnameOverride: ignored(),
+  hostIPC: opt(bool),
+  hostPID: opt(bool),
   hostUsers: ignored(),
   os: ignored(),
   overhead: ignored(),
@@ -278,8 +316,8 @@ export const PodSpec = object({
   resources: ignored(),
   runtimeClassName: ignored(),
   schedulingGates: ignored(),
-  setHostnameAsFQDN: ignored(),
-  shareProcessNamespace: ignored(),
+  setHostnameAsFQDN: opt(bool),
+  shareProcessNamespace: opt(bool),
 })
 export type PodSpec = Static<typeof PodSpec>
 
@@ -310,6 +348,7 @@ export const ContainerStatus = object({
   image: text,
   imageID: text,
   containerID: opt(text),
+  ...ignoredAll('allocatedResources', 'allocatedResourcesStatus', 'resources', 'stopSignal', 'user', 'volumeMounts'),
 })
 export type ContainerStatus = Static<typeof ContainerStatus>
 
@@ -327,7 +366,8 @@ export const PodStatus = object({
   initContainerStatuses: opt(Type.Array(ContainerStatus)),
   qosClass: opt(text),
   observedGeneration: opt(int64),
-  nominatedNodeName: opt(text),
+  nominatedNodeName: kept(text),
+  ...ignoredAll('ephemeralContainerStatuses', 'extendedResourceClaimStatus', 'resize', 'resourceClaimStatuses'),
 })
 export type PodStatus = Static<typeof PodStatus>
 

@@ -11,6 +11,10 @@ export function podReferences(pod: Pick<Pod, 'metadata' | 'spec'>): Set<string> 
   for (const volume of pod.spec.volumes ?? []) {
     add('configmap', volume.configMap?.name)
     add('secret', volume.secret?.secretName)
+    for (const source of volume.projected?.sources ?? []) {
+      add('configmap', source.configMap?.name)
+      add('secret', source.secret?.name)
+    }
   }
   for (const container of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) {
     for (const source of container.envFrom ?? []) {

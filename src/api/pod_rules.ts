@@ -19,6 +19,7 @@ import type {
 } from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
 import { validateLifecycle } from './pod_lifecycle_rules.ts'
+import { validateMount, validateSharing, validateVolume } from './pod_volume_rules.ts'
 
 export const DEFAULT_GRACE_SECONDS = 30
 
@@ -83,6 +84,11 @@ export function defaultPodSpec(spec: PodSpec): void {
     if (volume.configMap !== undefined) volume.configMap.defaultMode ??= 0o644
     if (volume.secret !== undefined) volume.secret.defaultMode ??= 0o644
     if (volume.hostPath !== undefined) volume.hostPath.type ??= ''
+    if (volume.downwardAPI !== undefined) volume.downwardAPI.defaultMode ??= 0o644
+    if (volume.projected !== undefined) volume.projected.defaultMode ??= 0o644
+    for (const { serviceAccountToken } of volume.projected?.sources ?? []) {
+      if (serviceAccountToken !== undefined) serviceAccountToken.expirationSeconds ??= 3_600
+    }
   }
   if (spec.hostNetwork === true) {
     for (const container of spec.containers)
@@ -161,58 +167,11 @@ function validateContainer(container: Container, path: string, volumes: Readonly
     errors.push({ path: `${path}.image`, reason: 'Required', message: 'name an image' })
   }
   for (const [index, mount] of (container.volumeMounts ?? []).entries()) {
-    const at = `${path}.volumeMounts[${index}]`
-    if (!volumes.has(mount.name)) {
-      errors.push({ path: `${at}.name`, reason: 'Invalid', message: `the pod has no volume "${mount.name}"` })
-    }
-    if (mount.mountPath === '' || mount.mountPath.includes(':')) {
-      errors.push({ path: `${at}.mountPath`, reason: 'Invalid', message: 'must be a path without ":"' })
-    }
-    if (mount.subPath?.startsWith('/') || mount.subPath?.split('/').includes('..')) {
-      errors.push({ path: `${at}.subPath`, reason: 'Invalid', message: 'must be relative and without ".."' })
-    }
+    errors.push(...validateMount(mount, { container, path: `${path}.volumeMounts[${index}]`, volumes }))
   }
   errors.push(...duplicates(container.volumeMounts ?? [], (mount) => mount.mountPath, `${path}.volumeMounts`))
   errors.push(...validateEnv(container, path))
   errors.push(...validateResources(container.resources, `${path}.resources`))
-  return errors
-}
-
-const VOLUME_SOURCES = ['emptyDir', 'hostPath', 'configMap', 'secret', 'persistentVolumeClaim'] as const
-
-function validateVolume(volume: Volume, path: string): FieldError[] {
-  const errors: FieldError[] = []
-  if (!isDnsLabel(volume.name)) {
-    errors.push({ path: `${path}.name`, reason: 'Invalid', message: `"${volume.name}" is not a DNS label` })
-  }
-  const { name: _name, ...sources } = volume
-  const given = Object.keys(sources)
-  const honoured = VOLUME_SOURCES.filter((source) => volume[source] !== undefined)
-  if (given.length > 1) {
-    errors.push({ path, reason: 'Forbidden', message: `give one source, not ${given.join(' and ')}` })
-  } else if (honoured.length === 0) {
-    errors.push({
-      path: `${path}.${given[0]}`,
-      reason: 'NotSupported',
-      message: `Drover has no ${given[0]} volumes; it has ${VOLUME_SOURCES.join(', ')}`,
-    })
-  }
-  if (volume.persistentVolumeClaim !== undefined && !isDnsSubdomain(volume.persistentVolumeClaim.claimName)) {
-    errors.push({
-      path: `${path}.persistentVolumeClaim.claimName`,
-      reason: 'Invalid',
-      message: `"${volume.persistentVolumeClaim.claimName}" is not the name of a claim`,
-    })
-  }
-  for (const item of [...(volume.configMap?.items ?? []), ...(volume.secret?.items ?? [])]) {
-    if (item.path.startsWith('/') || item.path.split('/').includes('..')) {
-      errors.push({
-        path: `${path}.items`,
-        reason: 'Invalid',
-        message: `"${item.path}" must be relative, without ".."`,
-      })
-    }
-  }
   return errors
 }
 
@@ -243,7 +202,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
       errors.push({ path: `${path}.${field}`, reason: 'Invalid', message: `"${spec[field]}" is not a DNS label` })
     }
   }
-  errors.push(...validatePodDns(spec, path))
+  errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

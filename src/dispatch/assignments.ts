@@ -17,6 +17,7 @@ import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { podReferences } from '../api/pod_references.ts'
 import { type Secret, secretKind } from '../api/secret.ts'
+import { DEFAULT_SERVICE_ACCOUNT, serviceAccountKind } from '../api/serviceaccount.ts'
 import { NO_ENDPOINTS } from '../api/termination.ts'
 import type { ResourceEvent, Resources } from '../resources/resources.ts'
 import { jsonBytes } from '../rpc/messages.ts'
@@ -28,7 +29,7 @@ const FINISHED = new Set(['Succeeded', 'Failed'])
  * The pod as its node needs it. Status is the agent's own to report, so it is left out, and its echo sends nothing;
  * but for what others say there and the agent must heed: that the pod is over, and that it may be stopped.
  */
-export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => false): Pod {
+export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => false, automount = false): Pod {
   const { managedFields: _fields, resourceVersion: _version, ...metadata } = pod.metadata
   const status: PodStatus = {}
   const { phase, reason, message, startTime } = pod.status ?? {}
@@ -44,7 +45,9 @@ export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => 
   else if (isTerminating(pod) && !needsDrain(pod)) {
     status.conditions = [{ type: POD_CONDITION.drained, status: 'True', reason: NO_ENDPOINTS }]
   }
-  return { apiVersion: pod.apiVersion, kind: pod.kind, metadata, spec: pod.spec, status }
+  // Whether the pod finds a token in its files is settled here: agents know pods, not accounts.
+  const spec = { ...pod.spec, automountServiceAccountToken: automount }
+  return { apiVersion: pod.apiVersion, kind: pod.kind, metadata, spec, status }
 }
 
 function assignedConfig(object: ConfigMap | Secret): KubeObject {
@@ -53,6 +56,13 @@ function assignedConfig(object: ConfigMap | Secret): KubeObject {
 }
 
 const volumeKey = ({ metadata }: Stored<PersistentVolume>): string => `volume/${metadata.name}`
+
+export interface AssignmentOptions {
+  /** Whether a pod that ends has to leave traffic before it may be stopped. */
+  needsDrain(pod: Pod): boolean
+  /** Whether this server can give tokens to pods. */
+  signsTokens: boolean
+}
 
 interface NodeTable {
   table: RowTable
@@ -64,13 +74,12 @@ interface NodeTable {
 
 export class Assignments {
   readonly #resources: Resources
-  readonly #needsDrain: (pod: Pod) => boolean
+  readonly #options: AssignmentOptions
   readonly #nodes = new Map<string, NodeTable>()
 
-  /** `needsDrain`: whether a pod that ends has to leave traffic before it may be stopped. */
-  constructor(resources: Resources, needsDrain: (pod: Pod) => boolean) {
+  constructor(resources: Resources, options: AssignmentOptions) {
     this.#resources = resources
-    this.#needsDrain = needsDrain
+    this.#options = options
   }
 
   /** The node's table, filled; `onChange` is called after every change until `close`. */
@@ -155,8 +164,20 @@ export class Assignments {
     }
     rows.push(...this.#release(node, key, wanted))
     node.references.set(key, wanted)
-    rows.push([key, jsonBytes(assignedPod(pod, this.#needsDrain))])
+    rows.push([key, jsonBytes(assignedPod(pod, this.#options.needsDrain, this.#automounts(pod)))])
     return node.table.apply(rows)
+  }
+
+  /** The pod's word counts first, then its account's. */
+  #automounts({ metadata, spec }: Stored<Pod>): boolean {
+    if (!this.#options.signsTokens) return false
+    const account = spec.serviceAccountName ?? DEFAULT_SERVICE_ACCOUNT
+    const wanted = spec.automountServiceAccountToken
+    return (
+      wanted ??
+      this.#resources.get(serviceAccountKind, metadata.namespace ?? '', account)?.automountServiceAccountToken ??
+      true
+    )
   }
 
   #removePod(node: NodeTable, pod: Stored<Pod>): boolean {

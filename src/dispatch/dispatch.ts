@@ -33,6 +33,7 @@ import { PodReports } from './pod_reports.ts'
 import { PolicyTables } from './policy_tables.ts'
 import { NodeSession } from './session.ts'
 import { SharedTables } from './shared_tables.ts'
+import { answerTokenRequest, type IssueToken } from './tokens.ts'
 
 export interface DispatchOptions {
   resources: Resources
@@ -58,6 +59,8 @@ export interface DispatchOptions {
   peers?: Peers
   /** Lets machines join and certificates be renewed; without it both are refused. */
   join?: JoinAuthority
+  /** Signs tokens for the pods of nodes; without it service accounts have none. */
+  issueToken?: IssueToken
   /** How agents call in; by gRPC unless said otherwise. */
   createServer?: typeof createNodeServer
 }
@@ -159,7 +162,10 @@ class RunningDispatch {
     this.#sessions = sessions
     this.#metrics = metrics
     const { resources, clock } = options
-    this.#assignments = new Assignments(resources, (pod) => this.#barrier.needsDrain(pod))
+    this.#assignments = new Assignments(resources, {
+      needsDrain: (pod) => this.#barrier.needsDrain(pod),
+      signsTokens: options.issueToken !== undefined,
+    })
     this.#policies = new PolicyTables(resources)
     this.#shared = new SharedTables(resources, clock, () => {
       for (const session of sessions.values()) session.pump()
@@ -383,6 +389,9 @@ class RunningDispatch {
       }
       case 'events':
         for (const event of message.events) this.#record(event)
+        return
+      case 'tokenRequest':
+        void answerTokenRequest(this.#options, nodeName, message).then((answer) => session?.stream.write(answer))
         return
       case 'resync':
         this.#metrics.resyncs.inc({ table: message.table })

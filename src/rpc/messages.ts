@@ -38,6 +38,30 @@ export type AgentMessage =
   | { type: 'nodeStatus'; statusJson: Uint8Array }
   | { type: 'events'; events: NodeEvent[] }
   | { type: 'resync'; table: TableName }
+  | TokenRequest
+
+/** Asks for a token by which a pod of the sending node speaks. */
+export interface TokenRequest {
+  type: 'tokenRequest'
+  requestId: number
+  namespace: string
+  podName: string
+  podUid: string
+  serviceAccount: string
+  /** None: the API. */
+  audiences: string[]
+  /** 0: the server chooses. */
+  expirationSeconds: number
+}
+
+export interface TokenAnswer {
+  type: 'tokenAnswer'
+  requestId: number
+  token: string
+  /** Empty: there is a token. */
+  errorCode: string
+  errorMessage: string
+}
 
 export interface TableChange {
   key: string
@@ -66,6 +90,7 @@ export type ServerMessage =
   | TableChanges
   | { type: 'openStream'; streamId: string; verb: string; requestJson: Uint8Array }
   | { type: 'heartbeatAck'; grantedMs?: number; servers?: readonly string[] }
+  | TokenAnswer
 
 export interface StreamFrameMessage {
   channel: number
@@ -117,11 +142,13 @@ export function encodeAgentMessage(message: AgentMessage): Buffer {
       return bytes(wire.AgentMessage.encode({ events: message }).finish())
     case 'resync':
       return bytes(wire.AgentMessage.encode({ resync: { table: TABLE_NUMBERS[message.table] } }).finish())
+    case 'tokenRequest':
+      return bytes(wire.AgentMessage.encode({ tokenRequest: message }).finish())
   }
 }
 
 export function decodeAgentMessage(buffer: Buffer): AgentMessage {
-  const { hello, heartbeat, podStatuses, nodeStatus, events, resync } = wire.AgentMessage.decode(buffer)
+  const { hello, heartbeat, podStatuses, nodeStatus, events, resync, tokenRequest } = wire.AgentMessage.decode(buffer)
   if (heartbeat) {
     return {
       type: 'heartbeat',
@@ -134,6 +161,18 @@ export function decodeAgentMessage(buffer: Buffer): AgentMessage {
   if (events) return { type: 'events', events: (events.events ?? []).map(eventOf) }
   if (nodeStatus) return { type: 'nodeStatus', statusJson: nodeStatus.statusJson ?? EMPTY }
   if (resync) return { type: 'resync', table: tableOf(resync.table) }
+  if (tokenRequest) {
+    return {
+      type: 'tokenRequest',
+      requestId: numberOf(tokenRequest.requestId),
+      namespace: tokenRequest.namespace ?? '',
+      podName: tokenRequest.podName ?? '',
+      podUid: tokenRequest.podUid ?? '',
+      serviceAccount: tokenRequest.serviceAccount ?? '',
+      audiences: tokenRequest.audiences ?? [],
+      expirationSeconds: numberOf(tokenRequest.expirationSeconds),
+    }
+  }
   if (hello) {
     return {
       type: 'hello',
@@ -182,6 +221,8 @@ export function encodeServerMessage(message: ServerMessage): Buffer {
     }
     case 'openStream':
       return bytes(wire.ServerMessage.encode({ openStream: message }).finish())
+    case 'tokenAnswer':
+      return bytes(wire.ServerMessage.encode({ tokenAnswer: message }).finish())
     case 'heartbeatAck':
       return bytes(
         wire.ServerMessage.encode({
@@ -192,7 +233,17 @@ export function encodeServerMessage(message: ServerMessage): Buffer {
 }
 
 export function decodeServerMessage(buffer: Buffer): ServerMessage {
-  const { welcome, changes, openStream, heartbeatAck } = wire.ServerMessage.decode(buffer)
+  const { welcome, changes, openStream, heartbeatAck, tokenAnswer } = wire.ServerMessage.decode(buffer)
+  if (tokenAnswer) {
+    const { requestId, token, errorCode, errorMessage } = tokenAnswer
+    return {
+      type: 'tokenAnswer',
+      requestId: numberOf(requestId),
+      token: token ?? '',
+      errorCode: errorCode ?? '',
+      errorMessage: errorMessage ?? '',
+    }
+  }
   if (heartbeatAck) {
     const { grantedMs, servers } = heartbeatAck
     return { type: 'heartbeatAck', grantedMs: numberOf(grantedMs), servers: servers ?? [] }

@@ -348,8 +348,11 @@ export namespace drover {
                 /** AgentMessage resync. */
                 resync?: (drover.node.v1.Resync.$Properties|null);
 
+                /** AgentMessage tokenRequest. */
+                tokenRequest?: (drover.node.v1.TokenRequest.$Properties|null);
+
                 /** AgentMessage message. */
-                message?: ("hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync");
+                message?: ("hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"|"tokenRequest");
 
                 /**
                  * Encodes the specified AgentMessage message. Does not implicitly {@link drover.node.v1.AgentMessage.verify|verify} messages.
@@ -393,8 +396,11 @@ export namespace drover {
                     /** AgentMessage resync */
                     resync?: (drover.node.v1.Resync.$Properties|null);
 
+                    /** AgentMessage tokenRequest */
+                    tokenRequest?: (drover.node.v1.TokenRequest.$Properties|null);
+
                     /** AgentMessage message */
-                    message?: ("hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync");
+                    message?: ("hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"|"tokenRequest");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -408,9 +414,10 @@ export namespace drover {
                   nodeStatus?: drover.node.v1.NodeStatus.$Shape|null;
                   events?: drover.node.v1.Events.$Shape|null;
                   resync?: drover.node.v1.Resync.$Shape|null;
+                  tokenRequest?: drover.node.v1.TokenRequest.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "hello"; hello: drover.node.v1.Hello.$Shape; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "heartbeat"; hello?: null; heartbeat: drover.node.v1.Heartbeat.$Shape; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "podStatuses"; hello?: null; heartbeat?: null; podStatuses: drover.node.v1.PodStatuses.$Shape; nodeStatus?: null; events?: null; resync?: null }|{ message?: "nodeStatus"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus: drover.node.v1.NodeStatus.$Shape; events?: null; resync?: null }|{ message?: "events"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events: drover.node.v1.Events.$Shape; resync?: null }|{ message?: "resync"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync: drover.node.v1.Resync.$Shape })
+                  ({ message?: undefined; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "hello"; hello: drover.node.v1.Hello.$Shape; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "heartbeat"; hello?: null; heartbeat: drover.node.v1.Heartbeat.$Shape; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "podStatuses"; hello?: null; heartbeat?: null; podStatuses: drover.node.v1.PodStatuses.$Shape; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "nodeStatus"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus: drover.node.v1.NodeStatus.$Shape; events?: null; resync?: null; tokenRequest?: null }|{ message?: "events"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events: drover.node.v1.Events.$Shape; resync?: null; tokenRequest?: null }|{ message?: "resync"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync: drover.node.v1.Resync.$Shape; tokenRequest?: null }|{ message?: "tokenRequest"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest: drover.node.v1.TokenRequest.$Shape })
                 );
             }
 
@@ -966,6 +973,99 @@ export namespace drover {
                 type $Shape = drover.node.v1.Resync.$Properties;
             }
 
+            /**
+             * Properties of a TokenRequest.
+             * @deprecated Use drover.node.v1.TokenRequest.$Properties instead.
+             */
+            interface ITokenRequest extends drover.node.v1.TokenRequest.$Properties {
+            }
+
+            /** Represents a TokenRequest. */
+            class TokenRequest {
+
+                /**
+                 * Constructs a new TokenRequest.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.TokenRequest.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TokenRequest requestId. */
+                requestId: number;
+
+                /** TokenRequest namespace. */
+                namespace: string;
+
+                /** TokenRequest podName. */
+                podName: string;
+
+                /** TokenRequest podUid. */
+                podUid: string;
+
+                /** TokenRequest serviceAccount. */
+                serviceAccount: string;
+
+                /** TokenRequest audiences. */
+                audiences: string[];
+
+                /** TokenRequest expirationSeconds. */
+                expirationSeconds: number;
+
+                /**
+                 * Encodes the specified TokenRequest message. Does not implicitly {@link drover.node.v1.TokenRequest.verify|verify} messages.
+                 * @param message TokenRequest message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.TokenRequest.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TokenRequest message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.TokenRequest & drover.node.v1.TokenRequest.$Shape} TokenRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.TokenRequest & drover.node.v1.TokenRequest.$Shape;
+            }
+
+            namespace TokenRequest {
+
+                /** Properties of a TokenRequest. */
+                interface $Properties {
+
+                    /** TokenRequest requestId */
+                    requestId?: (number|null);
+
+                    /** TokenRequest namespace */
+                    namespace?: (string|null);
+
+                    /** TokenRequest podName */
+                    podName?: (string|null);
+
+                    /** TokenRequest podUid */
+                    podUid?: (string|null);
+
+                    /** TokenRequest serviceAccount */
+                    serviceAccount?: (string|null);
+
+                    /** TokenRequest audiences */
+                    audiences?: (string[]|null);
+
+                    /** TokenRequest expirationSeconds */
+                    expirationSeconds?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TokenRequest. */
+                type $Shape = drover.node.v1.TokenRequest.$Properties;
+            }
+
             /** Table enum. */
             enum Table {
 
@@ -1016,8 +1116,11 @@ export namespace drover {
                 /** ServerMessage heartbeatAck. */
                 heartbeatAck?: (drover.node.v1.HeartbeatAck.$Properties|null);
 
+                /** ServerMessage tokenAnswer. */
+                tokenAnswer?: (drover.node.v1.TokenAnswer.$Properties|null);
+
                 /** ServerMessage message. */
-                message?: ("welcome"|"changes"|"openStream"|"heartbeatAck");
+                message?: ("welcome"|"changes"|"openStream"|"heartbeatAck"|"tokenAnswer");
 
                 /**
                  * Encodes the specified ServerMessage message. Does not implicitly {@link drover.node.v1.ServerMessage.verify|verify} messages.
@@ -1055,8 +1158,11 @@ export namespace drover {
                     /** ServerMessage heartbeatAck */
                     heartbeatAck?: (drover.node.v1.HeartbeatAck.$Properties|null);
 
+                    /** ServerMessage tokenAnswer */
+                    tokenAnswer?: (drover.node.v1.TokenAnswer.$Properties|null);
+
                     /** ServerMessage message */
-                    message?: ("welcome"|"changes"|"openStream"|"heartbeatAck");
+                    message?: ("welcome"|"changes"|"openStream"|"heartbeatAck"|"tokenAnswer");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -1068,10 +1174,86 @@ export namespace drover {
                   changes?: drover.node.v1.Changes.$Shape|null;
                   openStream?: drover.node.v1.OpenStream.$Shape|null;
                   heartbeatAck?: drover.node.v1.HeartbeatAck.$Shape|null;
+                  tokenAnswer?: drover.node.v1.TokenAnswer.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null }|{ message?: "welcome"; welcome: drover.node.v1.Welcome.$Shape; changes?: null; openStream?: null; heartbeatAck?: null }|{ message?: "changes"; welcome?: null; changes: drover.node.v1.Changes.$Shape; openStream?: null; heartbeatAck?: null }|{ message?: "openStream"; welcome?: null; changes?: null; openStream: drover.node.v1.OpenStream.$Shape; heartbeatAck?: null }|{ message?: "heartbeatAck"; welcome?: null; changes?: null; openStream?: null; heartbeatAck: drover.node.v1.HeartbeatAck.$Shape })
+                  ({ message?: undefined; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "welcome"; welcome: drover.node.v1.Welcome.$Shape; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "changes"; welcome?: null; changes: drover.node.v1.Changes.$Shape; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "openStream"; welcome?: null; changes?: null; openStream: drover.node.v1.OpenStream.$Shape; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "heartbeatAck"; welcome?: null; changes?: null; openStream?: null; heartbeatAck: drover.node.v1.HeartbeatAck.$Shape; tokenAnswer?: null }|{ message?: "tokenAnswer"; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer: drover.node.v1.TokenAnswer.$Shape })
                 );
+            }
+
+            /**
+             * Properties of a TokenAnswer.
+             * @deprecated Use drover.node.v1.TokenAnswer.$Properties instead.
+             */
+            interface ITokenAnswer extends drover.node.v1.TokenAnswer.$Properties {
+            }
+
+            /** Represents a TokenAnswer. */
+            class TokenAnswer {
+
+                /**
+                 * Constructs a new TokenAnswer.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: drover.node.v1.TokenAnswer.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TokenAnswer requestId. */
+                requestId: number;
+
+                /** TokenAnswer token. */
+                token: string;
+
+                /** TokenAnswer errorCode. */
+                errorCode: string;
+
+                /** TokenAnswer errorMessage. */
+                errorMessage: string;
+
+                /**
+                 * Encodes the specified TokenAnswer message. Does not implicitly {@link drover.node.v1.TokenAnswer.verify|verify} messages.
+                 * @param message TokenAnswer message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: drover.node.v1.TokenAnswer.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TokenAnswer message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {drover.node.v1.TokenAnswer & drover.node.v1.TokenAnswer.$Shape} TokenAnswer
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): drover.node.v1.TokenAnswer & drover.node.v1.TokenAnswer.$Shape;
+            }
+
+            namespace TokenAnswer {
+
+                /** Properties of a TokenAnswer. */
+                interface $Properties {
+
+                    /** TokenAnswer requestId */
+                    requestId?: (number|null);
+
+                    /** TokenAnswer token */
+                    token?: (string|null);
+
+                    /** TokenAnswer errorCode */
+                    errorCode?: (string|null);
+
+                    /** TokenAnswer errorMessage */
+                    errorMessage?: (string|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TokenAnswer. */
+                type $Shape = drover.node.v1.TokenAnswer.$Properties;
             }
 
             /**

@@ -833,7 +833,8 @@ export const drover = $root.drover = (() => {
                  * @property {drover.node.v1.NodeStatus.$Properties|null} [nodeStatus] AgentMessage nodeStatus
                  * @property {drover.node.v1.Events.$Properties|null} [events] AgentMessage events
                  * @property {drover.node.v1.Resync.$Properties|null} [resync] AgentMessage resync
-                 * @property {"hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"} [message] AgentMessage message
+                 * @property {drover.node.v1.TokenRequest.$Properties|null} [tokenRequest] AgentMessage tokenRequest
+                 * @property {"hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"|"tokenRequest"} [message] AgentMessage message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -854,9 +855,10 @@ export const drover = $root.drover = (() => {
                  *   nodeStatus?: drover.node.v1.NodeStatus.$Shape|null;
                  *   events?: drover.node.v1.Events.$Shape|null;
                  *   resync?: drover.node.v1.Resync.$Shape|null;
+                 *   tokenRequest?: drover.node.v1.TokenRequest.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "hello"; hello: drover.node.v1.Hello.$Shape; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "heartbeat"; hello?: null; heartbeat: drover.node.v1.Heartbeat.$Shape; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null }|{ message?: "podStatuses"; hello?: null; heartbeat?: null; podStatuses: drover.node.v1.PodStatuses.$Shape; nodeStatus?: null; events?: null; resync?: null }|{ message?: "nodeStatus"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus: drover.node.v1.NodeStatus.$Shape; events?: null; resync?: null }|{ message?: "events"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events: drover.node.v1.Events.$Shape; resync?: null }|{ message?: "resync"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync: drover.node.v1.Resync.$Shape })
+                 *   ({ message?: undefined; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "hello"; hello: drover.node.v1.Hello.$Shape; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "heartbeat"; hello?: null; heartbeat: drover.node.v1.Heartbeat.$Shape; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "podStatuses"; hello?: null; heartbeat?: null; podStatuses: drover.node.v1.PodStatuses.$Shape; nodeStatus?: null; events?: null; resync?: null; tokenRequest?: null }|{ message?: "nodeStatus"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus: drover.node.v1.NodeStatus.$Shape; events?: null; resync?: null; tokenRequest?: null }|{ message?: "events"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events: drover.node.v1.Events.$Shape; resync?: null; tokenRequest?: null }|{ message?: "resync"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync: drover.node.v1.Resync.$Shape; tokenRequest?: null }|{ message?: "tokenRequest"; hello?: null; heartbeat?: null; podStatuses?: null; nodeStatus?: null; events?: null; resync?: null; tokenRequest: drover.node.v1.TokenRequest.$Shape })
                  * )} drover.node.v1.AgentMessage.$Shape
                  */
 
@@ -923,17 +925,25 @@ export const drover = $root.drover = (() => {
                  */
                 AgentMessage.prototype.resync = null;
 
+                /**
+                 * AgentMessage tokenRequest.
+                 * @member {drover.node.v1.TokenRequest.$Properties|null|undefined} tokenRequest
+                 * @memberof drover.node.v1.AgentMessage
+                 * @instance
+                 */
+                AgentMessage.prototype.tokenRequest = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * AgentMessage message.
-                 * @member {"hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"|undefined} message
+                 * @member {"hello"|"heartbeat"|"podStatuses"|"nodeStatus"|"events"|"resync"|"tokenRequest"|undefined} message
                  * @memberof drover.node.v1.AgentMessage
                  * @instance
                  */
                 $Object.defineProperty(AgentMessage.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "heartbeat", "podStatuses", "nodeStatus", "events", "resync"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "heartbeat", "podStatuses", "nodeStatus", "events", "resync", "tokenRequest"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -965,6 +975,8 @@ export const drover = $root.drover = (() => {
                         $root.drover.node.v1.Events.encode(message.events, writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
                     if (message.resync != null && $Object.hasOwnProperty.call(message, "resync"))
                         $root.drover.node.v1.Resync.encode(message.resync, writer.uint32(/* id 6, wireType 2 =*/50).fork(), _depth + 1).ldelim();
+                    if (message.tokenRequest != null && $Object.hasOwnProperty.call(message, "tokenRequest"))
+                        $root.drover.node.v1.TokenRequest.encode(message.tokenRequest, writer.uint32(/* id 7, wireType 2 =*/58).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1049,6 +1061,13 @@ export const drover = $root.drover = (() => {
                                     break;
                                 message.resync = $root.drover.node.v1.Resync.decode(reader, reader.size(), $undefined, _depth + 1, message.resync);
                                 message.message = "resync";
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                message.tokenRequest = $root.drover.node.v1.TokenRequest.decode(reader, reader.size(), $undefined, _depth + 1, message.tokenRequest);
+                                message.message = "tokenRequest";
                                 continue;
                             }
                         }
@@ -2481,6 +2500,263 @@ export const drover = $root.drover = (() => {
                 return Resync;
             })();
 
+            v1.TokenRequest = (function() {
+
+                /**
+                 * Properties of a TokenRequest.
+                 * @typedef {Object} drover.node.v1.TokenRequest.$Properties
+                 * @property {number|null} [requestId] TokenRequest requestId
+                 * @property {string|null} [namespace] TokenRequest namespace
+                 * @property {string|null} [podName] TokenRequest podName
+                 * @property {string|null} [podUid] TokenRequest podUid
+                 * @property {string|null} [serviceAccount] TokenRequest serviceAccount
+                 * @property {Array.<string>|null} [audiences] TokenRequest audiences
+                 * @property {number|null} [expirationSeconds] TokenRequest expirationSeconds
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TokenRequest.
+                 * @memberof drover.node.v1
+                 * @interface ITokenRequest
+                 * @augments drover.node.v1.TokenRequest.$Properties
+                 * @deprecated Use drover.node.v1.TokenRequest.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TokenRequest.
+                 * @typedef {drover.node.v1.TokenRequest.$Properties} drover.node.v1.TokenRequest.$Shape
+                 */
+
+                /**
+                 * Constructs a new TokenRequest.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a TokenRequest.
+                 * @constructor
+                 * @param {drover.node.v1.TokenRequest.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TokenRequest = function (properties) {
+                    this.audiences = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TokenRequest requestId.
+                 * @member {number} requestId
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.requestId = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * TokenRequest namespace.
+                 * @member {string} namespace
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.namespace = "";
+
+                /**
+                 * TokenRequest podName.
+                 * @member {string} podName
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.podName = "";
+
+                /**
+                 * TokenRequest podUid.
+                 * @member {string} podUid
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.podUid = "";
+
+                /**
+                 * TokenRequest serviceAccount.
+                 * @member {string} serviceAccount
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.serviceAccount = "";
+
+                /**
+                 * TokenRequest audiences.
+                 * @member {Array.<string>} audiences
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.audiences = $util.emptyArray;
+
+                /**
+                 * TokenRequest expirationSeconds.
+                 * @member {number} expirationSeconds
+                 * @memberof drover.node.v1.TokenRequest
+                 * @instance
+                 */
+                TokenRequest.prototype.expirationSeconds = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Encodes the specified TokenRequest message. Does not implicitly {@link drover.node.v1.TokenRequest.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.TokenRequest
+                 * @static
+                 * @param {drover.node.v1.TokenRequest.$Properties} message TokenRequest message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TokenRequest.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId") && (typeof message.requestId === "object" ? message.requestId.low || message.requestId.high : message.requestId !== 0))
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.requestId);
+                    if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace") && message.namespace !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.namespace);
+                    if (message.podName != null && $Object.hasOwnProperty.call(message, "podName") && message.podName !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.podName);
+                    if (message.podUid != null && $Object.hasOwnProperty.call(message, "podUid") && message.podUid !== "")
+                        writer.uint32(/* id 4, wireType 2 =*/34).string(message.podUid);
+                    if (message.serviceAccount != null && $Object.hasOwnProperty.call(message, "serviceAccount") && message.serviceAccount !== "")
+                        writer.uint32(/* id 5, wireType 2 =*/42).string(message.serviceAccount);
+                    if (message.audiences != null && message.audiences.length)
+                        for (let i = 0; i < message.audiences.length; ++i)
+                            writer.uint32(/* id 6, wireType 2 =*/50).string(message.audiences[i]);
+                    if (message.expirationSeconds != null && $Object.hasOwnProperty.call(message, "expirationSeconds") && (typeof message.expirationSeconds === "object" ? message.expirationSeconds.low || message.expirationSeconds.high : message.expirationSeconds !== 0))
+                        writer.uint32(/* id 7, wireType 0 =*/56).uint64(message.expirationSeconds);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TokenRequest message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.TokenRequest
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.TokenRequest & drover.node.v1.TokenRequest.$Shape} TokenRequest
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TokenRequest.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.TokenRequest();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.requestId = value;
+                                else
+                                    delete message.requestId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.namespace = value;
+                                else
+                                    delete message.namespace;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.podName = value;
+                                else
+                                    delete message.podName;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.podUid = value;
+                                else
+                                    delete message.podUid;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.serviceAccount = value;
+                                else
+                                    delete message.serviceAccount;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.audiences && message.audiences.length))
+                                    message.audiences = [];
+                                message.audiences.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.expirationSeconds = value;
+                                else
+                                    delete message.expirationSeconds;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return TokenRequest;
+            })();
+
             /**
              * Table enum.
              * @name drover.node.v1.Table
@@ -2510,7 +2786,8 @@ export const drover = $root.drover = (() => {
                  * @property {drover.node.v1.Changes.$Properties|null} [changes] ServerMessage changes
                  * @property {drover.node.v1.OpenStream.$Properties|null} [openStream] ServerMessage openStream
                  * @property {drover.node.v1.HeartbeatAck.$Properties|null} [heartbeatAck] ServerMessage heartbeatAck
-                 * @property {"welcome"|"changes"|"openStream"|"heartbeatAck"} [message] ServerMessage message
+                 * @property {drover.node.v1.TokenAnswer.$Properties|null} [tokenAnswer] ServerMessage tokenAnswer
+                 * @property {"welcome"|"changes"|"openStream"|"heartbeatAck"|"tokenAnswer"} [message] ServerMessage message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2529,9 +2806,10 @@ export const drover = $root.drover = (() => {
                  *   changes?: drover.node.v1.Changes.$Shape|null;
                  *   openStream?: drover.node.v1.OpenStream.$Shape|null;
                  *   heartbeatAck?: drover.node.v1.HeartbeatAck.$Shape|null;
+                 *   tokenAnswer?: drover.node.v1.TokenAnswer.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null }|{ message?: "welcome"; welcome: drover.node.v1.Welcome.$Shape; changes?: null; openStream?: null; heartbeatAck?: null }|{ message?: "changes"; welcome?: null; changes: drover.node.v1.Changes.$Shape; openStream?: null; heartbeatAck?: null }|{ message?: "openStream"; welcome?: null; changes?: null; openStream: drover.node.v1.OpenStream.$Shape; heartbeatAck?: null }|{ message?: "heartbeatAck"; welcome?: null; changes?: null; openStream?: null; heartbeatAck: drover.node.v1.HeartbeatAck.$Shape })
+                 *   ({ message?: undefined; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "welcome"; welcome: drover.node.v1.Welcome.$Shape; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "changes"; welcome?: null; changes: drover.node.v1.Changes.$Shape; openStream?: null; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "openStream"; welcome?: null; changes?: null; openStream: drover.node.v1.OpenStream.$Shape; heartbeatAck?: null; tokenAnswer?: null }|{ message?: "heartbeatAck"; welcome?: null; changes?: null; openStream?: null; heartbeatAck: drover.node.v1.HeartbeatAck.$Shape; tokenAnswer?: null }|{ message?: "tokenAnswer"; welcome?: null; changes?: null; openStream?: null; heartbeatAck?: null; tokenAnswer: drover.node.v1.TokenAnswer.$Shape })
                  * )} drover.node.v1.ServerMessage.$Shape
                  */
 
@@ -2582,17 +2860,25 @@ export const drover = $root.drover = (() => {
                  */
                 ServerMessage.prototype.heartbeatAck = null;
 
+                /**
+                 * ServerMessage tokenAnswer.
+                 * @member {drover.node.v1.TokenAnswer.$Properties|null|undefined} tokenAnswer
+                 * @memberof drover.node.v1.ServerMessage
+                 * @instance
+                 */
+                ServerMessage.prototype.tokenAnswer = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * ServerMessage message.
-                 * @member {"welcome"|"changes"|"openStream"|"heartbeatAck"|undefined} message
+                 * @member {"welcome"|"changes"|"openStream"|"heartbeatAck"|"tokenAnswer"|undefined} message
                  * @memberof drover.node.v1.ServerMessage
                  * @instance
                  */
                 $Object.defineProperty(ServerMessage.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["welcome", "changes", "openStream", "heartbeatAck"]),
+                    get: $util.oneOfGetter($oneOfFields = ["welcome", "changes", "openStream", "heartbeatAck", "tokenAnswer"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -2620,6 +2906,8 @@ export const drover = $root.drover = (() => {
                         $root.drover.node.v1.OpenStream.encode(message.openStream, writer.uint32(/* id 3, wireType 2 =*/26).fork(), _depth + 1).ldelim();
                     if (message.heartbeatAck != null && $Object.hasOwnProperty.call(message, "heartbeatAck"))
                         $root.drover.node.v1.HeartbeatAck.encode(message.heartbeatAck, writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.tokenAnswer != null && $Object.hasOwnProperty.call(message, "tokenAnswer"))
+                        $root.drover.node.v1.TokenAnswer.encode(message.tokenAnswer, writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2692,6 +2980,13 @@ export const drover = $root.drover = (() => {
                                 message.message = "heartbeatAck";
                                 continue;
                             }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                message.tokenAnswer = $root.drover.node.v1.TokenAnswer.decode(reader, reader.size(), $undefined, _depth + 1, message.tokenAnswer);
+                                message.message = "tokenAnswer";
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2710,6 +3005,202 @@ export const drover = $root.drover = (() => {
                 };
 
                 return ServerMessage;
+            })();
+
+            v1.TokenAnswer = (function() {
+
+                /**
+                 * Properties of a TokenAnswer.
+                 * @typedef {Object} drover.node.v1.TokenAnswer.$Properties
+                 * @property {number|null} [requestId] TokenAnswer requestId
+                 * @property {string|null} [token] TokenAnswer token
+                 * @property {string|null} [errorCode] TokenAnswer errorCode
+                 * @property {string|null} [errorMessage] TokenAnswer errorMessage
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TokenAnswer.
+                 * @memberof drover.node.v1
+                 * @interface ITokenAnswer
+                 * @augments drover.node.v1.TokenAnswer.$Properties
+                 * @deprecated Use drover.node.v1.TokenAnswer.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TokenAnswer.
+                 * @typedef {drover.node.v1.TokenAnswer.$Properties} drover.node.v1.TokenAnswer.$Shape
+                 */
+
+                /**
+                 * Constructs a new TokenAnswer.
+                 * @memberof drover.node.v1
+                 * @classdesc Represents a TokenAnswer.
+                 * @constructor
+                 * @param {drover.node.v1.TokenAnswer.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TokenAnswer = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TokenAnswer requestId.
+                 * @member {number} requestId
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @instance
+                 */
+                TokenAnswer.prototype.requestId = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * TokenAnswer token.
+                 * @member {string} token
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @instance
+                 */
+                TokenAnswer.prototype.token = "";
+
+                /**
+                 * TokenAnswer errorCode.
+                 * @member {string} errorCode
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @instance
+                 */
+                TokenAnswer.prototype.errorCode = "";
+
+                /**
+                 * TokenAnswer errorMessage.
+                 * @member {string} errorMessage
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @instance
+                 */
+                TokenAnswer.prototype.errorMessage = "";
+
+                /**
+                 * Encodes the specified TokenAnswer message. Does not implicitly {@link drover.node.v1.TokenAnswer.verify|verify} messages.
+                 * @function encode
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @static
+                 * @param {drover.node.v1.TokenAnswer.$Properties} message TokenAnswer message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TokenAnswer.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId") && (typeof message.requestId === "object" ? message.requestId.low || message.requestId.high : message.requestId !== 0))
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.requestId);
+                    if (message.token != null && $Object.hasOwnProperty.call(message, "token") && message.token !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.token);
+                    if (message.errorCode != null && $Object.hasOwnProperty.call(message, "errorCode") && message.errorCode !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.errorCode);
+                    if (message.errorMessage != null && $Object.hasOwnProperty.call(message, "errorMessage") && message.errorMessage !== "")
+                        writer.uint32(/* id 4, wireType 2 =*/34).string(message.errorMessage);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TokenAnswer message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof drover.node.v1.TokenAnswer
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {drover.node.v1.TokenAnswer & drover.node.v1.TokenAnswer.$Shape} TokenAnswer
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TokenAnswer.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.drover.node.v1.TokenAnswer();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.requestId = value;
+                                else
+                                    delete message.requestId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.token = value;
+                                else
+                                    delete message.token;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.errorCode = value;
+                                else
+                                    delete message.errorCode;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.errorMessage = value;
+                                else
+                                    delete message.errorMessage;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                return TokenAnswer;
             })();
 
             v1.Welcome = (function() {
