@@ -1,8 +1,9 @@
-// Generates src/rpc/gen from proto/. `node deploy/generate.js --check` only says whether it is current.
-import { execFileSync } from 'node:child_process'
+// Generates src/rpc/gen from proto/, and docs/fields.md from the schemas. `node deploy/generate.js --check` only says whether it is current.
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { bundleTool } from './bundle_tool.js'
 
 const PROTO = 'proto/drover/node/v1/node.proto'
 const OUT = 'src/rpc/gen'
@@ -36,6 +37,11 @@ try {
       process.exitCode = 1
     }
   }
+  // Inside node_modules, so that its packages are found.
+  const fields = resolve('node_modules/.cache/drover-generate/write_fields.js')
+  await bundleTool('test/support/write_fields.ts', fields)
+  const { status } = spawnSync(process.execPath, [fields, ...process.argv.slice(2)], { stdio: 'inherit' })
+  if (status !== 0) process.exitCode = 1
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }

@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox'
 import { ObjectReference } from './event.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
-import { bool, ignored, object, oneOf, opt, portNumber, stringMap, text } from './schema.ts'
+import { bool, ignored, kept, object, oneOf, opt, portNumber, stringMap, text } from './schema.ts'
 
 export const Endpoint = object({
   addresses: Type.Array(text),
@@ -12,7 +12,7 @@ export const Endpoint = object({
   nodeName: opt(text),
   zone: opt(text),
   targetRef: opt(ObjectReference),
-  deprecatedTopology: opt(stringMap),
+  deprecatedTopology: kept(stringMap),
   hints: ignored(),
 })
 export type Endpoint = Static<typeof Endpoint>

@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
 import { formatAge } from './pod_kind.ts'
-import { count, ignored, object, opt, text, time } from './schema.ts'
+import { count, ignored, kept, object, opt, text, time } from './schema.ts'
 
 export const ObjectReference = object({
   apiVersion: opt(text),
@@ -30,7 +30,7 @@ export const Event = object({
   eventTime: Time,
   source: opt(object({ component: opt(text), host: opt(text) })),
   reportingComponent: opt(text),
-  reportingInstance: opt(text),
+  reportingInstance: kept(text),
   action: opt(text),
   series: ignored(),
   related: ignored(),

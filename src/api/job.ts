@@ -10,7 +10,7 @@ import { PodTemplateSpec } from './pod.ts'
 import { formatAge } from './pod_kind.ts'
 import { defaultPodSpec, validateTemplate } from './pod_rules.ts'
 import { templateColumns } from './replicaset.ts'
-import { bool, count, ignored, int32, int64, listByKey, object, oneOf, opt, setOf, text, time } from './schema.ts'
+import { bool, count, ignored, int32, int64, kept, listByKey, object, oneOf, opt, setOf, text, time } from './schema.ts'
 import { matchesSelector, selectorErrors, selectorText } from './selector.ts'
 
 /** Holds a job's pod until the job has counted how it ended. */
@@ -59,7 +59,7 @@ export const Job = object({
       succeeded: opt(count),
       failed: opt(count),
       completedIndexes: opt(text),
-      failedIndexes: opt(text),
+      failedIndexes: kept(text),
       startTime: opt(time),
       completionTime: opt(time),
       conditions: opt(listByKey(Condition, 'type')),

@@ -3,7 +3,7 @@
  */
 import type { Static } from 'typebox'
 import Type from 'typebox'
-import { ATOMIC, bool, int64, listByKey, object, oneOf, opt, setOf, stringMap, text, time } from './schema.ts'
+import { ATOMIC, bool, int64, kept, listByKey, object, oneOf, opt, setOf, stringMap, text, time } from './schema.ts'
 
 export const OwnerReference = object(
   {
@@ -63,8 +63,8 @@ export const Condition = object({
   message: opt(text),
   lastTransitionTime: opt(Type.Union([time, Type.Null()])),
   lastUpdateTime: opt(Type.Union([time, Type.Null()])),
-  lastProbeTime: opt(Type.Union([time, Type.Null()])),
-  lastHeartbeatTime: opt(Type.Union([time, Type.Null()])),
+  lastProbeTime: kept(Type.Union([time, Type.Null()])),
+  lastHeartbeatTime: kept(Type.Union([time, Type.Null()])),
   observedGeneration: opt(int64),
 })
 export type Condition = Static<typeof Condition>

@@ -8,6 +8,7 @@ import {
   bool,
   ignored,
   int64,
+  kept,
   listByKey,
   object,
   oneOf,
@@ -33,7 +34,7 @@ export const Node = object({
     object({
       podCIDR: opt(text),
       podCIDRs: opt(setOf(text)),
-      providerID: opt(text),
+      providerID: kept(text),
       unschedulable: opt(bool),
       taints: opt(Type.Array(Taint)),
       configSource: ignored(),

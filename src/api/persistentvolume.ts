@@ -8,7 +8,7 @@ import { typeMeta } from './meta.ts'
 import { isDnsSubdomain } from './names.ts'
 import { NodeSelector, nodeSelectorErrors } from './node_selector.ts'
 import { AccessMode, modesText } from './persistentvolumeclaim.ts'
-import { bool, ignored, object, oneOf, opt, quantityMap, setOf, stringMap, text, time } from './schema.ts'
+import { bool, ignored, ignoredAll, object, oneOf, opt, quantityMap, setOf, text, time } from './schema.ts'
 
 /** Holds a volume of ours until its node has removed the data. */
 export const LOCAL_DATA_FINALIZER = 'drover.dev/local-data'
@@ -41,8 +41,10 @@ export const PersistentVolume = object({
         driver: text,
         volumeHandle: text,
         readOnly: opt(bool),
-        fsType: opt(text),
-        volumeAttributes: opt(stringMap),
+        fsType: ignored(),
+        volumeAttributes: ignored(),
+        ...ignoredAll('controllerExpandSecretRef', 'controllerPublishSecretRef', 'nodeExpandSecretRef'),
+        ...ignoredAll('nodePublishSecretRef', 'nodeStageSecretRef'),
       }),
     ),
     local: opt(object({ path: text, fsType: ignored() })),
@@ -53,6 +55,9 @@ export const PersistentVolume = object({
     fc: ignored(),
     rbd: ignored(),
     cephfs: ignored(),
+    ...ignoredAll('awsElasticBlockStore', 'azureDisk', 'azureFile', 'cinder', 'flexVolume', 'flocker'),
+    ...ignoredAll('gcePersistentDisk', 'glusterfs', 'photonPersistentDisk', 'portworxVolume', 'quobyte'),
+    ...ignoredAll('scaleIO', 'storageos', 'vsphereVolume'),
     volumeAttributesClassName: ignored(),
   }),
   status: opt(

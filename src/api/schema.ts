@@ -7,8 +7,10 @@ import { MAX_QUANTITY_LENGTH, QUANTITY_PATTERN } from '../base/quantity.ts'
 
 /** JSON Schema annotations of our own and of Kubernetes' OpenAPI extensions. */
 export const ANNOTATION = {
-  /** Kubernetes documents the field, Drover stores it and warns that it does nothing. */
+  /** Kubernetes documents the field, Drover stores it and warns that it does nothing: `true` (of any shape), `always`, or values. */
   ignored: 'x-drover-ignored',
+  /** Stored and shown for people and clients; nothing in a cluster acts on it, in Kubernetes neither. */
+  kept: 'x-drover-kept',
   patchStrategy: 'x-kubernetes-patch-strategy',
   patchMergeKey: 'x-kubernetes-patch-merge-key',
   listType: 'x-kubernetes-list-type',
@@ -44,6 +46,31 @@ export function setOf<T extends TSchema>(items: T) {
 /** A field that Kubernetes documents and Drover does not honour (yet): stored, and answered with a warning. */
 export function ignored() {
   return Type.Optional(Type.Unknown({ [ANNOTATION.ignored]: true }))
+}
+
+/** Many of these: `...ignoredAll('awsElasticBlockStore', 'azureDisk')`. */
+export function ignoredAll<const N extends string>(...names: readonly N[]) {
+  return Object.fromEntries(names.map((name) => [name, ignored()])) as Record<N, ReturnType<typeof ignored>>
+}
+
+// Some of a schema's own marks are not enumerable, so a spread would lose them.
+function marked<T extends TSchema>(schema: T, mark: Readonly<Record<string, unknown>>) {
+  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(schema)) as T
+  Object.assign(copy, mark)
+  return Type.Optional(copy)
+}
+
+/** Checked like any other field, and answered with the warning of `ignored`: with values, only where it has one of them. */
+export function unhonoured<T extends TSchema>(schema: T, ...values: readonly string[]) {
+  return marked(schema, { [ANNOTATION.ignored]: values.length === 0 ? 'always' : values })
+}
+
+/**
+ * A field that is there to be read by people and clients, in Kubernetes as here: stored and shown, and nothing in the
+ * cluster acts on it. Everything else that is neither ignored nor kept is honoured: a test looks for the code.
+ */
+export function kept<T extends TSchema>(schema: T) {
+  return marked(schema, { [ANNOTATION.kept]: true })
 }
 
 /** One of these words. */

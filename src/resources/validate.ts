@@ -73,6 +73,9 @@ function walk(schema: Schema, value: unknown, path: string, findings: SchemaFind
     findings.ignored.push(path)
     return
   }
+  const unhonoured = schema[ANNOTATION.ignored]
+  if (unhonoured === 'always') findings.ignored.push(path)
+  else if (Array.isArray(unhonoured) && unhonoured.includes(value)) findings.ignored.push(`${path}=${show(value)}`)
   if (schema.anyOf !== undefined) {
     walkAnyOf(schema.anyOf, value, path, findings)
     return
