@@ -8,8 +8,10 @@ import type { NodeClient } from '../rpc/client.ts'
 import { parseJson } from '../rpc/messages.ts'
 import type { AgentContext } from './context.ts'
 import type { OpenStream } from './session.ts'
+import { nodeFsck } from './streams/fsck.ts'
 import { imageImport, imageList, imageLoad, imagePull, imageRemove } from './streams/images.ts'
 import { streamLogs } from './streams/logs.ts'
+import { forwardPort } from './streams/port_forward.ts'
 import { attachStream, execStream } from './streams/remote_command.ts'
 
 export type StreamHandler = (
@@ -23,11 +25,13 @@ const HANDLERS: Readonly<Partial<Record<NodeStreamVerb, StreamHandler>>> = {
   logs: streamLogs,
   exec: execStream,
   attach: attachStream,
+  portForward: forwardPort,
   imageLoad,
   imageImport,
   imageList,
   imageRemove,
   imagePull,
+  nodeFsck,
 }
 
 /** Streams at once on one node. */

@@ -31,6 +31,15 @@ export function resolveContainer(context: ApiContext, { namespace, name }: Targe
   return { pod, container, node, status }
 }
 
+/** A pod that something can be connected to. */
+export function resolveRunningPod({ resources }: ApiContext, { namespace, name }: Target): Stored<Pod> {
+  const pod = resources.get(podKind, namespace, name)
+  if (pod === undefined) throw notFound(resourceName(podKind), name)
+  const phase = pod.status?.phase ?? 'Pending'
+  if (pod.spec.nodeName !== undefined && phase === 'Running') return pod
+  throw new DroverError('invalid', `pod ${name} is not running: its phase is ${phase}`)
+}
+
 function chooseContainer({ metadata, spec }: Stored<Pod>, asked: string): string {
   const names = spec.containers.map((container) => container.name)
   const all = [...names, ...(spec.initContainers ?? []).map((container) => container.name)]

@@ -3,7 +3,6 @@
  * Source: Kubernetes remote command protocol, `v5.channel.k8s.io`.
  */
 import type { Command } from 'commander'
-import { WebSocket } from 'ws'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import { CHANNEL } from '../base/stream.ts'
@@ -11,6 +10,7 @@ import { type CliContext, contextOf, type Io, parseTargets } from './context.ts'
 import { ExitCode } from './exit_code.ts'
 import { containerOf, podsOf } from './pods_of.ts'
 import { resourcePath } from './rest_client.ts'
+import { openWebSocket } from './websocket.ts'
 
 interface ExecOptions {
   container?: string
@@ -50,25 +50,20 @@ interface Session extends ExecOptions {
   args: readonly string[]
 }
 
-function openSocket(context: CliContext, path: string, session: Session): WebSocket {
-  const url = new URL(context.client.config.server)
-  url.protocol = 'wss:'
-  url.pathname = `${url.pathname.replace(/\/$/, '')}${path}`
-  for (const arg of session.args) url.searchParams.append('command', arg)
-  url.searchParams.set('container', session.container)
-  url.searchParams.set('stdout', 'true')
-  if (session.stdin === true) url.searchParams.set('stdin', 'true')
-  url.searchParams.set(session.tty === true ? 'tty' : 'stderr', 'true')
-  return new WebSocket(url, ['v5.channel.k8s.io'], {
-    ...context.client.tlsOptions(),
-    headers: context.client.authorizationHeaders(),
-    handshakeTimeout: 30_000,
-  })
+function queryOf({ args, container, stdin, tty }: Session): [string, string][] {
+  return [
+    ...args.map((arg): [string, string] => ['command', arg]),
+    ['container', container],
+    ['stdout', 'true'],
+    ...(stdin === true ? [['stdin', 'true'] as [string, string]] : []),
+    [tty === true ? 'tty' : 'stderr', 'true'],
+  ]
 }
 
 function execute(context: CliContext, path: string, session: Session): Promise<number> {
   const { stdin, stdout, stderr, signal } = context.io
-  const socket = openSocket(context, path, session)
+  let refuse: (error: DroverError) => void = () => undefined
+  const socket = openWebSocket(context, path, queryOf(session), (error) => refuse(error))
   const send = (channel: number, data: Uint8Array): void => socket.send(Buffer.concat([Buffer.from([channel]), data]))
   const raw = session.tty === true && stdin.isTTY === true
   const resize = (): void => {
@@ -76,6 +71,7 @@ function execute(context: CliContext, path: string, session: Session): Promise<n
   }
   return new Promise<number>((resolve, reject) => {
     let status: number | undefined
+    refuse = reject
     socket.on('open', () => {
       if (session.tty === true) {
         resize()
@@ -92,12 +88,6 @@ function execute(context: CliContext, path: string, session: Session): Promise<n
       else if (message[0] === CHANNEL.stderr) stderr.write(data)
       else if (message[0] === CHANNEL.error) status = exitCodeOf(data, reject)
     })
-    socket.on('unexpected-response', (_request, response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('end', () => reject(refusal(Buffer.concat(chunks).toString('utf8'), response.statusCode)))
-    })
-    socket.on('error', (error) => reject(new DroverError('unavailable', `exec: ${error.message}`, { cause: error })))
     socket.on('close', () =>
       status === undefined
         ? reject(new DroverError('unavailable', 'the connection closed before the program ended'))
@@ -110,15 +100,6 @@ function execute(context: CliContext, path: string, session: Session): Promise<n
     stdout.off('resize', resize)
     socket.terminate()
   })
-}
-
-function refusal(text: string, statusCode: number | undefined): DroverError {
-  try {
-    const { message, reason } = JSON.parse(text) as { message?: string; reason?: string }
-    return new DroverError(reason === 'NotFound' ? 'notFound' : 'invalid', message ?? text)
-  } catch {
-    return new DroverError('internal', `exec was refused with HTTP ${statusCode}: ${text.slice(0, 200)}`)
-  }
 }
 
 interface ExecStatus {

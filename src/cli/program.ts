@@ -12,6 +12,7 @@ import { registerImages } from './images.ts'
 import { registerLogs } from './logs.ts'
 import { registerNode } from './node.ts'
 import { registerPlan } from './plan.ts'
+import { registerPortForward } from './port_forward.ts'
 import { registerRollout } from './rollout.ts'
 import { registerScale } from './scale.ts'
 import { registerToken } from './token.ts'
@@ -25,6 +26,7 @@ export function registerClientCommands(program: Command, io: Io, version: string
   registerDelete(program, io)
   registerLogs(program, io)
   registerExec(program, io)
+  registerPortForward(program, io)
   registerScale(program, io)
   registerRollout(program, io)
   registerEvents(program, io)

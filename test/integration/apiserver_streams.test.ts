@@ -10,7 +10,6 @@ import { DroverError } from '../../src/base/errors.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
 import { ADMIN_TOKEN, type Harness, startHarness } from '../support/apiserver_harness.ts'
 import { gatewayOf, type NodeCall } from '../support/frame_pair.ts'
-import { KUBECTL_IS_OLD } from '../support/kubectl_version.ts'
 
 const text = (value: string): Uint8Array => Buffer.from(value)
 
@@ -171,9 +170,13 @@ describe('logs', () => {
   })
 })
 
-describe('exec', () => {
-  it.skipIf(KUBECTL_IS_OLD)('gives kubectl both outputs and the exit code', async () => {
-    const result = await harness.kubectl(['exec', 'p', '--', 'exit', '7'])
+/** kubectl before 1.30 knows SPDY alone. */
+describe.each([
+  ['as it likes', {}],
+  ['over SPDY', { KUBECTL_REMOTE_COMMAND_WEBSOCKETS: 'false' }],
+])('exec of kubectl, %s', (_name, env) => {
+  it('gets both outputs and the exit code', async () => {
+    const result = await harness.kubectl(['exec', 'p', '--', 'exit', '7'], { env })
     expect(result).toMatchObject({ exitCode: 7, stdout: 'out\n' })
     expect(result.stderr).toContain('err\n')
     expect(seen.request).toEqual({
@@ -188,19 +191,21 @@ describe('exec', () => {
     })
   })
 
-  it.skipIf(KUBECTL_IS_OLD)('passes standard input, its end, and large data unharmed', async () => {
+  it('passes standard input, its end, and large data unharmed', async () => {
     const input = 'x'.repeat(3 << 20)
-    const result = await harness.kubectl(['exec', '-i', 'p', '--', 'cat'], { input })
+    const result = await harness.kubectl(['exec', '-i', 'p', '--', 'cat'], { input, env })
     expect(result.exitCode).toBe(0)
     expect(result.stdout.length).toBe(input.length)
   })
 
-  it.skipIf(KUBECTL_IS_OLD)('tells a node that cannot be reached on the error channel', async () => {
-    const result = await harness.kubectl(['exec', 'far', '--', 'exit', '0'])
+  it('is told of a node that cannot be reached on the error channel', async () => {
+    const result = await harness.kubectl(['exec', 'far', '--', 'exit', '0'], { env })
     expect(result.exitCode).not.toBe(0)
     expect(result.stderr).toContain('node n9 has no session with this server')
   })
+})
 
+describe('exec', () => {
   it('passes window sizes', async () => {
     const messages = await socketSession(
       '?command=size&stdin=true&stdout=true&tty=true',
@@ -217,8 +222,15 @@ describe('exec', () => {
       ['p/exec', 'websocket', 400, 'command: say what to run'],
       ['nope/exec?command=x&stdout=1', 'websocket', 404, 'pods "nope" not found'],
       ['new/exec?command=x&stdout=1', 'websocket', 400, 'not running yet: ContainerCreating'],
-      ['p/exec?command=x&stdout=1', 'SPDY/3.1', 400, 'SPDY/3.1 is not served here'],
-      ['p/portforward', 'websocket', 501, 'port-forward is not served yet'],
+      [
+        'p/exec?command=x&stdout=1',
+        'SPDY/3.1',
+        400,
+        'use a WebSocket with v5.channel.k8s.io or v4.channel.k8s.io, or SPDY',
+      ],
+      ['p/exec?command=x&stdout=1', 'h2c', 400, 'h2c is not served here'],
+      ['p/portforward?ports=80', 'websocket', 400, 'none of the protocols [v5.channel.k8s.io] is served here'],
+      ['new/portforward?ports=80', 'websocket', 400, 'pod new is not running: its phase is Pending'],
     ]
     for (const [path, protocol, status, message] of cases) {
       const answer = await upgradeRefusal(path, protocol, ADMIN_TOKEN)

@@ -268,6 +268,27 @@ describe('the session', () => {
     expect(agent.state().sessions).toBe(2)
   })
 
+  test('a peer that cannot be reached is a condition of the node, until it can be, and survives a session', async () => {
+    const dispatch = await harness.startDispatch()
+    const host = new FakeHost()
+    host.peerProblems = ['peer n2: 192.0.2.9 is not on this subnet']
+    await harness.startAgent('n1', host, addressOf(dispatch))
+    await harness.giveCidr('n1')
+    const told = () => nodeCondition(node('n1') as Node, 'drover.dev/PeersUnreachable')
+    await holds(() =>
+      expect(told()).toMatchObject({ status: 'True', reason: 'PeersOffSubnet', message: host.peerProblems[0] }),
+    )
+    expect(nodeCondition(node('n1') as Node, 'MemoryPressure')?.status).toBe('False')
+    expect(isNodeReady(node('n1') as Node)).toBe(true)
+    const { port } = dispatch.address()
+    await dispatch.stop()
+    await harness.resources.modify(nodeKind, '', 'n1', 'status', ({ status: _lost, ...object }) => object)
+    await harness.startDispatch({ listen: { host: '127.0.0.1', port } })
+    await holds(() => expect(told()?.status).toBe('True'))
+    host.peerProblems = []
+    await holds(() => expect(told()).toMatchObject({ status: 'False', reason: 'PeersReachable' }), 10_000)
+  })
+
   test('a second session of a node ends the first', async () => {
     const { dispatch, agent } = await oneNode()
     const tls = await harness.nodeCertificate('n1')

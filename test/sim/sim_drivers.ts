@@ -9,7 +9,7 @@ import { NOTE } from '../../src/agent/pod/facts.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import type { Random } from '../../src/base/random.ts'
 import type { PolicyTableRow } from '../../src/rpc/tables.ts'
-import { fakeDns } from '../support/fake_drivers.ts'
+import { fakeDns, noSocket } from '../support/fake_drivers.ts'
 import { latencyMs } from './latency.ts'
 import { behaviourOf, type SimHost } from './sim_host.ts'
 import type { SimProcess } from './sim_process.ts'
@@ -204,6 +204,7 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
         })
       }),
     ensureLoopback: () => call('ensureLoopback', CHANGE, () => undefined),
+    openSocket: (_path, port) => noSocket(port),
     listPods: () =>
       call('listPods', LOOK, () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address }))),
     removePod: (podUid) => inTurn(podUid, () => call('removePod', CHANGE, () => host.freeAddress(podUid))),

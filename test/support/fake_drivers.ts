@@ -2,9 +2,10 @@
  * Drivers of an agent over a host that exists only in memory. The host outlives drivers, as a real one outlives an
  * agent: make drivers anew over the same host to play an agent that was killed.
  */
+import { PassThrough, Readable } from 'node:stream'
 import type { DnsDriver } from '../../src/agent/dns/dns.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
-import type { NetworkDriver, NodeNetworkConfig } from '../../src/agent/network/network.ts'
+import type { NetworkDriver, NodeNetworkConfig, PodSocket } from '../../src/agent/network/network.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
@@ -29,6 +30,8 @@ export class FakeHost {
   readonly created: string[] = []
   readonly started: string[] = []
   network: NodeNetworkConfig | undefined
+  /** What the driver says of peers that cannot be reached. */
+  peerProblems: string[] = []
   peers: readonly PeerRow[] = []
   services: readonly ServiceRow[] = []
   /** Services that the name server answers from; undefined before it was told of any. */
@@ -215,6 +218,7 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
       host.act('applyPeers')
       host.peers = peers
     },
+    peerProblems: () => host.peerProblems,
     async applyServices(services) {
       host.act('applyServices')
       host.services = services
@@ -236,6 +240,7 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     async ensureLoopback(path) {
       host.act(`ensureLoopback ${path}`)
     },
+    openSocket: (_path, port) => noSocket(port),
     listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
     async removePod(podUid) {
       host.act(`removePod ${podUid}`)
@@ -243,6 +248,13 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     },
     teardown: async () => undefined,
   }
+}
+
+/** Programs of these hosts are not there: nobody listens. */
+export function noSocket(port: number): PodSocket {
+  const ended = Promise.reject(new DroverError('unavailable', `port ${port}: connection refused`))
+  ended.catch(() => undefined)
+  return { input: new PassThrough(), output: Readable.from([]), ended, close: () => undefined }
 }
 
 function fakeVolumes(host: FakeHost): VolumeDriver {

@@ -7,26 +7,31 @@
 import { isIPv4 } from 'node:net'
 import { cidrContains, parseAddress, parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
+import type { Damage } from '../../base/damage.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { Logger } from '../../base/log.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 import { readConnections } from './connections.ts'
+import { createGeneration } from './generation.ts'
+import { createGuard } from './guard.ts'
+import { createKernelTable } from './kernel_table.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
-import { BRIDGE, POD_LINK, TABLE, VXLAN } from './names.ts'
+import { BRIDGE, GUARD_TABLE, POD_LINK, TABLE, VXLAN } from './names.ts'
 import type { NetworkDriver, NodeNetworkConfig, PodSocket } from './network.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
 import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
+import { findPodDamage } from './pod_damage.ts'
 import { openPodSocket } from './pod_socket.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
-import { createPrograms, createSerial, failure } from './programs.ts'
+import { createPrograms, createSerial, failure, type Programs } from './programs.ts'
 import { renderSkeleton, type TableFacts } from './skeleton.ts'
 import { addressesOf, deleteArguments, losesDatagrams, parseFlows, staleFlows } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
-import { parseTable, planTable, type Skeleton, type TableState } from './table.ts'
+import type { TableState } from './table.ts'
 
 export interface NetworkDriverOptions {
   /** Holds the addresses given out and what to put back at teardown. */
@@ -47,9 +52,13 @@ export interface NetworkDriverOptions {
 
 const DEFAULT_VXLAN_PORT = 4789
 const DEFAULT_VNI = 4097
-/** Reading thousands of services' rules takes a second (about 0.15 ms each): it is done the less often the more there are. */
-const OFTEN_UP_TO_SERVICES = 200
-const REST_MS_PER_SERVICE = 3
+/**
+ * Reading thousands of services' rules takes a second: it is done when somebody else has written rules, and now and then all the
+ * same. Where others write all the time, and looks find nothing, it takes at most a tenth of the time.
+ */
+const LOOK_ANYWAY_MS = 600_000
+const FRUITLESS_LOOKS = 3
+const REST_FACTOR = 9
 
 function list(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isObject) : []
@@ -57,12 +66,16 @@ function list(value: unknown): Record<string, unknown>[] {
 
 class Driver implements NetworkDriver {
   readonly #options: NetworkDriverOptions
-  readonly #programs
+  readonly #programs: Programs
+  readonly #generation
   readonly #pods
+  readonly #guard
+  readonly #kernel
   readonly #sysctls
   readonly #serial = createSerial()
   #config: NodeNetworkConfig | undefined
   #peers: readonly PeerRow[] | undefined
+  #peerProblems: readonly string[] = []
   /** Undefined until first given: after a restart the rules that are there serve on until then. */
   #services: readonly ServiceRow[] | undefined
   #plan: ServicePlan | undefined
@@ -70,26 +83,39 @@ class Driver implements NetworkDriver {
   #policies: readonly PolicyTableRow[] | undefined
   /** Undefined when policies or the node's pods have changed since. */
   #policyPlan: PolicyPlan | undefined
-  /** What the kernel's table holds as far as we know; undefined when it must be read first. */
-  #table: TableState | undefined
   #hasConntrack = false
   /** Looked at once: a table of another form is replaced whole. */
   #sendsRedirects: boolean | undefined
+  /** False where the kernel has no rules for bridges. */
+  #guards = true
   #underlay: Underlay | undefined
-  /** When the table was last read, on the monotonic clock. */
-  #readMs = 0
+  /** Looks at the rules, on the monotonic clock. */
+  #looks = { lastMs: 0, restUntilMs: 0, fruitless: 0 }
 
   constructor(options: NetworkDriverOptions) {
     this.#options = options
-    this.#programs = createPrograms(options.enter ?? [])
+    const programs = createPrograms(options.enter ?? [])
+    const generation = createGeneration(programs)
+    const nft = async (script: string): Promise<void> => {
+      await programs.nft(script)
+      generation.count()
+    }
+    this.#generation = generation
+    this.#programs = { ...programs, nft }
     const { dataDir, log, manageSysctls = false } = options
-    this.#pods = createPodPorts({ programs: this.#programs, dataDir, log })
+    this.#pods = createPodPorts({ programs, dataDir, log })
+    this.#guard = createGuard({ programs: this.#programs, log, pods: () => this.#pods.held() })
+    this.#kernel = createKernelTable({ programs: this.#programs, log })
     this.#sysctls = createSysctls({ programs: this.#programs, dataDir, manage: manageSysctls })
   }
 
   async initialize(): Promise<void> {
-    const { hasConntrack } = await checkPrograms(this.#programs)
+    const { hasConntrack, hasBridgeRules } = await checkPrograms(this.#programs)
     this.#hasConntrack = hasConntrack
+    this.#guards = hasBridgeRules
+    if (!hasBridgeRules) {
+      this.#options.log.warn('this kernel has no nftables for bridges: pods with NET_RAW can forge source addresses')
+    }
     if (!hasConntrack) {
       this.#options.log.warn(
         'program conntrack not found (package conntrack): UDP clients of a removed pod stay with it',
@@ -106,15 +132,19 @@ class Driver implements NetworkDriver {
       await this.#sysctls.ensure()
       this.#sendsRedirects ??= await this.#sysctls.sendsRedirects()
       await this.#mendNode(config)
-      await this.#mendTable(config, true)
+      await this.#mendRules(config, true)
     })
   }
 
   applyPeers(peers: readonly PeerRow[]): Promise<void> {
     return this.#serial(async () => {
       this.#peers = peers
-      await this.#mendPeers(this.#ready(), true)
+      await this.#mendPeers(this.#ready())
     })
+  }
+
+  peerProblems(): readonly string[] {
+    return this.#peerProblems
   }
 
   applyServices(services: readonly ServiceRow[]): Promise<void> {
@@ -141,9 +171,16 @@ class Driver implements NetworkDriver {
 
   async ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void) {
     this.#ready()
-    const pod = await this.#pods.ensure(podUid, netNamespacePath, onAddress)
+    let guarded: Promise<void> | undefined
+    const pod = await this.#pods.ensure(podUid, netNamespacePath, (address) => {
+      onAddress?.(address)
+      // Beside the interface, whose name is known. A failure is met below.
+      guarded = this.#guards ? this.#guard.ensure() : undefined
+      guarded?.catch(() => undefined)
+    })
+    await guarded
     const bound = this.#policies?.some((row) => row.type === 'pod' && row.podUid === podUid) === true
-    if (bound || mentionsPod(this.#table, pod.address)) await this.#bindPods()
+    if (bound || mentionsPod(this.#kernel.state, pod.address)) await this.#bindPods()
     return pod
   }
 
@@ -168,7 +205,7 @@ class Driver implements NetworkDriver {
     const address = this.#pods.addressOf(podUid)
     await this.#pods.remove(podUid)
     // The address' next holder is bound by its own policies alone.
-    if (address !== undefined && mentionsPod(this.#table, address)) await this.#bindPods()
+    if (address !== undefined && mentionsPod(this.#kernel.state, address)) await this.#bindPods()
   }
 
   mendDrift(): Promise<boolean> {
@@ -177,13 +214,42 @@ class Driver implements NetworkDriver {
       if (config === undefined) return false
       const sysctls = await this.#sysctls.ensure()
       const node = await this.#mendNode(config)
-      const peers = await this.#mendPeers(config, false)
-      const count = this.#services?.length ?? 0
-      const restMs = count > OFTEN_UP_TO_SERVICES ? count * REST_MS_PER_SERVICE : 0
-      const resting = this.#options.clock.monotonicMs() - this.#readMs < restMs
-      const table = resting ? false : await this.#mendTable(config, true)
+      const peers = await this.#mendPeers(config)
+      const table = await this.#lookAtRules(config)
       return sysctls || node || peers || table
     })
+  }
+
+  async findDamage(pods: readonly { podUid: string; netNamespacePath: string }[], known: ReadonlySet<string>) {
+    const drift = await this.#serial(() => this.#findDrift())
+    const mend = async (): Promise<void> => {
+      await this.mendDrift()
+    }
+    return [...drift.map((one) => ({ ...one, mend })), ...(await findPodDamage(this, this.#pods, pods, known))]
+  }
+
+  /** What `mendDrift` would change, in the words of the programs that it would tell. */
+  async #findDrift(): Promise<Omit<Damage, 'mend'>[]> {
+    const config = this.#config
+    if (config === undefined) return []
+    const { plan } = await this.#planNode(config)
+    const peers = this.#peers === undefined ? undefined : await this.#planPeers(config, this.#peers)
+    const { skeleton } = renderSkeleton(config)
+    const observed = await this.#readTable(skeleton)
+    const rules = planTable(observed, this.#desiredTable(config, observed), skeleton)
+    const lacks = (subject: string, lines: readonly string[]) =>
+      lines.map((line) => ({ part: 'network' as const, subject, problem: `differs; mended by: ${line}` }))
+    return [
+      ...lacks('node devices', plan.commands),
+      ...lacks('ways to other nodes', [...(peers?.bridge ?? []), ...(peers?.ip ?? [])]),
+      ...lacks(
+        'nft table',
+        rules
+          .split('\n')
+          .filter((line) => line !== '')
+          .slice(0, MAX_RULES_TOLD),
+      ),
+    ]
   }
 
   teardown(): Promise<void> {
@@ -191,15 +257,18 @@ class Driver implements NetworkDriver {
       const links = (await this.#links()).map(({ name }) => name)
       await this.#pods.clear(links.filter((name) => POD_LINK.test(name)))
       await this.#programs.ip([VXLAN, BRIDGE].filter((name) => links.includes(name)).map((name) => `link del ${name}`))
-      await this.#programs.nft(`add table ${TABLE}\ndelete table ${TABLE}\n`)
+      const tables = this.#guards ? [TABLE, GUARD_TABLE] : [TABLE]
+      await this.#programs.nft(tables.map((table) => `add table ${table}\ndelete table ${table}\n`).join(''))
       await this.#sysctls.restore()
       this.#config = undefined
       this.#peers = undefined
+      this.#peerProblems = []
       this.#services = undefined
       this.#plan = undefined
       this.#policies = undefined
       this.#policyPlan = undefined
-      this.#table = undefined
+      this.#kernel.forget()
+      this.#guard.forget()
     })
   }
 
@@ -224,7 +293,7 @@ class Driver implements NetworkDriver {
     return parseLinks(links, addresses)
   }
 
-  async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
+  async #planNode(config: NodeNetworkConfig) {
     const { mtu, vni = DEFAULT_VNI, vxlanPort = DEFAULT_VXLAN_PORT } = this.#options
     const { nodeAddress, podCidr, cluster } = config
     const tunnel = cluster.overlay !== 'host-gw'
@@ -239,11 +308,15 @@ class Driver implements NetworkDriver {
       destination: String(route.dst),
       source: String(route.prefsrc ?? ''),
     }))
-    const plan = planNode(links, serviceRoutes, facts)
+    return { plan: planNode(links, serviceRoutes, facts), links, isolate }
+  }
+
+  async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
+    const { plan, links, isolate } = await this.#planNode(config)
     await this.#programs.ip(plan.commands)
     if (plan.commands.length > 0) await this.#sysctls.ensureBridge()
     const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
-    await this.#pods.start(podCidr, { mtu: plan.mtu, isolate }, pods)
+    await this.#pods.start(config.podCidr, { mtu: plan.mtu, isolate }, pods)
     if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
     return plan.commands.length > 0
   }
@@ -275,45 +348,50 @@ class Driver implements NetworkDriver {
     }
   }
 
-  async #mendPeers(config: NodeNetworkConfig, say: boolean): Promise<boolean> {
-    if (this.#peers === undefined) return false
+  async #planPeers(config: NodeNetworkConfig, peers: readonly PeerRow[]) {
     const { overlay = 'vxlan' } = config.cluster
     const source = gatewayAddress(config.podCidr)
     const context = { nodeName: config.nodeName, source, overlay, underlay: this.#underlay }
-    const plan = planPeers(await this.#observePeers(overlay !== 'host-gw'), this.#peers, context)
-    if (say) for (const problem of plan.problems) this.#options.log.warn(problem)
+    return planPeers(await this.#observePeers(overlay !== 'host-gw'), peers, context)
+  }
+
+  async #mendPeers(config: NodeNetworkConfig): Promise<boolean> {
+    if (this.#peers === undefined) return false
+    const plan = await this.#planPeers(config, this.#peers)
+    this.#warn(plan.problems.filter((problem) => !this.#peerProblems.includes(problem)))
+    this.#peerProblems = plan.problems
     await this.#programs.bridge(plan.bridge)
     await this.#programs.ip(plan.ip)
     return plan.ip.length + plan.bridge.length > 0
   }
 
-  async #readTable(skeleton: Skeleton): Promise<TableState | undefined> {
-    const result = await this.#programs.run('nft', ['-j', 'list', 'table', ...TABLE.split(' ')])
-    this.#readMs = this.#options.clock.monotonicMs()
-    if (result.exitCode === 0) return parseTable(JSON.parse(result.stdout), skeleton)
-    if (/no such file/i.test(result.stderr)) return undefined
-    throw failure('nft list table', result)
+  /** True when the rules were not as we left them. */
+  async #lookAtRules(config: NodeNetworkConfig): Promise<boolean> {
+    const { clock } = this.#options
+    const startMs = clock.monotonicMs()
+    const { lastMs, restUntilMs, fruitless } = this.#looks
+    if (startMs < restUntilMs) return false
+    if (startMs - lastMs < LOOK_ANYWAY_MS && (await this.#generation.isOurs())) return false
+    const changed = await this.#mendRules(config, true)
+    const nowMs = clock.monotonicMs()
+    const vain = changed ? 0 : fruitless + 1
+    const restMs = vain > FRUITLESS_LOOKS ? (nowMs - startMs) * REST_FACTOR : 0
+    this.#looks = { lastMs: nowMs, restUntilMs: nowMs + restMs, fruitless: vain }
+    return changed
+  }
+
+  /** All tables of ours. */
+  async #mendRules(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
+    if (look) await this.#generation.note()
+    const table = await this.#mendTable(config, look)
+    const guard = this.#guards && (await this.#guard.mend(look))
+    return table || guard
   }
 
   /** Brings the kernel's table to what was given last. `look`: read it first, else trust what we wrote last. */
-  async #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
+  #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
     const { skeleton } = renderSkeleton(this.#facts(config))
-    const trusted = !look && this.#table !== undefined
-    const observed = trusted ? this.#table : await this.#readTable(skeleton)
-    const desired = this.#desiredTable(config, observed)
-    const script = planTable(observed, desired, skeleton)
-    try {
-      if (script !== '') await this.#programs.nft(script)
-    } catch (error) {
-      this.#table = undefined
-      if (!trusted) throw error
-      // Somebody changed the table since: compare with the kernel and do what is left.
-      this.#options.log.warn({ err: error }, 'rules were not as left; reading them again')
-      const again = planTable(await this.#readTable(skeleton), desired, skeleton)
-      if (again !== '') await this.#programs.nft(again)
-    }
-    this.#table = desired
-    return script !== ''
+    return this.#kernel.bring(skeleton, { look, plan: (observed) => this.#desiredTable(config, observed) })
   }
 
   /** Services and policies as given; each that was not given yet as it was found, so that a restart changes nothing. */

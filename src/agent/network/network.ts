@@ -4,6 +4,7 @@
  * again after a restart, and mends what was changed by hand.
  */
 import type { Readable, Writable } from 'node:stream'
+import type { Damage } from '../../base/damage.ts'
 import type { ClusterConfig, PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 
 export interface NodeNetworkConfig {
@@ -50,6 +51,8 @@ export interface NetworkDriver {
   /** Bridge, VXLAN device, base tables. Must have resolved before any other call. */
   ensureNode(config: NodeNetworkConfig): Promise<void>
   applyPeers(peers: readonly PeerRow[]): Promise<void>
+  /** Peers whose pods this node cannot reach, as of the last `applyPeers` or `mendDrift`, in words. */
+  peerProblems?(): readonly string[]
   /** Resolves when the kernel holds exactly these services. */
   applyServices(services: readonly ServiceRow[]): Promise<void>
   /**
@@ -82,4 +85,12 @@ export interface NetworkDriver {
    * Cheap enough to be called every few seconds.
    */
   mendDrift?(): Promise<boolean>
+  /**
+   * What of the node's devices, routes and rules, of these pods' interfaces and of the addresses given out is not as it
+   * should be. `known` are all pods that somebody looks after.
+   */
+  findDamage?(
+    pods: readonly { podUid: string; netNamespacePath: string }[],
+    known: ReadonlySet<string>,
+  ): Promise<Damage[]>
 }

@@ -13,8 +13,10 @@ const RELAY = String.raw`
 use strict; use Socket;
 my $port = shift;
 my ($s, $why);
-for my $to ([PF_INET, pack_sockaddr_in($port, INADDR_LOOPBACK)], [PF_INET6, pack_sockaddr_in6($port, IN6ADDR_LOOPBACK)]) {
-  if (socket(my $try, $to->[0], SOCK_STREAM, 0) && connect($try, $to->[1])) { $s = $try; last }
+my @to = ([PF_INET, pack_sockaddr_in($port, INADDR_LOOPBACK)], [PF_INET6, pack_sockaddr_in6($port, Socket::IN6ADDR_LOOPBACK)]);
+for my $to (@to) {
+  my $try;
+  if (socket($try, $to->[0], SOCK_STREAM, 0) && connect($try, $to->[1])) { $s = $try; last }
   $why //= "$!";
 }
 die "$why\n" unless $s;
