@@ -74,6 +74,7 @@ if [ "$uninstall" = yes ]; then
   systemd daemon-reload
   rm -f "$root/usr/local/bin/drover"
   rm -rf "$opt" "$etc"
+  if [ -z "$root" ]; then rm -rf /run/drover-agent /run/drover-server; fi
   if [ "$purge" = yes ]; then rm -rf "$root/var/lib/drover"; fi
   exit 0
 fi

@@ -23,6 +23,7 @@ import { FenceGuard } from './fence/guard.ts'
 import { createHealthServer } from './http.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
+import { NodeConditionReporter } from './node_conditions.ts'
 import { observeNode, readBootId } from './node_facts.ts'
 import { type NodeFiles, nodeFiles } from './node_files.ts'
 import { NodeImageReporter } from './node_images.ts'
@@ -159,6 +160,7 @@ function assemble(options: AgentOptions) {
     networkReady: () => network.ready,
   }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
+  const conditions = new NodeConditionReporter(clock, (message) => session.send(message))
   const manager = new PodManager(context)
   const removal = new VolumeRemoval({
     desired,
@@ -178,6 +180,7 @@ function assemble(options: AgentOptions) {
     log,
     onReady: () => manager.wakeAll(),
     onProgrammed: () => session.beat(),
+    onPeers: (problems) => conditions.setPeerProblems(problems),
   })
   const streams = new StreamServer(context)
   const saver =
@@ -203,7 +206,7 @@ function assemble(options: AgentOptions) {
     random,
     log,
     handlers: {
-      hello: () => hello(options, images),
+      hello: () => hello(options, images, conditions),
       heartbeat: () => ({ ...network.programmed, ...(fence === undefined ? {} : { sentAtMs: fence.stamp() }) }),
       onGranted: (grantedMs) => fence?.granted(grantedMs),
       onServers(servers) {
@@ -248,7 +251,11 @@ function assemble(options: AgentOptions) {
   return { session, manager, network, streams, health, saver, restore, fence }
 }
 
-async function hello(options: AgentOptions, images: NodeImageReporter): Promise<Hello> {
+async function hello(
+  options: AgentOptions,
+  images: NodeImageReporter,
+  reporter: NodeConditionReporter,
+): Promise<Hello> {
   const { nodeName, labels = {}, taints = [], capacity = {}, version, drivers, files = nodeFiles } = options
   const [runtimeVersion, nodeImages, bootId] = await Promise.all([
     drivers.runtime.version(),
@@ -256,7 +263,8 @@ async function hello(options: AgentOptions, images: NodeImageReporter): Promise<
     readBootId(files),
   ])
   const node = await observeNode({ ...options, labels, taints, capacity, files, runtimeVersion })
-  const nodeJson = jsonBytes({ ...node, status: { ...node.status, images: nodeImages } })
+  const conditions = [...(node.status?.conditions ?? []), ...reporter.list()]
+  const nodeJson = jsonBytes({ ...node, status: { ...node.status, conditions, images: nodeImages } })
   return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }
 }
 

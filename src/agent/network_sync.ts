@@ -20,6 +20,8 @@ export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'con
   onReady(): void
   /** More is programmed than before. */
   onProgrammed(): void
+  /** Peers were looked at: those that cannot be reached, in words. */
+  onPeers?(problems: readonly string[]): void
 }
 
 const KEY = 'network'
@@ -66,6 +68,7 @@ export class NetworkSync {
       try {
         if (await dns.mendDrift()) log.warn('the name server had lost its address and has it again')
         if (await network.mendDrift?.()) log.warn('the network had been changed by others and was mended')
+        this.#options.onPeers?.(network.peerProblems?.() ?? [])
       } catch (error) {
         log.warn({ err: error }, 'cannot check the network; will try again')
       }
@@ -110,6 +113,7 @@ export class NetworkSync {
     if (peers !== this.#applied.peers) {
       const peersRevision = desired.sequence('peers')
       await network.applyPeers(desired.peers())
+      this.#options.onPeers?.(network.peerProblems?.() ?? [])
       this.#applied.peers = peers
       this.#programmed = { ...this.#programmed, peersRevision }
       this.#options.onProgrammed()

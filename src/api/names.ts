@@ -81,6 +81,8 @@ export const NODE_CONDITION = {
    * each other, and who decides about moving pods must not take the first of them for the only one.
    */
   late: 'drover.dev/Late',
+  /** Pods of some other node cannot be reached from here; the rest of the node works. */
+  peersUnreachable: 'drover.dev/PeersUnreachable',
 } as const
 
 /** Reason of the event on a pod that a disruption budget keeps on a drained node. */

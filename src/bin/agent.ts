@@ -1,5 +1,5 @@
 /** `drover agent`: joins a node's drivers with its agent; with `--reset`, removes what they made and ends. */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAgent } from '../agent/agent.ts'
 import type { Drivers } from '../agent/context.ts'
@@ -98,6 +98,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     await removeFencer(fenceDir(flags), systemClock)
     await removeTables(flags.dataDir)
     await releaseRunDirectory(flags.runDir)
+    removeCgroupParent(flags.cgroupParent)
     return
   }
   const { nodeName, servers, nodeAddress, tls, onMembership, onServers, services } = await resolveMembership(
@@ -134,6 +135,17 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
   })
   await runServices([agent.service, ...services], { ...environment, log }, signal)
+}
+
+/** The cgroups that held the pods, where nothing is left in them: another cluster's host may stand beside. */
+function removeCgroupParent(cgroupParent: string): void {
+  for (const { mountPoint } of detectCgroups().hierarchies) {
+    try {
+      rmdirSync(join(mountPoint, cgroupParent))
+    } catch {
+      // Never made, or in use.
+    }
+  }
 }
 
 /** Containers first, then what they stood on. Each step is idempotent: a reset that was cut off is run again. */

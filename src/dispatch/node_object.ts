@@ -44,6 +44,13 @@ const LATE: Condition = {
   message: 'heartbeats are late',
 }
 
+/** What came later holds; of conditions each by its type, since a report names only those that changed. */
+export function withReport(known: ReportedNode['status'], report: ReportedNode['status']): ReportedNode['status'] {
+  const { conditions = [] } = report
+  const kept = (known.conditions ?? []).filter(({ type }) => !conditions.some((one) => one.type === type))
+  return { ...known, ...report, conditions: [...kept, ...conditions] }
+}
+
 /** Conditions that the agent gives are its own; those of others stay. */
 function conditionsOf(old: readonly Condition[], { liveness, reported, now }: NodeChange): Condition[] {
   const given = (reported?.status.conditions ?? []).filter(({ type }) => type !== READY)

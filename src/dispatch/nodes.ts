@@ -18,7 +18,7 @@ import type { Logger } from '../base/log.ts'
 import { type ReconcileResult, WorkQueue } from '../base/queue.ts'
 import type { Random } from '../base/random.ts'
 import type { Resources } from '../resources/resources.ts'
-import { desiredNode, type Liveness, type ReportedNode, SESSION_ANNOTATION } from './node_object.ts'
+import { desiredNode, type Liveness, type ReportedNode, SESSION_ANNOTATION, withReport } from './node_object.ts'
 
 export interface NodesOptions {
   resources: Resources
@@ -160,7 +160,7 @@ export class Nodes {
   reported(nodeName: string, status: ReportedNode['status']): void {
     const known = this.#known.get(nodeName)
     if (known?.reported === undefined) return
-    known.reported = { ...known.reported, status: { ...known.reported.status, ...status } }
+    known.reported = { ...known.reported, status: withReport(known.reported.status, status) }
     this.#queue.add(nodeName)
   }
 

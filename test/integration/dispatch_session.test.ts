@@ -265,7 +265,7 @@ describe('the session', () => {
     alive.delete('server-1')
     await first.stop()
     await holds(() => expect(second.gateway.connectedNodes()).toEqual(['n1']))
-    expect(agent.state().sessions).toBe(2)
+    await holds(() => expect(agent.state().sessions).toBe(2))
   })
 
   test('a peer that cannot be reached is a condition of the node, until it can be, and survives a session', async () => {

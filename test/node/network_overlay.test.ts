@@ -32,6 +32,21 @@ it('routes through peers on the same subnet, shows pods each other, and mends a 
   expect(await driver.mendDrift()).toBe(false)
 })
 
+it('says which peers it cannot reach where all must share a subnet, as long as that is so', async () => {
+  const { driver, config } = hosts.host(0)
+  const far = { nodeName: 'far', address: '192.0.2.9', podCidr: '10.244.9.0/24' }
+  await driver.ensureNode({ ...config, cluster: { ...config.cluster, overlay: 'host-gw' } })
+  await driver.applyPeers([...hosts.peers(), far])
+  expect(driver.peerProblems?.()).toEqual([expect.stringMatching(/^peer far: 192.0.2.9 .*--overlay auto$/)])
+  await driver.mendDrift()
+  expect(driver.peerProblems?.()).toHaveLength(1)
+  expect(await hosts.answer(hosts.pod('a').namespace, hosts.pod('c').address)).toBe('c')
+  await driver.ensureNode(config)
+  await driver.applyPeers([...hosts.peers(), far])
+  expect(driver.peerProblems?.()).toEqual([])
+  await driver.applyPeers(hosts.peers())
+})
+
 it('follows the MTU of the underlay, in pods too', async () => {
   const { namespace, driver } = hosts.host(0)
   expect(await mtuOf('a')).toBe(1450)
