@@ -59,6 +59,8 @@ const DEFAULT_VNI = 4097
 const LOOK_ANYWAY_MS = 600_000
 const FRUITLESS_LOOKS = 3
 const REST_FACTOR = 9
+/** Lines of a transaction that are worth a person's time. */
+const MAX_RULES_TOLD = 20
 
 function list(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isObject) : []
@@ -104,7 +106,7 @@ class Driver implements NetworkDriver {
     this.#programs = { ...programs, nft }
     const { dataDir, log, manageSysctls = false } = options
     this.#pods = createPodPorts({ programs, dataDir, log })
-    this.#guard = createGuard({ programs: this.#programs, log, pods: () => this.#pods.held() })
+    this.#guard = createGuard({ programs: this.#programs, log, held: () => this.#pods.held() })
     this.#kernel = createKernelTable({ programs: this.#programs, log })
     this.#sysctls = createSysctls({ programs: this.#programs, dataDir, manage: manageSysctls })
   }
@@ -234,9 +236,8 @@ class Driver implements NetworkDriver {
     if (config === undefined) return []
     const { plan } = await this.#planNode(config)
     const peers = this.#peers === undefined ? undefined : await this.#planPeers(config, this.#peers)
-    const { skeleton } = renderSkeleton(config)
-    const observed = await this.#readTable(skeleton)
-    const rules = planTable(observed, this.#desiredTable(config, observed), skeleton)
+    const { skeleton } = renderSkeleton(this.#facts(config))
+    const rules = await this.#kernel.missing(skeleton, (observed) => this.#desiredTable(config, observed))
     const lacks = (subject: string, lines: readonly string[]) =>
       lines.map((line) => ({ part: 'network' as const, subject, problem: `differs; mended by: ${line}` }))
     return [

@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto'
 export const BRIDGE = 'drover0'
 export const VXLAN = 'drover.vx'
 export const TABLE = 'ip drover'
+/** What pods' ports let in. */
+export const GUARD_TABLE = 'bridge drover'
 
 export function hash(text: string, length: number): string {
   return createHash('sha256').update(text).digest('hex').slice(0, length)

@@ -37,7 +37,19 @@ add rule ip drover-probe p ct status dnat masquerade fully-random
 add rule ip drover-probe f ct state new meta l4proto tcp reject with tcp reset
 `
 
-export async function checkPrograms(programs: Programs): Promise<{ hasConntrack: boolean }> {
+/** What guards pods' ports; a kernel may lack it, and pods' addresses are then taken on trust. */
+const BRIDGE_PROBE = `add table bridge drover-probe
+add set bridge drover-probe s { type ifname . ether_addr . ipv4_addr; }
+add chain bridge drover-probe c { type filter hook prerouting priority -300; policy accept; }
+add rule bridge drover-probe c ether type arp iifname . ether saddr . arp saddr ip @s accept
+`
+
+export interface Present {
+  hasConntrack: boolean
+  hasBridgeRules: boolean
+}
+
+export async function checkPrograms(programs: Programs): Promise<Present> {
   const names = Object.keys(PACKAGES)
   const present = await Promise.all(names.map((name) => isThere(programs, name)))
   const missing = names.filter((_, i) => !present[i])
@@ -58,5 +70,6 @@ export async function checkPrograms(programs: Programs): Promise<{ hasConntrack:
       { cause },
     )
   }
-  return { hasConntrack: await isThere(programs, 'conntrack') }
+  const bridge = await programs.run('nft', ['-c', '-f', '-'], BRIDGE_PROBE)
+  return { hasConntrack: await isThere(programs, 'conntrack'), hasBridgeRules: bridge.exitCode === 0 }
 }

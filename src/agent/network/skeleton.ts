@@ -14,7 +14,7 @@
  * Whether a packet is masqueraded follows from where it goes, not from a mark set on its way in: a client from outside
  * whose endpoint is on this node keeps its address, and externalTrafficPolicy Local needs no rule here at all.
  */
-import { BRIDGE, hash, VXLAN } from './names.ts'
+import { BRIDGE, hash, TABLE, VXLAN } from './names.ts'
 import type { NodeNetworkConfig } from './network.ts'
 import { type BaseChain, type Rule, rule, type Skeleton } from './table.ts'
 
@@ -74,7 +74,14 @@ function tunnelChains({ vxlanPort, nodeAddress, cluster }: TableFacts): [string,
   if (vxlanPort === undefined) return []
   const packet = `udp dport ${vxlanPort}`
   return [
-    ['tunnel-in', [`${packet} ip daddr ${nodeAddress} notrack`]],
+    [
+      'tunnel-in',
+      [
+        // Whoever could send to a tunnel's end could put any packet, of any pod, into the overlay.
+        `${packet} iifname "${BRIDGE}" ip daddr != ${cluster.clusterCidr} drop`,
+        `${packet} ip daddr ${nodeAddress} notrack`,
+      ],
+    ],
     ['tunnel-out', [`${packet} ip saddr ${nodeAddress} ip daddr != ${cluster.serviceCidr} notrack`]],
   ]
 }
@@ -141,5 +148,5 @@ export function renderSkeleton(table: TableFacts): {
   const chains = new Map(skeletonChains(table).map(([name, texts]) => [name, texts.map(rule)]))
   const bases = new Map([...BASES, ...TUNNEL_BASES, ...REDIRECT_BASES].filter(([name]) => chains.has(name)))
   const facts = JSON.stringify([[...SETS], [...bases]])
-  return { skeleton: { sets: SETS, bases, seal: `seal-${hash(facts, 12)}` }, chains }
+  return { skeleton: { table: TABLE, sets: SETS, bases, seal: `seal-${hash(facts, 12)}` }, chains }
 }

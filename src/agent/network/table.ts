@@ -7,7 +7,7 @@
  * name of an empty chain, the seal; a table without the right seal is replaced whole, still in one transaction.
  */
 import { isObject } from '../../base/json.ts'
-import { hash, TABLE } from './names.ts'
+import { hash } from './names.ts'
 
 export interface Rule {
   text: string
@@ -23,6 +23,8 @@ export interface BaseChain {
 
 /** What every host holds, services or none. */
 export interface Skeleton {
+  /** Family and name, as nft takes them. */
+  table: string
   /** Name and declaration of the sets and maps whose elements are ours. */
   sets: ReadonlyMap<string, string>
   bases: ReadonlyMap<string, BaseChain>
@@ -59,11 +61,11 @@ function sameRules(a: readonly Rule[] | undefined, b: readonly Rule[]): boolean 
   return a !== undefined && a.length === b.length && a.every((item, i) => item.id === b[i]?.id)
 }
 
-function declareSkeleton(skeleton: Skeleton): string[] {
-  const lines = [`add table ${TABLE}`, `delete table ${TABLE}`, `add table ${TABLE}`]
-  for (const [name, declaration] of skeleton.sets) lines.push(`add ${declaration.replace('NAME', `${TABLE} ${name}`)}`)
-  for (const [name, { type, hook, priority }] of skeleton.bases) {
-    lines.push(`add chain ${TABLE} ${name} { type ${type} hook ${hook} priority ${priority}; policy accept; }`)
+function declareSkeleton({ table, sets, bases }: Skeleton): string[] {
+  const lines = [`add table ${table}`, `delete table ${table}`, `add table ${table}`]
+  for (const [name, declaration] of sets) lines.push(`add ${declaration.replace('NAME', `${table} ${name}`)}`)
+  for (const [name, { type, hook, priority }] of bases) {
+    lines.push(`add chain ${table} ${name} { type ${type} hook ${hook} priority ${priority}; policy accept; }`)
   }
   return lines
 }
@@ -83,17 +85,17 @@ export function isMemberSet(name: string): boolean {
   return memberType(name) !== undefined && /^[a-z]+-[0-9a-f]{1,64}$/.test(name)
 }
 
-function planElements(observed: TableState, desired: TableState): { remove: string[]; add: string[] } {
+function planElements(observed: TableState, desired: TableState, table: string): { remove: string[]; add: string[] } {
   const remove: string[] = []
   const add: string[] = []
   for (const [set, elements] of desired.elements) {
     const present = observed.elements.get(set) ?? new Map<string, string>()
     const stale = [...present].filter(([key, value]) => elements.get(key) !== value).map(([key]) => key)
     const fresh = [...elements].filter(([key, value]) => present.get(key) !== value)
-    if (stale.length > 0) remove.push(`delete element ${TABLE} ${set} { ${stale.join(', ')} }`)
+    if (stale.length > 0) remove.push(`delete element ${table} ${set} { ${stale.join(', ')} }`)
     if (fresh.length > 0) {
       const texts = fresh.map(([key, value]) => (value === '' ? key : `${key} : ${value}`))
-      add.push(`add element ${TABLE} ${set} { ${texts.join(', ')} }`)
+      add.push(`add element ${table} ${set} { ${texts.join(', ')} }`)
     }
   }
   return { remove, add }
@@ -105,35 +107,36 @@ function planElements(observed: TableState, desired: TableState): { remove: stri
  */
 export function planTable(observed: TableState | undefined, desired: TableState, skeleton: Skeleton): string {
   const rebuild = observed === undefined || observed.seal !== desired.seal
+  const { table } = skeleton
   const from = rebuild ? emptyTable(skeleton) : observed
   if (rebuild) from.chains.clear()
   const lines = rebuild ? declareSkeleton(skeleton) : []
 
   for (const [name, seconds] of desired.affinities) {
     if (from.affinities.get(name) === seconds) continue
-    lines.push(`add set ${TABLE} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`)
+    lines.push(`add set ${table} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`)
   }
   for (const name of desired.members) {
-    if (!from.members.has(name)) lines.push(`add set ${TABLE} ${name} { type ${memberType(name)}; }`)
+    if (!from.members.has(name)) lines.push(`add set ${table} ${name} { type ${memberType(name)}; }`)
   }
   for (const name of desired.chains.keys()) {
-    if (!from.chains.has(name) && !(rebuild && skeleton.bases.has(name))) lines.push(`add chain ${TABLE} ${name}`)
+    if (!from.chains.has(name) && !(rebuild && skeleton.bases.has(name))) lines.push(`add chain ${table} ${name}`)
   }
   for (const [name, rules] of desired.chains) {
     const present = from.chains.get(name)
     if (sameRules(present, rules)) continue
-    if (present !== undefined && present.length > 0) lines.push(`flush chain ${TABLE} ${name}`)
-    for (const { text, id } of rules) lines.push(`add rule ${TABLE} ${name} ${text} comment "${id}"`)
+    if (present !== undefined && present.length > 0) lines.push(`flush chain ${table} ${name}`)
+    for (const { text, id } of rules) lines.push(`add rule ${table} ${name} ${text} comment "${id}"`)
   }
-  const { remove, add } = planElements(from, desired)
+  const { remove, add } = planElements(from, desired, table)
   lines.push(...remove, ...add)
   const stale = [...from.chains.keys()].filter((name) => !desired.chains.has(name))
-  for (const name of stale) lines.push(`flush chain ${TABLE} ${name}`)
-  for (const name of stale) lines.push(`delete chain ${TABLE} ${name}`)
+  for (const name of stale) lines.push(`flush chain ${table} ${name}`)
+  for (const name of stale) lines.push(`delete chain ${table} ${name}`)
   for (const name of from.affinities.keys()) {
-    if (!desired.affinities.has(name)) lines.push(`delete set ${TABLE} ${name}`)
+    if (!desired.affinities.has(name)) lines.push(`delete set ${table} ${name}`)
   }
-  for (const name of from.members) if (!desired.members.has(name)) lines.push(`delete set ${TABLE} ${name}`)
+  for (const name of from.members) if (!desired.members.has(name)) lines.push(`delete set ${table} ${name}`)
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }
 

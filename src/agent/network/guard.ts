@@ -1,0 +1,42 @@
+/**
+ * Keeps what pods may send in the kernel. Pods that are made at once share a write; what a removed pod leaves behind names a
+ * port that is gone, and goes with the next write.
+ */
+import type { Logger } from '../../base/log.ts'
+import { createKernelTable } from './kernel_table.ts'
+import { GUARD_SKELETON, planGuard } from './plan_guard.ts'
+import { createSerial, type Programs } from './programs.ts'
+
+export interface Guard {
+  /** Resolves when the pods that there are can send under their own addresses alone. */
+  ensure(): Promise<void>
+  /** True when it had to write. `look`: compare with the kernel. */
+  mend(look: boolean): Promise<boolean>
+  forget(): void
+}
+
+export interface GuardOptions {
+  programs: Programs
+  log: Logger
+  /** Addresses given out, by pod. */
+  held: () => Readonly<Record<string, string>>
+}
+
+export function createGuard(options: GuardOptions): Guard {
+  const table = createKernelTable(options)
+  const serial = createSerial()
+  let pending = false
+  const bring = (look: boolean) => table.bring(GUARD_SKELETON, { look, plan: () => planGuard(options.held()) })
+  return {
+    ensure() {
+      pending = true
+      return serial(async () => {
+        if (!pending) return
+        pending = false
+        await bring(false)
+      })
+    },
+    mend: (look) => serial(() => bring(look)),
+    forget: table.forget,
+  }
+}
