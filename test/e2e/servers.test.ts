@@ -1,26 +1,61 @@
 /** Two servers on one etcd: either serves everything, reads see what the other wrote, and one may die. */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ConfigMap } from '../../src/api/configmap.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
 import type { Event } from '../../src/api/event.ts'
+import { EXCLUSIVE_LEASE_MS } from '../../src/api/exclusive.ts'
+import { isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { localKubeconfig, localStateDir } from '../../src/base/paths.ts'
 import { eventually } from '../support/eventually.ts'
 import { DROVER, LocalCluster, output } from '../support/local_cluster.ts'
+import { Writer } from '../support/writers.ts'
 
-const WAIT = { timeoutMs: 30_000, intervalMs: 100 }
+const WAIT = { timeoutMs: 60_000, intervalMs: 100 }
 const cluster = new LocalCluster()
+const shared = Writer.directory()
+const writer = new Writer(shared.path, 'writer')
 const first = localKubeconfig(cluster.name)
 const second = join(localStateDir(cluster.name), 'servers', 'server-2', 'kubeconfig')
 
 beforeAll(() => cluster.start('--nodes', '3', '--servers', '2', '--sample'))
-afterAll(() => cluster.remove())
+afterAll(async () => {
+  await cluster.chaos('heal').catch(() => undefined)
+  await cluster.remove()
+  shared.remove()
+})
 
 const through = (kubeconfig: string, ...args: string[]): Promise<string> =>
   output(process.execPath, [DROVER, '--kubeconfig', kubeconfig, ...args])
 const json = async <T>(kubeconfig: string, ...args: string[]): Promise<T> =>
   JSON.parse(await through(kubeconfig, ...args, '-o', 'json')) as T
+
+const idOf = (file: string): string => readFileSync(join(localStateDir(cluster.name), file), 'utf8').trim()
+const nameOf = (serverId: string): string => (serverId === idOf('server/server-id') ? 'server-1' : 'server-2')
+
+const nodes = async (): Promise<Node[]> => (await json<{ items: Node[] }>(second, 'get', 'nodes')).items
+const allReady = async (): Promise<boolean> => (await nodes()).every(isNodeReady)
+
+/** By node, the id of the server that holds its session. */
+async function sessionServers(): Promise<Record<string, string>> {
+  const held = (await nodes()).map(({ metadata }) => [
+    metadata.name,
+    metadata.annotations?.['drover.dev/session-server'] ?? '',
+  ])
+  return Object.fromEntries(held) as Record<string, string>
+}
+
+async function lossEvents(): Promise<Event[]> {
+  const { items } = await json<{ items: Event[] }>(second, 'events')
+  return items.filter(({ reason }) => reason === 'NodeNotReady')
+}
+
+const lossesOf = async (host: string): Promise<Event[]> =>
+  (await lossEvents()).filter((event) => event.involvedObject.name === host)
+const losses = async (): Promise<string[]> =>
+  (await lossEvents()).map(({ involvedObject, message, count }) => `${involvedObject.name} ${count}: ${message}`).sort()
 
 describe('two servers', () => {
   it('show each what the other wrote, at once', async () => {
@@ -56,21 +91,51 @@ describe('two servers', () => {
     }
   })
 
+  it('an agent that loses one turns to the other and all its pods run on; one that loses both ends the exclusive ones', async () => {
+    await cluster.apply(writer.workload())
+    const pod = await eventually(() => writer.pod(cluster), WAIT)
+    const uid = pod?.metadata.uid ?? ''
+    const host = pod?.spec.nodeName ?? ''
+    await eventually(() => writer.last()?.uid === uid, WAIT)
+    const held = async (): Promise<string> => (await sessionServers())[host] ?? ''
+    const holder = await held()
+    const before = await json<{ items: Pod[] }>(first, 'get', 'pods')
+
+    const from = writer.bytes
+    const cutMs = writer.last()?.atMs ?? 0
+    await cluster.chaos('partition', host, '--from', nameOf(holder))
+    await eventually(async () => (await held()) !== holder, WAIT)
+    // Its lease would have ended by now.
+    await eventually(() => (writer.last()?.atMs ?? 0) > cutMs + 1.25 * EXCLUSIVE_LEASE_MS, WAIT)
+    expect(writer.copiesSince(from).map((copy) => copy.uid)).toEqual([uid])
+    expect((await lossesOf(host)).map(({ message }) => message)).toEqual([])
+    const after = await json<{ items: Pod[] }>(first, 'get', 'pods')
+    const uidsAndRestarts = ({ items }: { items: Pod[] }) =>
+      items.map(({ metadata, status }) => `${metadata.uid} ${status?.containerStatuses?.[0]?.restartCount}`).sort()
+    expect(uidsAndRestarts(after)).toEqual(uidsAndRestarts(before))
+
+    await cluster.chaos('partition', host, '--from', 'server')
+    await eventually(() => writer.last()?.uid !== uid, WAIT)
+    await cluster.chaos('heal', host)
+    await eventually(async () => (await lossesOf(host)).length > 0 && (await allReady()), WAIT)
+    const [old, next, ...more] = writer.copiesSince(from)
+    expect([old?.uid, more]).toEqual([uid, []])
+    expect(Math.max(...(old?.times ?? []))).toBeLessThan(next?.times[0] ?? 0)
+    await cluster.ask('delete', 'statefulset', writer.name)
+  })
+
   it('when the leader is killed the other leads, and no node is taken for lost', async () => {
+    const lostBefore = await losses()
     await cluster.chaos('kill', 'server')
     await eventually(async () => {
       await through(second, 'scale', 'deploy/hello', '--replicas', '5')
       const deployment = await json<Deployment>(second, 'get', 'deploy/hello')
       return deployment.status?.readyReplicas === 5
     }, WAIT)
-    const { items } = await json<{ items: Event[] }>(second, 'events')
-    expect(items.filter(({ reason }) => reason === 'NodeNotReady')).toEqual([])
-    const { items: nodes } = await json<{ items: { metadata: { annotations: Record<string, string> } }[] }>(
-      second,
-      'get',
-      'nodes',
-    )
-    expect(new Set(nodes.map(({ metadata }) => metadata.annotations['drover.dev/session-server'])).size).toBe(1)
+    // Time for a node to be called lost, had its agent not found the other server.
+    await eventually(async () => new Set(Object.values(await sessionServers())).size === 1, WAIT)
+    expect(await losses()).toEqual(lostBefore)
+    expect(await allReady()).toBe(true)
   })
 
   it('the first comes back and serves again', async () => {
