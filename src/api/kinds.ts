@@ -10,6 +10,7 @@ import { endpointSliceKind } from './endpointslice.ts'
 import { eventKind } from './event.ts'
 import { jobKind } from './job.ts'
 import type { KindDefinition } from './kind.ts'
+import { leaseKind } from './lease.ts'
 import { namespaceKind } from './namespace.ts'
 import { networkPolicyKind } from './networkpolicy.ts'
 import { nodeKind } from './node.ts'
@@ -48,6 +49,7 @@ export const KINDS: readonly KindDefinition[] = [
   storageClassKind,
   endpointSliceKind,
   networkPolicyKind,
+  leaseKind,
   roleKind,
   roleBindingKind,
   clusterRoleKind,

@@ -230,4 +230,16 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
       policyTypes: ['Ingress', 'Egress'],
     },
   },
+  Lease: {
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { name: 'operator', namespace: 'default' },
+    spec: {
+      holderIdentity: 'operator-0',
+      leaseDurationSeconds: 15,
+      acquireTime: '2026-01-01T00:00:00.000000Z',
+      renewTime: '2026-01-01T00:00:10.123456Z',
+      leaseTransitions: 1,
+    },
+  },
 }
