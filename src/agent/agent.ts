@@ -34,6 +34,7 @@ import { StatusReporter } from './status_reporter.ts'
 import { StreamServer } from './streams.ts'
 import { TableSaver } from './table_saver.ts'
 import type { SavedTables, TableStore } from './table_store.ts'
+import { TokenRequests } from './token_requests.ts'
 import { VolumeRemoval } from './volume_removal.ts'
 
 export interface AgentOptions {
@@ -135,6 +136,7 @@ function assemble(options: AgentOptions) {
   let cluster: ClusterConfig | undefined
   const reporter = new StatusReporter(clock, (message) => session.send(message))
   const events = new EventSender(clock, (message) => session.send(message))
+  const tokens = new TokenRequests(clock, (message) => session.send(message))
   const fence =
     options.fencer === undefined
       ? undefined
@@ -156,7 +158,16 @@ function assemble(options: AgentOptions) {
     reporter,
     events,
     ...(fence === undefined ? {} : { fence }),
+    care: {
+      get synced() {
+        return manager.synced
+      },
+      uids: () => manager.uids(),
+      takeDown: (uid) => manager.takeDown(uid),
+    },
     imagesChanged: () => images.changed(),
+    requestToken: (wish) => tokens.request(wish),
+    clusterCa: () => (typeof tls === 'function' ? tls() : tls).ca,
     networkReady: () => network.ready,
   }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
@@ -219,6 +230,7 @@ function assemble(options: AgentOptions) {
         options.onMembership?.(true)
         desired.beginSession()
         removal.beginSession()
+        tokens.beginSession()
         network.beginSession(config)
         saver?.clusterChanged(config)
         reporter.resendAll()
@@ -232,6 +244,7 @@ function assemble(options: AgentOptions) {
         if (changes.table === 'assignments') removal.wake()
         saver?.changed(changes.table)
       },
+      onTokenAnswer: (answer) => tokens.answered(answer),
       onOpenStream: (request, client) => streams.open(request, client),
       onRemoved() {
         // Its pods run elsewhere by now, or are wanted no more: what still runs here would be a second copy.

@@ -6,12 +6,14 @@ import type { Random } from '../base/random.ts'
 import type { Desired } from './desired.ts'
 import type { DnsDriver } from './dns/dns.ts'
 import type { FenceGuard } from './fence/guard.ts'
+import type { PodCare } from './fsck.ts'
 import type { ImageDriver } from './images/images.ts'
 import type { NetworkDriver } from './network/network.ts'
 import type { NodeFiles } from './node_files.ts'
 import type { ContainerState, RuntimeDriver } from './runtime/runtime.ts'
 import type { SharedList } from './shared_list.ts'
 import type { StatusReporter } from './status_reporter.ts'
+import type { TokenWish } from './token_requests.ts'
 import type { VolumeDriver } from './volumes/volumes.ts'
 
 export interface Drivers {
@@ -46,8 +48,14 @@ export interface AgentContext {
   events: PodEvents
   /** Absent: exclusive pods run like any other, and nothing keeps a second copy away. */
   fence?: FenceGuard
+  /** Who looks after pods, for the node's check of itself. */
+  care?: PodCare
   /** An image has come or gone. */
   imagesChanged(): void
+  /** Asks a server for a token by which a pod speaks. */
+  requestToken(wish: TokenWish): Promise<string>
+  /** By whom the API's certificate is signed. PEM. */
+  clusterCa(): string
   /** Whether pods can have interfaces. */
   networkReady(): boolean
 }

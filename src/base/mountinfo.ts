@@ -6,6 +6,10 @@ export interface MountEntry {
   mountPoint: string
   type: string
   superOptions: readonly string[]
+  /** What is mounted below shows in the mounts that are its peers. */
+  shared: boolean
+  /** What is mounted below its master shows here. */
+  slave: boolean
 }
 
 /** Spaces, tabs, newlines and backslashes stand as octal escapes. */
@@ -17,7 +21,7 @@ export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = []
   for (const line of text.split('\n')) {
     const [left, right] = line.split(' - ', 2)
-    const [, , , root = '', mountPoint] = left?.split(' ') ?? []
+    const [, , , root = '', mountPoint, , ...tags] = left?.split(' ') ?? []
     const [type, , superOptions] = right?.split(' ') ?? []
     if (mountPoint === undefined || type === undefined) continue
     entries.push({
@@ -25,6 +29,8 @@ export function parseMountinfo(text: string): MountEntry[] {
       mountPoint: unescapePath(mountPoint),
       type,
       superOptions: (superOptions ?? '').split(','),
+      shared: tags.some((tag) => tag.startsWith('shared:')),
+      slave: tags.some((tag) => tag.startsWith('master:')),
     })
   }
   return entries
@@ -37,4 +43,16 @@ export function mountsBelow(text: string, directory: string): string[] {
     .filter((point) => point === directory || point.startsWith(`${directory}/`))
   // What was mounted later lies on top, so among equals the last comes first.
   return points.reverse().sort((a, b) => b.split('/').length - a.split('/').length)
+}
+
+/** The mount that holds a path. */
+export function mountOf(text: string, path: string): MountEntry | undefined {
+  let found: MountEntry | undefined
+  for (const entry of parseMountinfo(text)) {
+    const { mountPoint } = entry
+    const holds = mountPoint === '/' || path === mountPoint || path.startsWith(`${mountPoint}/`)
+    // Of two at one place the later lies on top.
+    if (holds && mountPoint.length >= (found?.mountPoint.length ?? 0)) found = entry
+  }
+  return found
 }

@@ -80,7 +80,13 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
       log: log.child({ part: 'network' }),
       manageSysctls: flags.manageSysctls === true,
     }),
-    volumes: createVolumeDriver({ clock: systemClock, dataDir, log: log.child({ part: 'volumes' }) }),
+    volumes: createVolumeDriver({
+      clock: systemClock,
+      dataDir,
+      // ensureRunDirectory has seen to it that it lies in memory.
+      memoryDir: join(runDir, 'v'),
+      log: log.child({ part: 'volumes' }),
+    }),
     dns: createDnsDriver({ ...environment, registry, log: log.child({ part: 'dns' }) }),
   }
 }

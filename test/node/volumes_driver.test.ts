@@ -1,5 +1,7 @@
 import {
+  chownSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -65,6 +67,9 @@ describe('a pod’s volumes', () => {
       configMap: (name) => (name === 'cm' ? ({ data: config } as unknown as ConfigMap) : undefined),
       volume: (claimName) => (claimName === 'claim' ? persistent('pvc-1') : undefined),
       secret: (name) => (name === 's' ? ({ data } as unknown as Secret) : undefined),
+      field: (path) => `field ${path}`,
+      resource: ({ containerName, resource }) => `${containerName} ${resource}`,
+      token: async ({ audience = 'api' }, current) => current ?? `token for ${audience}`,
     }
   }
   async function one(volume: Omit<Volume, 'name'>, from = sources(), fsGroup?: number): Promise<string> {
@@ -127,6 +132,131 @@ describe('a pod’s volumes', () => {
     const path = (await driver.ensureVolumes(owner, sources({ a: '1', b: '2' }))).get('v') ?? ''
     await driver.ensureVolumes(owner, sources({ b: '2' }))
     expect(readdirSync(path).filter((name) => !name.startsWith('..'))).toEqual(['b'])
+  })
+
+  it('projects several sources into one directory, which is swapped at once; tokens and secrets stay in memory', async () => {
+    const owner = pod([
+      {
+        name: 'v',
+        projected: {
+          defaultMode: 0o440,
+          sources: [
+            { configMap: { name: 'cm', items: [{ key: 'a', path: 'conf/a' }] } },
+            { secret: { name: 's' } },
+            { serviceAccountToken: { path: 'tokens/vault', audience: 'vault' } },
+            {
+              downwardAPI: {
+                items: [
+                  { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' }, mode: 0o400 },
+                  { path: 'cpu', resourceFieldRef: { containerName: 'app', resource: 'limits.cpu' } },
+                ],
+              },
+            },
+          ],
+        },
+      },
+    ])
+    const from = sources({ a: '1' }, { key: 'hush' })
+    const path = (await driver.ensureVolumes(owner, from)).get('v') ?? ''
+    const read = (name: string): string => readFileSync(join(path, name), 'utf8')
+    expect(statfsSync(path).type).toBe(TMPFS_MAGIC)
+    expect(['conf/a', 'key', 'tokens/vault', 'labels', 'cpu'].map(read)).toEqual([
+      '1',
+      'hush',
+      'token for vault',
+      'field metadata.labels',
+      'app limits.cpu',
+    ])
+    expect(statSync(join(path, 'key')).mode & 0o777).toBe(0o440)
+    expect(statSync(join(path, 'labels')).mode & 0o777).toBe(0o400)
+    const before = readlinkSync(join(path, '..data'))
+    // The token that stands is offered back, and what has not changed is not written again.
+    await driver.ensureVolumes(owner, { ...from, token: async (_wish, current) => current ?? 'lost' })
+    expect(readlinkSync(join(path, '..data'))).toBe(before)
+    await driver.ensureVolumes(owner, { ...from, token: async (_wish, current) => `${current} renewed` })
+    expect(readlinkSync(join(path, '..data'))).not.toBe(before)
+    expect(read('tokens/vault')).toBe('token for vault renewed')
+  })
+
+  it('keeps fields on disk, and says which are not offered', async () => {
+    const items = [{ path: 'name', fieldRef: { fieldPath: 'metadata.name' } }]
+    const path = await one({ downwardAPI: { items } })
+    expect(readFileSync(join(path, 'name'), 'utf8')).toBe('field metadata.name')
+    expect(statfsSync(path).type).not.toBe(TMPFS_MAGIC)
+  })
+
+  it('keeps what a pod speaks to the API with in memory, with and without a directory there', async () => {
+    const memoryDir = join(directory, 'memory')
+    const other = createVolumeDriver({
+      dataDir: join(directory, 'other'),
+      memoryDir,
+      clock: systemClock,
+      log: silentLogger,
+    })
+    await other.initialize()
+    for (const each of [driver, other]) {
+      const owner = pod([])
+      const seen: (string | undefined)[] = []
+      const make = async (current: string | undefined) => {
+        seen.push(current)
+        return { token: 'one', 'ca.crt': 'CA' }
+      }
+      const path = await each.ensureAccess(owner, make)
+      expect(readFileSync(join(path, 'token'), 'utf8')).toBe('one')
+      expect(path.startsWith(memoryDir) || statfsSync(path).type === TMPFS_MAGIC).toBe(true)
+      await each.ensureAccess(owner, make)
+      expect(seen).toEqual([undefined, 'one'])
+      expect(await each.listPods()).toContain(uidOf())
+      await each.removePod(uidOf())
+      expect(await each.listPods()).not.toContain(uidOf())
+      expect(existsSync(path)).toBe(false)
+    }
+  })
+
+  it('counts what a directory takes, whatever links lie in it, and says which volume takes too much', async () => {
+    const owner = pod([
+      { name: 'v', emptyDir: { sizeLimit: '1Mi' } },
+      { name: 'free', emptyDir: {} },
+      { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
+    ])
+    const paths = await driver.ensureVolumes(owner, sources())
+    const path = paths.get('v') ?? ''
+    writeFileSync(join(paths.get('free') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
+    writeFileSync(join(paths.get('memory') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
+    mkdirSync(join(path, 'deep/er'), { recursive: true })
+    writeFileSync(join(path, 'deep/er/file'), Buffer.alloc(700 << 10, 1))
+    linkSync(join(path, 'deep/er/file'), join(path, 'deep/twice'))
+    symlinkSync('/usr', join(path, 'deep/out'))
+    expect(await driver.overLimit(owner)).toBeUndefined()
+    writeFileSync(join(path, 'more'), Buffer.alloc(700 << 10, 1))
+    expect(await driver.overLimit(owner)).toBe('Usage of EmptyDir volume "v" exceeds the limit "1Mi".')
+  })
+
+  it('gives a claim to the group of the pod, all of it or by what its root says', async () => {
+    const claim = { persistentVolumeClaim: { claimName: 'claim' } }
+    const path = await one(claim)
+    const outside = join(directory, 'outside')
+    writeFileSync(outside, '', { mode: 0o600 })
+    mkdirSync(join(path, 'deep'), { mode: 0o700 })
+    writeFileSync(join(path, 'deep/file'), '', { mode: 0o600 })
+    symlinkSync(outside, join(path, 'deep/out'))
+    await driver.removePod(uidOf())
+    const grouped = await one(claim, sources(), 4002)
+    expect(statSync(join(grouped, 'deep'))).toMatchObject({ gid: 4002 })
+    expect(statSync(join(grouped, 'deep')).mode & 0o7777).toBe(0o2770)
+    expect(statSync(join(grouped, 'deep/file'))).toMatchObject({ gid: 4002 })
+    expect(statSync(join(grouped, 'deep/file')).mode & 0o7777).toBe(0o660)
+    expect(lstatSync(join(grouped, 'deep/out')).gid).toBe(4002)
+    expect(statSync(outside)).toMatchObject({ gid: 0 })
+    expect(statSync(outside).mode & 0o777).toBe(0o600)
+    await driver.removePod(uidOf())
+    const lazy = pod([{ name: 'v', ...claim }], 4002)
+    lazy.spec.securityContext = { fsGroup: 4002, fsGroupChangePolicy: 'OnRootMismatch' }
+    chownSync(join(directory, 'data/pv/pvc-1/deep/file'), 0, 0)
+    const again = (await driver.ensureVolumes(lazy, sources())).get('v') ?? ''
+    expect(statSync(join(again, 'deep/file'))).toMatchObject({ gid: 0 })
+    rmSync(join(again, 'deep'), { recursive: true })
+    await driver.removePod(uidOf())
   })
 
   it('keeps secrets in memory, with the modes asked for', async () => {

@@ -115,6 +115,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     attach: () => unsupported(),
     terminationMessage: () => call('terminationMessage', LOOK, () => ''),
     cgroupPathOf: (podUid) => `/sim/${podUid}`,
+    usage: () => undefined,
   }
 }
 
@@ -205,6 +206,7 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
       }),
     ensureLoopback: () => call('ensureLoopback', CHANGE, () => undefined),
     openSocket: (_path, port) => noSocket(port),
+    traffic: async () => new Map(),
     listPods: () =>
       call('listPods', LOOK, () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address }))),
     removePod: (podUid) => inTurn(podUid, () => call('removePod', CHANGE, () => host.freeAddress(podUid))),
@@ -228,6 +230,11 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
         host.volumes.set(pod.metadata.uid ?? '', data)
         return new Map((pod.spec.volumes ?? []).map(({ name }) => [name, `/sim/${pod.metadata.uid}/${name}`]))
       }),
+    ensureAccess: async (pod, make) => {
+      await make(undefined)
+      return call('ensureAccess', CHANGE, () => `/sim/${pod.metadata.uid}/access`)
+    },
+    overLimit: () => call('overLimit', LOOK, () => undefined),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
     ensureEtcFiles: (podUid, files) =>
       call('ensureEtcFiles', CHANGE, () => {

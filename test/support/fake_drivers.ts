@@ -22,6 +22,10 @@ export class FakeHost {
   readonly sandboxes = new Map<string, Sandbox>()
   readonly interfaces = new Map<string, string>()
   readonly volumes = new Map<string, Record<string, Record<string, string>>>()
+  /** Files by which pods speak to the API. */
+  readonly access = new Map<string, Record<string, string>>()
+  /** What is said of the volumes of every pod. */
+  overLimit: string | undefined
   readonly images = new Set<string>(['app:1', 'app:2', 'init:1'])
   /** Images that a pull can find. */
   readonly registry = new Set<string>()
@@ -163,6 +167,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     attach: async () => undefined,
     terminationMessage: async () => '',
     cgroupPathOf: (podUid) => `/fake/${podUid}`,
+    usage: () => undefined,
   }
 }
 
@@ -241,6 +246,7 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
       host.act(`ensureLoopback ${path}`)
     },
     openSocket: (_path, port) => noSocket(port),
+    traffic: async () => new Map(),
     listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
     async removePod(podUid) {
       host.act(`removePod ${podUid}`)
@@ -276,6 +282,13 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
       host.volumes.set(uid, made)
       return new Map(Object.keys(made).map((name) => [name, `/fake/${uid}/volumes/${name}`]))
     },
+    async ensureAccess(pod, make) {
+      const uid = pod.metadata.uid ?? ''
+      const known = host.access.get(uid)
+      host.access.set(uid, await make(known?.token))
+      return `/fake/${uid}/access`
+    },
+    overLimit: async () => host.overLimit,
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
     async ensureEtcFiles(podUid, files) {
       return new Map(Object.keys(files).map((path) => [path, `/fake/${podUid}${path}`]))
@@ -287,6 +300,7 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
     async removePod(podUid) {
       host.act(`removeVolumes ${podUid}`)
       host.volumes.delete(podUid)
+      host.access.delete(podUid)
     },
   }
 }

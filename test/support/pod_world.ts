@@ -77,6 +77,10 @@ export class World {
   configs: Record<string, Record<string, string>> = {}
   #desired = new Desired()
   readonly #files = memoryFiles()
+  /** How the server answers requests for tokens. */
+  giveToken: AgentContext['requestToken'] = async () => {
+    throw new DroverError('unavailable', 'no server here')
+  }
   kills = 0
   #pod: Pod
 
@@ -119,6 +123,8 @@ export class World {
       reporter: new StatusReporter(clock, send),
       events: { record: (_pod, _type, reason) => this.events.push(reason) },
       imagesChanged: () => undefined,
+      requestToken: (wish) => this.giveToken(wish),
+      clusterCa: () => 'the CA',
       networkReady: () => true,
     }
     const worker = new PodWorker({ agent, uid: 'u1', wake: () => undefined, adopted })

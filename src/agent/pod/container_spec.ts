@@ -115,8 +115,9 @@ function checkNonRoot(pod: Pod, container: Container, user: ResolvedUser): void 
 }
 
 function groups(pod: Pod, user: ResolvedUser): number[] {
-  const { supplementalGroups = [], fsGroup } = pod.spec.securityContext ?? {}
-  return [...new Set([...user.additionalGids, ...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])])]
+  const { supplementalGroups = [], fsGroup, supplementalGroupsPolicy } = pod.spec.securityContext ?? {}
+  const ofImage = supplementalGroupsPolicy === 'Strict' ? [] : user.additionalGids
+  return [...new Set([...ofImage, ...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])])]
 }
 
 const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`)
@@ -125,7 +126,14 @@ function mounts(container: Container, { volumePaths, etcFiles }: ContainerContex
   const own = (container.volumeMounts ?? []).map((mount): Mount => {
     const hostPath = volumePaths.get(mount.mountPath)
     if (hostPath === undefined) throw new DroverError('notFound', `volume "${mount.name}" is not there`)
-    return { hostPath, containerPath: absolute(mount.mountPath), readOnly: mount.readOnly === true }
+    const { readOnly = false, recursiveReadOnly = 'Disabled', mountPropagation = 'None' } = mount
+    return {
+      hostPath,
+      containerPath: absolute(mount.mountPath),
+      readOnly,
+      ...(recursiveReadOnly === 'Disabled' ? {} : { recursiveReadOnly: true }),
+      ...(mountPropagation === 'None' ? {} : { propagation: mountPropagation }),
+    }
   })
   const taken = new Set(own.map((mount) => mount.containerPath))
   const files = [...etcFiles]

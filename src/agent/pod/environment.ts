@@ -127,7 +127,16 @@ export function fieldValue(path: string, { pod, nodeName, podIP, hostIP }: Envir
   return value
 }
 
-function resourceValue(
+/** A field as a file holds it: maps whole, a line a key, values quoted. */
+export function fieldFile(path: string, context: EnvironmentContext): string {
+  const { labels, annotations } = context.pod.metadata
+  const map = path === 'metadata.labels' ? labels : path === 'metadata.annotations' ? annotations : undefined
+  if (path !== 'metadata.labels' && path !== 'metadata.annotations') return fieldValue(path, context)
+  const lines = Object.entries(map ?? {}).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+  return lines.sort().join('\n')
+}
+
+export function resourceValue(
   { pod, nodeCpuMillis, nodeMemoryBytes }: EnvironmentContext,
   containerName: string,
   resource: string,

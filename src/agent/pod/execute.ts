@@ -60,13 +60,13 @@ export const EXECUTORS: Executors = {
   async refreshVolumes(_step, { agent, notes, facts }) {
     const { prepared } = notes
     if (prepared === undefined || facts.pod === undefined) return
-    const configRevision = agent.desired.configRevision
-    const volumes = await ensureVolumes(agent, facts.pod).catch((error: unknown) => {
+    const made = await ensureVolumes(agent, facts.pod).catch((error: unknown) => {
       // What is mounted stays as it was when its source goes away, as in Kubernetes.
-      if (isCode(error, 'notFound')) return prepared.volumes
+      const { configRevision } = agent.desired
+      if (isCode(error, 'notFound')) return { ...prepared, configRevision, dueMs: undefined }
       throw error
     })
-    if (notes.prepared === prepared) notes.prepared = { ...prepared, volumes, configRevision }
+    if (notes.prepared === prepared) notes.prepared = { ...prepared, ...made }
   },
 
   async image({ container, attempt }, context) {

@@ -77,8 +77,10 @@ export interface PodFacts {
   networkReady: boolean
   /** Sandbox, interface, volumes and files stand, as this agent has seen itself. */
   prepared: boolean
-  /** ConfigMaps or Secrets have changed since the volumes were written. */
+  /** What the volumes were written from has changed. */
   volumesStale: boolean
+  /** When a token in them must be renewed. */
+  volumesDueMs?: number | undefined
   preparing: Waiting | undefined
   /** Everything but containers is gone. */
   cleaned: boolean

@@ -5,18 +5,17 @@
 
 import type { Sandbox } from '../runtime/runtime.ts'
 import type { DrainFact, HookFact, ImageFact, PodFacts, StopFact, Waiting } from './facts.ts'
+import type { PodVolumes } from './pod_volumes.ts'
 import type { Prober } from './prober.ts'
+import type { UsageWatch } from './usage_watch.ts'
 
-export interface Prepared {
+export interface Prepared extends PodVolumes {
   sandbox: Sandbox
   /** Resolves when the pod's interface is there and bound by its policies: nothing of the pod starts before. */
   connected: Promise<unknown>
   podIP: string
-  /** Host path by volume name. */
-  volumes: ReadonlyMap<string, string>
   /** Host path by path in the container. */
   etcFiles: ReadonlyMap<string, string>
-  configRevision: number
 }
 
 export interface PodNotes {
@@ -33,6 +32,7 @@ export interface PodNotes {
   /** See `exitTimes`. */
   exits: ReadonlyMap<string, number>
   probers: Map<string, Prober>
+  usageWatch: UsageWatch | undefined
   /** Termination messages by container id. */
   messages: Map<string, string>
   /** Waits that an event was made of; one a restart. */
@@ -54,6 +54,7 @@ export function newNotes(nowMs: number): PodNotes {
     failed: undefined,
     exits: new Map(),
     probers: new Map(),
+    usageWatch: undefined,
     messages: new Map(),
     backOffsTold: new Set(),
     looked: undefined,

@@ -86,8 +86,9 @@ export function planPod(facts: PodFacts): Plan {
   }
   const over = later(facts.activeUntilMs)
   if (!facts.prepared) return firstOf([planPrepare(facts, pod), over])
+  const due = later(facts.volumesDueMs)
   const refresh = facts.volumesStale ? [now({ type: 'refreshVolumes' })] : []
-  return firstOf([...refresh, ...planDebris(facts), ...planContainers(facts, pod), over])
+  return firstOf([...refresh, ...planDebris(facts), ...planContainers(facts, pod), over, due])
 }
 
 function planPrepare(facts: PodFacts, pod: Pod): Plan {

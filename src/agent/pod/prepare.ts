@@ -36,7 +36,6 @@ function startInterface(
 export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const { runtime, network, volumes } = agent.drivers
   const podUid = pod.metadata.uid ?? ''
-  const configRevision = agent.desired.configRevision
   const hostNetwork = pod.spec.hostNetwork === true
   const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
     const sandbox = await runtime.ensureSandbox({
@@ -60,7 +59,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     agent.files.read('/etc/resolv.conf'),
     agent.files.read('/etc/hosts'),
   ] as const
-  const [{ sandbox, podIP, connected }, volumePaths, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
+  const [{ sandbox, podIP, connected }, madeVolumes, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
     async (error: unknown) => {
       // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
       await Promise.allSettled([...parts, interfaceMade.then((made) => made.connected)])
@@ -78,8 +77,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     sandbox,
     connected,
     podIP: podIP === LOOPBACK ? '' : podIP,
-    volumes: volumePaths,
+    ...madeVolumes,
     etcFiles: await volumes.ensureEtcFiles(podUid, files),
-    configRevision,
   }
 }

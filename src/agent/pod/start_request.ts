@@ -1,40 +1,38 @@
 /** From a container of a prepared pod to a request for the runtime: its image, user, mounts and environment are looked up here. */
 import { join } from 'node:path'
-import type { Container, Pod } from '../../api/pod.ts'
+import type { Container, Pod, VolumeMount } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
+import { mountOf } from '../../base/mountinfo.ts'
+import { readText } from '../../base/records.ts'
 import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
 import { containerRequest, wantedUser } from './container_spec.ts'
+import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { podHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
-import { sourcesOf } from './pod_volumes.ts'
+import { environmentContext } from './pod_volumes.ts'
 
 /** Looks up what the runtime is to start. */
 export async function resolveRequest(
   { agent, pod }: { agent: AgentContext; pod: Pod },
-  container: Container,
+  given: Container,
   prepared: Prepared,
   next: { attempt: number; crashes: number },
 ) {
-  const image = await imageOf(agent, container)
+  const image = await imageOf(agent, given)
+  const container = withAccess(given, prepared.access)
+  const environment = environmentContext(agent, pod, prepared.podIP)
   const volumePaths = new Map<string, string>()
-  for (const { name, mountPath, subPath } of container.volumeMounts ?? []) {
-    const path = prepared.volumes.get(name)
+  for (const mount of container.volumeMounts ?? []) {
+    const path = mount.name === ACCESS ? prepared.access : prepared.volumes.get(mount.name)
     if (path === undefined) continue
-    volumePaths.set(mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
+    const subPath = mount.subPathExpr ? expandSubPath(container, mount.subPathExpr, environment) : mount.subPath
+    volumePaths.set(mount.mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
+    checkPropagation(mount, path)
   }
   return containerRequest(pod, container, {
     ...next,
-    environment: {
-      pod,
-      sources: sourcesOf(agent, pod),
-      podIP: prepared.podIP,
-      hostIP: agent.nodeAddress,
-      nodeName: agent.nodeName,
-      nodeCpuMillis: agent.nodeCpuMillis,
-      nodeMemoryBytes: agent.nodeMemoryBytes,
-      services: agent.desired.services(),
-    },
+    environment,
     sandbox: prepared.sandbox,
     image,
     user: await agent.drivers.images.resolveUser(image, wantedUser(pod, container, image.config.user)),
@@ -43,6 +41,40 @@ export async function resolveRequest(
     hostname: podHostname(pod),
     logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
   })
+}
+
+/** Name of no volume that a user could have. */
+const ACCESS = '.access'
+const ACCESS_PATH = '/var/run/secrets/kubernetes.io/serviceaccount'
+
+/** With the files by which it speaks to the API, unless it has something of its own there. */
+function withAccess(container: Container, access: string | undefined): Container {
+  const mounts = container.volumeMounts ?? []
+  if (access === undefined || mounts.some(({ mountPath }) => mountPath === ACCESS_PATH)) return container
+  return { ...container, volumeMounts: [...mounts, { name: ACCESS, mountPath: ACCESS_PATH, readOnly: true }] }
+}
+
+/** Of the container's own variables alone, and every one must be there: a path must not go where nobody meant it to. */
+function expandSubPath(container: Container, text: string, environment: EnvironmentContext): string {
+  const env = resolveEnvironment({ name: container.name, env: container.env ?? [] }, [], {
+    ...environment,
+    services: [],
+  })
+  const path = expand(text, env)
+  const missing = [...text.matchAll(/\$\(([^()$]+)\)/g)].find(([, name = '']) => !env.has(name))?.[1]
+  if (missing !== undefined) {
+    throw new DroverError('invalid', `subPathExpr "${text}" of container "${container.name}": no variable ${missing}`)
+  }
+  return path
+}
+
+/** What is mounted later shows on the other side only where the host's mount is shared. */
+function checkPropagation({ mountPropagation = 'None', mountPath }: VolumeMount, hostPath: string): void {
+  if (mountPropagation === 'None') return
+  const { shared, slave } = mountOf(readText('/proc/self/mountinfo') ?? '', hostPath) ?? {}
+  if (shared === true || (slave === true && mountPropagation === 'HostToContainer')) return
+  const message = `${mountPath}: mountPropagation ${mountPropagation} needs ${hostPath} to lie on a shared mount`
+  throw new DroverError('invalid', `${message} (mount --make-rshared)`)
 }
 
 async function imageOf(agent: AgentContext, container: Container): Promise<Image> {

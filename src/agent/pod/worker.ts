@@ -13,8 +13,10 @@ import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
 import { awaitsPostStart, exitTimes, isRunning, isSidecar, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
+import { areVolumesStale } from './pod_volumes.ts'
 import { Prober } from './prober.ts'
 import { isReadinessKnown, podStatus } from './status.ts'
+import { hasDiskLimit, UsageWatch } from './usage_watch.ts'
 
 /** More steps in one call than any pod needs: a plan that goes in circles is our defect. */
 const MAX_STEPS = 1_000
@@ -114,6 +116,7 @@ export class PodWorker {
     this.#lifetime.abort()
     for (const prober of this.#notes.probers.values()) prober.stop()
     this.#notes.probers.clear()
+    this.#notes.usageWatch?.stop()
   }
 
   async reconcile(signal: AbortSignal): Promise<ReconcileResult> {
@@ -122,6 +125,7 @@ export class PodWorker {
       const facts = await this.#observe()
       await this.#ensureGuarded(facts, signal)
       this.#syncProbers(facts)
+      this.#syncUsageWatch(facts)
       this.#endInTime({ ...facts, probes: this.#probeFacts() })
       const observed = { ...facts, probes: this.#probeFacts(), failed: this.#notes.failed }
       await this.#readMessages(observed)
@@ -180,7 +184,10 @@ export class PodWorker {
       drain: this.#drain(),
       networkReady: this.#agent.networkReady(),
       prepared: notes.prepared !== undefined,
-      volumesStale: this.#usesConfig() && notes.prepared?.configRevision !== desired.configRevision,
+      volumesStale:
+        areVolumesStale(this.#pod, notes.prepared, desired.configRevision) ||
+        (notes.prepared?.dueMs ?? Number.POSITIVE_INFINITY) <= nowMs,
+      volumesDueMs: notes.prepared?.dueMs,
       preparing: notes.preparing,
       cleaned: notes.cleaned,
       containers: own,
@@ -233,10 +240,6 @@ export class PodWorker {
     return drainFact(this.#pod, { terminateByMs, looked: this.#notes.looked })
   }
 
-  #usesConfig(): boolean {
-    return (this.#pod?.spec.volumes ?? []).some(({ configMap, secret }) => configMap ?? secret)
-  }
-
   #probeFacts(): PodFacts['probes'] {
     return new Map([...this.#notes.probers].map(([id, prober]) => [id, prober.fact]))
   }
@@ -257,6 +260,20 @@ export class PodWorker {
       const container = serving.find(({ name }) => name === running.name)
       if (container === undefined || probers.has(running.id) || awaitsPostStart(facts, container, running.id)) continue
       probers.set(running.id, this.#newProber(pod, running, prepared.podIP))
+    }
+  }
+
+  /** Limits of volumes hold while the pod runs. */
+  #syncUsageWatch({ pod, prepared, failed, terminateByMs }: PodFacts): void {
+    const { clock, log, drivers } = this.#agent
+    const notes = this.#notes
+    const wanted = pod !== undefined && prepared && failed === undefined && terminateByMs === undefined
+    if (!wanted) {
+      notes.usageWatch?.stop()
+      notes.usageWatch = undefined
+    } else if (notes.usageWatch === undefined && hasDiskLimit(pod)) {
+      const onOver = (message: string): void => this.fail('Evicted', message)
+      notes.usageWatch = new UsageWatch({ pod, volumes: drivers.volumes, clock, log, onOver })
     }
   }
 

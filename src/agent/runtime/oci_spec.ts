@@ -70,6 +70,7 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
       devices: privileged ? context.hostDevices : [],
       maskedPaths: privileged ? [] : MASKED_PATHS,
       readonlyPaths: privileged ? [] : READONLY_PATHS,
+      ...rootPropagation(request),
       ...(seccomp === undefined ? {} : { seccomp }),
     },
   }
@@ -137,7 +138,8 @@ function ociMounts(request: ContainerRequest, context: SpecContext): OciMount[] 
   // A parent directory is mounted before what lies in it, whatever order the user wrote.
   const byDepth = [...request.mounts].sort((a, b) => depth(a.containerPath) - depth(b.containerPath))
   for (const mount of byDepth) {
-    mounts.push(bind(mount.hostPath, mount.containerPath, [mount.readOnly ? 'ro' : 'rw']))
+    const access = mount.recursiveReadOnly === true ? 'rro' : mount.readOnly ? 'ro' : 'rw'
+    mounts.push(bind(mount.hostPath, mount.containerPath, [access], PROPAGATION[mount.propagation ?? 'None']))
   }
   if (request.terminationMessagePath !== undefined) {
     mounts.push(bind(context.terminationLogPath, request.terminationMessagePath, ['rw']))
@@ -153,8 +155,16 @@ function special(destination: string, type: string, options: string[]): OciMount
   return { destination, type, source: type, options }
 }
 
-function bind(source: string, destination: string, options: string[]): OciMount {
-  return { destination, type: 'bind', source, options: ['rbind', 'rprivate', ...options] }
+const PROPAGATION = { None: 'rprivate', HostToContainer: 'rslave', Bidirectional: 'rshared' } as const
+
+function bind(source: string, destination: string, options: string[], propagation = 'rprivate'): OciMount {
+  return { destination, type: 'bind', source, options: ['rbind', propagation, ...options] }
+}
+
+/** The runtime makes the root's mount so, and a mount that is bound below cannot share more than it. */
+function rootPropagation({ mounts }: ContainerRequest): Pick<OciSpec['linux'], 'rootfsPropagation'> {
+  if (mounts.some(({ propagation }) => propagation === 'Bidirectional')) return { rootfsPropagation: 'rshared' }
+  return mounts.some(({ propagation }) => propagation !== undefined) ? { rootfsPropagation: 'rslave' } : {}
 }
 
 /** Units: CPU in thousandths of a core, memory in bytes. Shares as the kubelet counts them: 1024 a core, at least 2. */

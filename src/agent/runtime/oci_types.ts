@@ -61,6 +61,7 @@ export interface OciSpec {
     devices: readonly OciDevice[]
     maskedPaths: readonly string[]
     readonlyPaths: readonly string[]
+    rootfsPropagation?: 'rslave' | 'rshared'
     seccomp?: OciSeccomp
   }
 }

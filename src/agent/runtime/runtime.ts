@@ -3,6 +3,7 @@
  * pods' meaning: restart, probes and status are the worker's. Everything it reports is read from disk and the kernel,
  * so that a driver made anew after a SIGKILL sees the same.
  */
+import type { Damage } from '../../base/damage.ts'
 import type { FrameStream } from '../../base/stream.ts'
 
 /** Pinned namespaces that the containers of a pod share. */
@@ -26,6 +27,10 @@ export interface Mount {
   hostPath: string
   containerPath: string
   readOnly: boolean
+  /** What is mounted below it is read-only too. */
+  recursiveReadOnly?: boolean
+  /** Whether mounts made later on one side show on the other. */
+  propagation?: 'HostToContainer' | 'Bidirectional'
 }
 
 export interface ContainerResources {
@@ -85,6 +90,26 @@ export interface ContainerState {
   annotations: Readonly<Record<string, string>>
 }
 
+/** Time that tasks lost for want of a resource: some of them; all of them. */
+export interface Stalled {
+  waitingSeconds: number
+  stalledSeconds: number
+}
+
+/** Counted since the container began; memory as it is now. What is absent this kernel does not tell. */
+export interface CgroupUsage {
+  cpuSeconds: number
+  memoryBytes: number
+  /** Without what the kernel would give back first (inactive file pages). */
+  memoryWorkingSetBytes: number
+  memoryRssBytes?: number
+  memoryCacheBytes?: number
+  processes?: number
+  throttling?: { periods: number; throttledPeriods: number; throttledSeconds: number }
+  disk?: { readBytes: number; writtenBytes: number }
+  pressure?: { cpu?: Stalled; memory?: Stalled; io?: Stalled }
+}
+
 export interface ExecOptions {
   args: readonly string[]
   env?: readonly string[]
@@ -125,6 +150,10 @@ export interface RuntimeDriver {
   attach(id: string, stream: FrameStream): Promise<void>
   /** Bytes of the termination message file, bounded; empty when there is none. */
   terminationMessage(id: string): Promise<string>
+  /** What a pod's container uses; undefined once its cgroup is gone. `details`: with what is absent otherwise. */
+  usage(podUid: string, containerId: string, details: boolean): CgroupUsage | undefined
   /** Path below each cgroup hierarchy's mount point: of the pod, or of one of its containers. */
   cgroupPathOf(podUid: string, containerId?: string): string
+  /** What is there that no container or sandbox explains, and what a sandbox lacks while containers run in it. */
+  findDamage?(): Promise<Damage[]>
 }

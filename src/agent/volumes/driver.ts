@@ -16,45 +16,56 @@ import { readText, removeTree } from '../../base/records.ts'
 import { writeAtomically } from './atomic_writer.ts'
 import { ensureHostPath } from './host_path.ts'
 import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from './layout.ts'
-import { configMapData, type Payload, payload, secretData } from './payload.ts'
+import type { FsGroup } from './ownership.ts'
+import { isSensitive, volumeFiles } from './payload.ts'
 import { ensureClaim, type PersistentVolumes, persistentVolumes } from './persistent.ts'
 import { openInside } from './sub_path.ts'
+import { bytesUsed } from './usage.ts'
 import type { VolumeDriver, VolumeSources } from './volumes.ts'
 
 export interface VolumeDriverOptions {
   dataDir: string
+  /** A directory in memory for small files of every pod; below dataDir, a tmpfs each, unless said. */
+  memoryDir?: string
   clock: Clock
   log: Logger
 }
 
 /** Far above what a pod's secrets can hold (1 MiB each); a bound on what they may take of the node's memory. */
-const SECRETS_SIZE = '64m'
+const SECRETS_OPTIONS = 'size=64m,mode=0711,nosuid,nodev'
+const ACCESS_MODE = 0o644
 
 interface PodContext {
   layout: PodLayout
   namespace: string
-  fsGroup: number | undefined
+  group: FsGroup | undefined
   sources: VolumeSources
 }
 
 export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
-  const { dataDir, clock, log } = options
+  const { dataDir, memoryDir, clock, log } = options
   const root = join(dataDir, 'v')
   const persistent: PersistentVolumes = persistentVolumes(dataDir)
 
   async function ensureVolume(volume: Volume, pod: PodContext): Promise<string> {
     checkName(volume.name, 'volume name')
-    const { layout, fsGroup } = pod
+    const { layout, group, namespace, sources } = pod
+    const fsGroup = group?.id
     if (volume.hostPath !== undefined) return ensureHostPath(volume.name, volume.hostPath)
     if (volume.persistentVolumeClaim !== undefined) {
-      const { namespace, sources } = pod
       const target = join(layout.volumes, volume.name)
-      return ensureClaim(persistent, { volume, namespace, sources, target, fsGroup })
+      return ensureClaim(persistent, { volume, namespace, sources, target, group })
     }
-    if (volume.configMap !== undefined || volume.secret !== undefined) {
-      const directory = join(volume.secret === undefined ? layout.volumes : layout.secrets, volume.name)
-      const files = filesOf(volume, pod)
-      if (volume.secret !== undefined) await ensureTmpfs(layout.secrets, `size=${SECRETS_SIZE},mode=0711,nosuid,nodev`)
+    const directory = join(isSensitive(volume) ? layout.secrets : layout.volumes, volume.name)
+    const files = await volumeFiles(volume, {
+      namespace,
+      volumeName: volume.name,
+      fsGroup: group !== undefined,
+      sources,
+      current: (path) => readFile(join(directory, path), 'utf8').catch(() => undefined),
+    })
+    if (files !== undefined) {
+      if (isSensitive(volume)) await ensureTmpfs(layout.secrets, SECRETS_OPTIONS)
       if (await writeAtomically(directory, files, { clock, fsGroup })) {
         log.debug({ volume: volume.name, files: files.size }, 'volume files written')
       }
@@ -73,7 +84,35 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     if (left.length > 0) {
       throw new DroverError('unavailable', `volumes of pod ${podUid} cannot be unmounted: ${left.join(', ')}`)
     }
+    if (memoryDir !== undefined) await removeTree(join(memoryDir, podUid))
     await removeTree(directory)
+  }
+
+  async function ensureAccess(
+    pod: Pod,
+    make: (token: string | undefined) => Promise<Record<string, string>>,
+  ): Promise<string> {
+    const { layout } = contextOf(pod, dataDir, undefined)
+    const parent = memoryDir === undefined ? layout.secrets : join(memoryDir, pod.metadata.uid ?? '')
+    const directory = join(parent, '.access')
+    const current = await readFile(join(directory, 'token'), 'utf8').catch(() => undefined)
+    const files = Object.entries(await make(current))
+    if (memoryDir === undefined) await ensureTmpfs(parent, SECRETS_OPTIONS)
+    const payload = files.map(([name, text]) => [name, { data: Buffer.from(text), mode: ACCESS_MODE }] as const)
+    await writeAtomically(directory, new Map(payload), { clock, fsGroup: undefined })
+    return directory
+  }
+
+  async function overLimit(pod: Pod): Promise<string | undefined> {
+    const { volumes } = podLayout(dataDir, pod.metadata.uid ?? '')
+    for (const { name, emptyDir } of pod.spec.volumes ?? []) {
+      // A limit in memory is the size of its file system.
+      if (emptyDir?.sizeLimit === undefined || emptyDir.medium === 'Memory') continue
+      const limitBytes = parseQuantity(emptyDir.sizeLimit)
+      if ((await bytesUsed(join(volumes, name), limitBytes)) <= limitBytes) continue
+      return `Usage of EmptyDir volume "${name}" exceeds the limit "${emptyDir.sizeLimit}".`
+    }
+    return undefined
   }
 
   /** Pins what the path leads to by a bind mount, so that no link can be slipped in before the runtime mounts it. */
@@ -98,6 +137,7 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
   return {
     async initialize() {
       await mkdir(root, { recursive: true, mode: 0o711 })
+      if (memoryDir !== undefined) await mkdir(memoryDir, { recursive: true, mode: 0o711 })
       await persistent.initialize()
     },
     async ensureVolumes(pod, sources) {
@@ -131,31 +171,25 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       return paths
     },
     removeVolume: (name) => persistent.remove(name),
+    ensureAccess,
+    overLimit,
     async listPods() {
-      return readdir(root)
+      const inMemory = memoryDir === undefined ? [] : await readdir(memoryDir)
+      return [...new Set([...(await readdir(root)), ...inMemory])]
     },
     removePod,
   }
 }
 
-function contextOf(pod: Pod, dataDir: string, sources: VolumeSources): PodContext {
+function contextOf<S>(pod: Pod, dataDir: string, sources: S): Omit<PodContext, 'sources'> & { sources: S } {
   const { uid, namespace = 'default' } = pod.metadata
   if (uid === undefined) throw new DroverError('internal', `pod ${pod.metadata.name} has no uid`)
-  return { layout: podLayout(dataDir, uid), namespace, fsGroup: pod.spec.securityContext?.fsGroup, sources }
+  return { layout: podLayout(dataDir, uid), namespace, group: groupOf(pod), sources }
 }
 
-function filesOf(volume: Volume, { namespace, fsGroup, sources }: PodContext): Payload {
-  const options = { fsGroup: fsGroup !== undefined }
-  if (volume.secret !== undefined) {
-    const name = volume.secret.secretName ?? ''
-    const secret = sources.secret(name)
-    const data = secret === undefined ? undefined : secretData(secret)
-    return payload(volume.secret, data, `Secret ${namespace}/${name} of volume ${volume.name}`, options)
-  }
-  const source = volume.configMap ?? {}
-  const map = sources.configMap(source.name ?? '')
-  const data = map === undefined ? undefined : configMapData(map)
-  return payload(source, data, `ConfigMap ${namespace}/${source.name ?? ''} of volume ${volume.name}`, options)
+function groupOf({ spec }: Pod): FsGroup | undefined {
+  const { fsGroup, fsGroupChangePolicy } = spec.securityContext ?? {}
+  return fsGroup === undefined ? undefined : { id: fsGroup, onRootMismatch: fsGroupChangePolicy === 'OnRootMismatch' }
 }
 
 async function ensureEmptyDir(volume: Volume, directory: string, fsGroup: number | undefined): Promise<string> {

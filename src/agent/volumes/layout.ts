@@ -7,6 +7,7 @@
  *   dataDir/v/<podUid>/volumes/<name>   the same for claims: a bind mount of the claim's volume
  *   dataDir/pv/<name>                   volumes that outlive pods
  *   dataDir/v/<podUid>/etc/<file>       /etc/hosts and the like
+ *   memoryDir/<podUid>/access           the pod's token for the API: small, and of every pod, so it has no mount of its own
  *
  * Nothing of a hostPath lies below it, so a pod's tree may be removed once nothing is mounted in it.
  */

@@ -1,7 +1,9 @@
-/** Pure: the files that a ConfigMap or Secret volume shall hold. */
+/** The files that volumes of ConfigMaps, Secrets, fields and tokens shall hold. Pure but for the token that is asked for. */
 import type { ConfigMap } from '../../api/configmap.ts'
+import type { DownwardFile, ProjectedSource, Volume } from '../../api/pod.ts'
 import type { Secret } from '../../api/secret.ts'
 import { DroverError } from '../../base/errors.ts'
+import type { VolumeSources } from './volumes.ts'
 
 export interface PayloadFile {
   data: Buffer
@@ -57,6 +59,83 @@ export function payload(
     files.set(checkedPath(item.path, what), { data: value, mode: options.fsGroup ? mode | GROUP_READ : mode })
   }
   return files
+}
+
+export interface PayloadContext {
+  namespace: string
+  volumeName: string
+  fsGroup: boolean
+  sources: VolumeSources
+  /** Text of a file that the volume holds now. */
+  current(path: string): Promise<string | undefined>
+}
+
+function downwardFiles(
+  items: readonly DownwardFile[],
+  defaultMode: number | undefined,
+  { volumeName, fsGroup, sources }: PayloadContext,
+): Payload {
+  const files = new Map<string, PayloadFile>()
+  for (const { path, fieldRef, resourceFieldRef, mode = defaultMode ?? DEFAULT_MODE } of items) {
+    const text =
+      resourceFieldRef === undefined ? sources.field(fieldRef?.fieldPath ?? '') : sources.resource(resourceFieldRef)
+    const checked = checkedPath(path, `volume ${volumeName}`)
+    files.set(checked, { data: Buffer.from(text), mode: fsGroup ? mode | GROUP_READ : mode })
+  }
+  return files
+}
+
+/** Whether it holds what must never touch a disk. */
+export function isSensitive({ secret, projected }: Volume): boolean {
+  return secret !== undefined || (projected?.sources ?? []).some((each) => each.secret ?? each.serviceAccountToken)
+}
+
+/** Undefined: a volume that is not made of files like these. Of two files of one path the later counts. */
+export async function volumeFiles(volume: Volume, context: PayloadContext): Promise<Payload | undefined> {
+  const { configMap, secret, downwardAPI, projected } = volume
+  if (downwardAPI !== undefined) return downwardFiles(downwardAPI.items ?? [], downwardAPI.defaultMode, context)
+  if (configMap !== undefined || secret !== undefined) return keyFiles(volume, context)
+  if (projected === undefined) return undefined
+  const files = new Map<string, PayloadFile>()
+  for (const source of projected.sources ?? []) {
+    for (const [path, file] of await projectedFiles(source, projected.defaultMode, context)) files.set(path, file)
+  }
+  return files
+}
+
+type KeyVolume = { configMap?: KeySource & { name?: string }; secret?: KeySource & { secretName?: string } }
+
+function keyFiles({ configMap, secret }: KeyVolume, context: PayloadContext): Payload {
+  const { namespace, volumeName, fsGroup, sources } = context
+  if (secret !== undefined) {
+    const name = secret.secretName ?? ''
+    const found = sources.secret(name)
+    const data = found === undefined ? undefined : secretData(found)
+    return payload(secret, data, `Secret ${namespace}/${name} of volume ${volumeName}`, { fsGroup })
+  }
+  const name = configMap?.name ?? ''
+  const map = sources.configMap(name)
+  const data = map === undefined ? undefined : configMapData(map)
+  return payload(configMap ?? {}, data, `ConfigMap ${namespace}/${name} of volume ${volumeName}`, { fsGroup })
+}
+
+async function projectedFiles(
+  { configMap, secret, downwardAPI, serviceAccountToken }: ProjectedSource,
+  defaultMode: number | undefined,
+  context: PayloadContext,
+): Promise<Payload> {
+  const mode = defaultMode === undefined ? {} : { defaultMode }
+  if (configMap !== undefined) return keyFiles({ configMap: { ...configMap, ...mode } }, context)
+  if (secret !== undefined) {
+    const { name = '', ...rest } = secret
+    return keyFiles({ secret: { ...rest, secretName: name, ...mode } }, context)
+  }
+  if (downwardAPI !== undefined) return downwardFiles(downwardAPI.items ?? [], defaultMode, context)
+  if (serviceAccountToken === undefined) return new Map()
+  const path = checkedPath(serviceAccountToken.path, `volume ${context.volumeName}`)
+  const token = await context.sources.token(serviceAccountToken, await context.current(path))
+  const bits = defaultMode ?? DEFAULT_MODE
+  return new Map([[path, { data: Buffer.from(token), mode: context.fsGroup ? bits | GROUP_READ : bits }]])
 }
 
 /** Paths stay inside the volume and out of the names that the writer keeps for itself (`..data`). */

@@ -2,7 +2,7 @@
  * Volumes that outlive pods: directories below dataDir/pv, or what a volume that a user declared names. A pod gets a bind mount of
  * its volume below its own tree, so that sub-paths are pinned and everything is unmounted as for any other volume.
  */
-import { chmod, chown, mkdir } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PersistentVolume } from '../../api/persistentvolume.ts'
 import type { Volume } from '../../api/pod.ts'
@@ -13,6 +13,7 @@ import { runOk } from '../../base/process.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { ensureHostPath } from './host_path.ts'
 import { checkName } from './layout.ts'
+import { type FsGroup, giveToGroup } from './ownership.ts'
 import type { VolumeSources } from './volumes.ts'
 
 export interface PersistentVolumes {
@@ -22,7 +23,6 @@ export interface PersistentVolumes {
   remove(name: string): Promise<void>
 }
 
-const SET_GROUP_ID = 0o2000
 const mountinfo = (): string => readText('/proc/self/mountinfo') ?? ''
 
 export function persistentVolumes(dataDir: string): PersistentVolumes {
@@ -70,13 +70,13 @@ export interface ClaimMount {
   namespace: string
   sources: VolumeSources
   target: string
-  fsGroup: number | undefined
+  group: FsGroup | undefined
 }
 
 /** Mounts a claim's volume at `target`, once. */
 export async function ensureClaim(
   persistent: PersistentVolumes,
-  { volume: { name, persistentVolumeClaim }, namespace, sources, target, fsGroup }: ClaimMount,
+  { volume: { name, persistentVolumeClaim }, namespace, sources, target, group }: ClaimMount,
 ): Promise<string> {
   const { claimName = '', readOnly = false } = persistentVolumeClaim ?? {}
   const found = sources.volume(claimName)
@@ -86,10 +86,7 @@ export async function ensureClaim(
   }
   const source = await persistent.ensure(found)
   if (mountsBelow(mountinfo(), target).includes(target)) return target
-  if (fsGroup !== undefined && found.spec.csi !== undefined) {
-    await chown(source, 0, fsGroup)
-    await chmod(source, 0o775 | SET_GROUP_ID)
-  }
+  if (group !== undefined && !readOnly && found.spec.hostPath === undefined) await giveToGroup(source, group)
   await mkdir(target, { recursive: true, mode: 0o711 })
   await runOk('mount', ['--bind', '--', source, target])
   if (readOnly) await runOk('mount', ['-o', 'remount,bind,ro', '--', target])

@@ -4,21 +4,39 @@ import type { PersistentVolume } from '../../api/persistentvolume.ts'
 import type { Pod } from '../../api/pod.ts'
 import type { Secret } from '../../api/secret.ts'
 
+export interface ResourceReference {
+  containerName?: string
+  resource: string
+  divisor?: string | number
+}
+
 export interface VolumeSources {
   configMap(name: string): ConfigMap | undefined
   secret(name: string): Secret | undefined
   /** The volume that is bound to a claim of the pod's namespace, if it can be mounted on this node. */
   volume(claimName: string): PersistentVolume | undefined
+  /** What a fieldRef names, as a file holds it. Throws `invalid` for a path that is not offered. */
+  field(path: string): string
+  resource(reference: ResourceReference): string
+  /** A token to be written; `current` is the one that stands there, which stays while it is good. */
+  token(wish: { audience?: string; expirationSeconds?: number }, current: string | undefined): Promise<string>
 }
 
 export interface VolumeDriver {
   initialize(): Promise<void>
   /**
    * Makes or completes all volumes of the pod and returns the host path of each by volume name. Called again, it
-   * brings ConfigMap and Secret files up to date atomically (readers see the old set or the new). Rejects with
-   * `notFound` naming what is missing.
+   * brings files of ConfigMaps, Secrets, fields and tokens up to date atomically (readers see the old set or the new).
+   * Rejects with `notFound` naming what is missing.
    */
   ensureVolumes(pod: Pod, sources: VolumeSources): Promise<ReadonlyMap<string, string>>
+  /**
+   * A directory in memory with the files by which the pod speaks to the API. `make` is given the token that stands there
+   * and returns all files by name. Returns the host path.
+   */
+  ensureAccess(pod: Pod, make: (token: string | undefined) => Promise<Record<string, string>>): Promise<string>
+  /** What of the pod's volumes takes more than its limit, in words; undefined: nothing. Looks at every file. */
+  overLimit(pod: Pod): Promise<string | undefined>
   /** Host path of a mount inside a volume, safe against links that lead out of it. Rejects with `invalid`. */
   resolveSubPath(volumePath: string, subPath: string): Promise<string>
   /** Files of the pod that are no volume: /etc/hosts, /etc/resolv.conf, /etc/hostname. Returns host paths. */
