@@ -1,7 +1,4 @@
-/**
- * Keeps what pods may send in the kernel. Pods that are made at once share a write; what a removed pod leaves behind names a
- * port that is gone, and goes with the next write.
- */
+/** Keeps what pods may send in the kernel. Pods that come and go at once share a write. */
 import type { Logger } from '../../base/log.ts'
 import { createKernelTable } from './kernel_table.ts'
 import { GUARD_SKELETON, planGuard } from './plan_guard.ts'
