@@ -78,6 +78,18 @@ export class PodManager {
     void this.#findOrphans()
   }
 
+  /** Pods that have a worker. */
+  uids(): ReadonlySet<string> {
+    return new Set(this.#workers.keys())
+  }
+
+  /** Has what is left of a pod taken down; one that somebody wants is left alone. */
+  takeDown(uid: string): void {
+    if (this.#workers.has(uid)) return
+    this.#log.info({ pod: uid }, 'removing what is left of a pod that nobody wants')
+    this.#newWorker(uid).abandon()
+  }
+
   wakeAll(): void {
     for (const uid of this.#workers.keys()) this.#queue.add(uid)
   }
@@ -138,11 +150,7 @@ export class PodManager {
         ...[...containers, ...sandboxes, ...interfaces].map(({ podUid }) => podUid),
         ...withVolumes,
       ])
-      for (const uid of uids) {
-        if (this.#workers.has(uid)) continue
-        this.#log.info({ pod: uid }, 'removing what is left of a pod that nobody wants')
-        this.#newWorker(uid).abandon()
-      }
+      for (const uid of uids) this.takeDown(uid)
     } catch (error) {
       this.#log.warn({ err: error }, 'cannot look for pods that nobody wants; will try again')
       this.#agent.clock.schedule(ORPHANS_AGAIN_MS, () => void this.#findOrphans(), true)

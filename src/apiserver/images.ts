@@ -14,13 +14,11 @@ import { DroverError } from '../base/errors.ts'
 import { CHANNEL, type FrameStream, type NodeStreamVerb } from '../base/stream.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
+import { askNode, chosenNodes } from './node_streams.ts'
 import { boolParam } from './query.ts'
 import { methodNotAllowed } from './status_error.ts'
 
 export const IMAGES_PATH = '/apis/drover.dev/v1/images'
-
-/** Answers of nodes that are kept for `list`; an agent's table of images is far smaller. */
-const MAX_LIST_BYTES = 8 << 20
 
 interface Action {
   verb: NodeStreamVerb
@@ -56,19 +54,6 @@ function readAction({ method, query }: Exchange): Action {
     default:
       throw new DroverError('invalid', `verb: "${query.get('verb') ?? ''}" is none of load, import, pull`)
   }
-}
-
-/** Nodes that are meant: the named ones, connected or not, or all that are connected. */
-function chosenNodes({ gateway }: ApiContext, query: URLSearchParams): string[] {
-  const named = query
-    .getAll('node')
-    .flatMap((value) => value.split(','))
-    .filter((name) => name !== '')
-  const nodes = named.length > 0 ? [...new Set(named)] : gateway.connectedNodes()
-  if (nodes.length > 0) return nodes
-  throw new DroverError('unavailable', 'no node is connected to this server; "get nodes" shows which are known', {
-    retryAfterSeconds: 1,
-  })
 }
 
 class NodeRun {
@@ -161,25 +146,14 @@ async function listImages(context: ApiContext, exchange: Exchange): Promise<void
   const items = await Promise.all(
     nodes.map(async (node) => {
       try {
-        return { node, images: await nodeImages(context, node, exchange.signal) }
+        return {
+          node,
+          images: await askNode(context, { node, verb: 'imageList', request: {}, signal: exchange.signal }),
+        }
       } catch (thrown) {
         return { node, images: [], error: DroverError.from(thrown).message }
       }
     }),
   )
   exchange.sendJson(200, { kind: 'ImageList', apiVersion: 'drover.dev/v1', items })
-}
-
-async function nodeImages(context: ApiContext, node: string, signal: AbortSignal): Promise<unknown> {
-  const stream = await context.gateway.open(node, 'imageList', {}, signal)
-  stream.end()
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const { channel, data } of stream.frames) {
-    if (channel !== CHANNEL.stdout) continue
-    size += data.length
-    if (size > MAX_LIST_BYTES) throw new DroverError('tooLarge', `node ${node} sent more than ${MAX_LIST_BYTES} bytes`)
-    chunks.push(data)
-  }
-  return JSON.parse(Buffer.concat(chunks).toString('utf8') || '[]') as unknown
 }

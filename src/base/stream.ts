@@ -32,6 +32,7 @@ export type NodeStreamVerb =
   | 'imageList'
   | 'imageRemove'
   | 'imagePull'
+  | 'nodeFsck'
 
 /** The server's way to its nodes: implemented by dispatch, used by the API server, joined in the composition root. */
 export interface NodeGateway {

@@ -1,6 +1,7 @@
 /**
  * Exit codes that scripts can trust: 0 done; 1 failed; 2 wrong usage or invalid input; 3 no such object; 4 the cluster
- * cannot be reached or refuses the credentials; 5 out of time; 130 interrupted. `exec` passes the program's own.
+ * cannot be reached or refuses the credentials; 5 out of time; 6 `node fsck` found damage and mended it; 130 interrupted.
+ * `exec` passes the program's own.
  */
 import type { ErrorCode } from '../base/errors.ts'
 

@@ -7,6 +7,7 @@ import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import { type CliContext, contextOf, type Io } from './context.ts'
+import { addFsckOptions, type FsckOptions, fsck } from './node_fsck.ts'
 import { type ObjectList, resourcePath } from './rest_client.ts'
 import { alignColumns, TABLE_ACCEPT, type Table, tableHeader, tableRows } from './table.ts'
 
@@ -33,6 +34,9 @@ export function registerNode(program: Command, io: Io): void {
     .action((names: string[], options: { force?: boolean }, command: Command) =>
       run(command, (context) => remove(context, names, options.force === true)),
     )
+  addFsckOptions(node.command('fsck')).action((names: string[], options: FsckOptions, command: Command) =>
+    run(command, (context) => fsck(context, names, options)),
+  )
   for (const [verb, unschedulable, what] of [
     ['cordon', true, 'give nodes no new pods'],
     ['uncordon', false, 'give nodes new pods again'],

@@ -161,3 +161,15 @@ export interface ImageListEntry {
   sizeBytes: number
   createdAt: string
 }
+
+/** What a node's check of itself found. Answer of the stream verb `nodeFsck`: a list of these, as JSON. */
+export interface NodeDamage {
+  /** A DamagePart (see src/base/damage.ts). */
+  part: string
+  subject: string
+  problem: string
+  /** Only where it was to be mended. */
+  mended?: boolean
+  /** Why it is not. */
+  error?: string
+}

@@ -235,7 +235,9 @@ class Driver implements NetworkDriver {
     const config = this.#config
     if (config === undefined) return []
     const { plan } = await this.#planNode(config)
-    const peers = this.#peers === undefined ? undefined : await this.#planPeers(config, this.#peers)
+    // Without the devices the ways cannot be looked at; they are mended together.
+    const standing = plan.commands.length === 0
+    const peers = this.#peers !== undefined && standing ? await this.#planPeers(config, this.#peers) : undefined
     const { skeleton } = renderSkeleton(this.#facts(config))
     const rules = await this.#kernel.missing(skeleton, (observed) => this.#desiredTable(config, observed))
     const lacks = (subject: string, lines: readonly string[]) =>

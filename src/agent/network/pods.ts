@@ -28,6 +28,13 @@ export interface PodPorts {
   start(podCidr: string, form: PortForm, interfaces: readonly PodInterface[]): Promise<void>
   ensure(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
   list(): Promise<PodInterface[]>
+  /** Whether the pod's interface is whole; false too when it has none. */
+  isWhole(podUid: string, netNamespacePath: string): Promise<boolean>
+  /** Links that look like a pod's, but are not that of the pod that they name. */
+  nameless(): Promise<string[]>
+  deleteLink(link: string): Promise<void>
+  /** Addresses given out, by pod. */
+  held(): Readonly<Record<string, string>>
   /** The address that the pod holds. */
   addressOf(podUid: string): string | undefined
   remove(podUid: string): Promise<void>
@@ -215,6 +222,18 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       })
     },
     list,
+    async isWhole(podUid, netNamespacePath) {
+      const address = current?.held[podUid]
+      return address !== undefined && (await isComplete({ podUid, address }, netNamespacePath))
+    },
+    async nameless() {
+      const links = parseLinks(await programs.json('ip', ['-j', '-d', 'link', 'show', 'type', 'veth']))
+      return links
+        .filter(({ name, alias }) => POD_LINK.test(name) && podLink(parseAlias(alias)?.podUid ?? '') !== name)
+        .map(({ name }) => name)
+    },
+    deleteLink,
+    held: () => current?.held ?? {},
     addressOf: (podUid) => current?.held[podUid],
     remove(podUid) {
       checkPod(podUid)

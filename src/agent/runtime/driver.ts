@@ -13,6 +13,7 @@ import { type Cgroups, clearCgroup, detectCgroups, expectMoves } from './cgroups
 import { Containers } from './containers.ts'
 import { createExecutor } from './exec.ts'
 import { createExitWatcher } from './exits.ts'
+import { findRuntimeDamage } from './fsck.ts'
 import { createOciRuntime, hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
 import type { RuntimeDriver } from './runtime.ts'
@@ -126,6 +127,16 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     attach: (id, stream) => executor.attach(id, stream),
     terminationMessage: (id) => containers.terminationMessage(id),
     cgroupPathOf,
+    findDamage: () =>
+      findRuntimeDamage({
+        paths,
+        runtime,
+        cgroups: cgroups(),
+        cgroupParent,
+        clock,
+        containers: () => containers.list(),
+        sandboxes: () => listSandboxes(paths.sandboxes),
+      }),
   }
 }
 

@@ -38,7 +38,7 @@ function sandboxOf(directory: string, podUid: string, hostNetwork: boolean): San
   }
 }
 
-function pinsOf(hostNetwork: boolean): string[] {
+export function pinsOf(hostNetwork: boolean): string[] {
   return hostNetwork ? ['ipc', 'uts'] : ['net', 'ipc', 'uts']
 }
 
@@ -76,12 +76,13 @@ export async function ensureSandbox(sandboxes: string, request: SandboxRequest):
   await Promise.all(pins.map((pin) => writeFile(join(directory, pin), '')))
   const unshareArgs = pins.map((pin) => `--${pin}=${join(directory, pin)}`)
   const inside = hostNetwork ? ['true'] : ['ip', 'link', 'set', 'lo', 'up']
-  await Promise.all([
-    runOk('unshare', [...unshareArgs, ...inside]),
-    runOk('mount', ['-t', 'tmpfs', '-o', SHM_OPTIONS, 'shm', join(directory, 'shm')]),
-  ])
+  await Promise.all([runOk('unshare', [...unshareArgs, ...inside]), mountShm(directory)])
   await writeRecord(join(directory, RECORD), { hostname, hostNetwork })
   return sandbox
+}
+
+export async function mountShm(directory: string): Promise<void> {
+  await runOk('mount', ['-t', 'tmpfs', '-o', SHM_OPTIONS, 'shm', join(directory, 'shm')])
 }
 
 export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
