@@ -33,9 +33,17 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   RequestEntityTooLarge: 'tooLarge',
   ServiceUnavailable: 'unavailable',
   Timeout: 'timeout',
+  InsufficientStorage: 'unavailable',
   MethodNotAllowed: 'unsupported',
   UnsupportedMediaType: 'unsupported',
   NotAcceptable: 'unsupported',
+}
+
+/** What a refusal alone does not tell: whose credentials they were, and what to do. */
+const HINTS: Partial<Record<ErrorCode, (config: ConnectionConfig) => string>> = {
+  unauthorized: ({ source }) => `; the credentials in ${source} are not (or no longer) valid here`,
+  forbidden: ({ source }) =>
+    `; the credentials in ${source} lack a role for it: "kubectl auth can-i --list" shows what they allow, an administrator binds roles`,
 }
 
 /** Path of a kind's collection, or of one object. */
@@ -165,8 +173,7 @@ export class RestClient {
       reason: 'Invalid',
       message: String(cause.message ?? ''),
     }))
-    const hint =
-      code === 'unauthorized' ? `; the credentials in ${this.config.source} are not (or no longer) valid here` : ''
+    const hint = HINTS[code]?.(this.config) ?? ''
     return new DroverError(code, `${String(parsed.message ?? text)}${hint}`, { fields })
   }
 }

@@ -6,6 +6,7 @@
 import { EXCLUSIVE_LEASE_MS } from '../api/exclusive.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { type Node, nodeKind } from '../api/node.ts'
+import { podKind } from '../api/pod_kind.ts'
 import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
@@ -388,7 +389,7 @@ class RunningDispatch {
         return
       }
       case 'events':
-        for (const event of message.events) this.#record(event)
+        for (const event of message.events) this.#record(nodeName, event)
         return
       case 'tokenRequest':
         void answerTokenRequest(this.#options, nodeName, message).then((answer) => session?.stream.write(answer))
@@ -407,7 +408,17 @@ class RunningDispatch {
     return this.#nodes.mayGrant(nodeName) && session.isCurrent('assignments') ? sentAtMs : 0
   }
 
-  #record({ kind, namespace, name, uid, type, reason, message }: NodeEvent): void {
+  /** A node speaks of itself and of its own pods, also of one that has just gone. */
+  #record(nodeName: string, { kind, namespace, name, uid, type, reason, message }: NodeEvent): void {
+    const pod = kind === 'Pod' ? this.#options.resources.get(podKind, namespace, name) : undefined
+    const isOwn = kind === 'Pod' ? (pod?.spec.nodeName ?? nodeName) === nodeName : kind === 'Node' && name === nodeName
+    if (!isOwn) {
+      this.#options.log.warn(
+        { node: nodeName, kind, namespace, name },
+        'an event about what is not its own was dropped',
+      )
+      return
+    }
     const metadata = { name, uid, ...(namespace === '' ? {} : { namespace }) }
     const about: KubeObject = { apiVersion: 'v1', kind, metadata }
     this.#options.events.record(about, type === 'Warning' ? 'Warning' : 'Normal', reason, message)

@@ -63,4 +63,32 @@ describe('reports of pods', () => {
     expect(phase()).toBe('Pending')
     unsubscribe()
   })
+
+  test('a node speaks of its own pods alone', async () => {
+    world = await runResources()
+    const { resources } = world
+    const made = await resources.create(podKind, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'web', namespace: 'default' },
+      spec: { nodeName: 'n1', containers: [{ name: 'main', image: 'web:1' }] },
+    })
+    const { uid } = made.metadata
+    await resources.delete(podKind, 'default', 'web')
+    const own = new AbortController()
+    const options = { resources, clock: systemClock, random: seededRandom(1), log: silentLogger }
+    const reports = new PodReports({ ...options, serverId: SERVER, needsRoute: () => false })
+    const running = reports.run(own.signal)
+    const report = { namespace: 'default', name: 'web', uid, statusJson: jsonBytes(RUNNING), removed: true }
+    reports.take('n2', [report])
+    reports.take('n1', [{ ...report, uid: 'another' }])
+    // Writes go in order: once the node's own word is taken, the others' would have been.
+    reports.take('n1', [{ ...report, removed: false }])
+    await eventually(() => expect(resources.get(podKind, 'default', 'web')?.status?.phase).toBe('Running'))
+    reports.take('n2', [report])
+    reports.take('n1', [report])
+    await eventually(() => expect(resources.get(podKind, 'default', 'web')).toBeUndefined())
+    own.abort()
+    await running
+  })
 })

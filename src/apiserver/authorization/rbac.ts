@@ -14,7 +14,7 @@ import { roleBindingKind } from '../../api/rolebinding.ts'
 import { serviceAccountUser } from '../../api/serviceaccount.ts'
 import type { Resources } from '../../resources/resources.ts'
 import type { User } from '../authentication.ts'
-import { type Attributes, allows, compileRule } from './rules.ts'
+import { type Attributes, allows } from './rules.ts'
 
 /** One binding, as one subject has it. */
 interface Grant {
@@ -22,6 +22,12 @@ interface Grant {
   binding: string
   namespace: string
   roleRef: RoleRef
+  role: RoleSlot
+}
+
+/** A role's rules as they stand, shared by all who have it. Kept when the role goes: it may come again. */
+interface RoleSlot {
+  rules: readonly PolicyRule[] | undefined
 }
 
 type ByNamespace = Map<string, Set<Grant>>
@@ -36,6 +42,8 @@ export interface RbacDecision {
   reason: string
 }
 
+const NO_RULES: readonly PolicyRule[] = []
+
 const userKey = (name: string): string => `u/${name}`
 const groupKey = (name: string): string => `g/${name}`
 
@@ -47,6 +55,7 @@ function subjectKey({ kind, name, namespace = '' }: Subject): string {
 export class RbacIndex {
   readonly #resources: Resources
   readonly #bySubject = new Map<string, ByNamespace>()
+  readonly #roles = new Map<string, RoleSlot>()
   readonly #byBinding = new Map<string, Indexed>()
   readonly #stops: (() => void)[]
 
@@ -60,7 +69,23 @@ export class RbacIndex {
       for (const binding of resources.list(kind)) this.#put(binding)
       return stop
     }
-    this.#stops = [follow(roleBindingKind), follow(clusterRoleBindingKind)]
+    const followRoles = <T extends KubeObject & { rules?: PolicyRule[] }>(kind: KindDefinition<T>): (() => void) => {
+      const take = (role: Stored<T>, rules: readonly PolicyRule[] | undefined): void => {
+        const { namespace = '', name } = role.metadata
+        this.#slot(namespace, { kind: role.kind, name }).rules = rules
+      }
+      const stop = resources.subscribe(kind, ({ type, object }) => {
+        take(object, type === 'DELETED' ? undefined : (object.rules ?? NO_RULES))
+      })
+      for (const role of resources.list(kind)) take(role, role.rules ?? NO_RULES)
+      return stop
+    }
+    this.#stops = [
+      followRoles(roleKind),
+      followRoles(clusterRoleKind),
+      follow(roleBindingKind),
+      follow(clusterRoleBindingKind),
+    ]
   }
 
   close(): void {
@@ -76,9 +101,9 @@ export class RbacIndex {
       if (grants === undefined) continue
       for (const namespace of namespaces) {
         for (const grant of grants.get(namespace) ?? []) {
-          const rules = this.rulesOfRole(grant.namespace, grant.roleRef)
+          const { rules } = grant.role
           if (rules === undefined) unresolved.push(`${roleText(grant.roleRef)} not found`)
-          else if (rules.some((rule) => allows(compileRule(rule), attributes))) {
+          else if (allows(rules, attributes)) {
             const { kind, name } = grant.roleRef
             return { allowed: true, reason: `RBAC: allowed by ${grant.binding} of ${kind} "${name}" to ${subject}` }
           }
@@ -104,7 +129,17 @@ export class RbacIndex {
   rulesOfRole(namespace: string, { kind, name }: RoleRef): readonly PolicyRule[] | undefined {
     const role =
       kind === 'Role' ? this.#resources.get(roleKind, namespace, name) : this.#resources.get(clusterRoleKind, '', name)
-    return role === undefined ? undefined : (role.rules ?? [])
+    return role === undefined ? undefined : (role.rules ?? NO_RULES)
+  }
+
+  #slot(namespace: string, { kind, name }: RoleRef): RoleSlot {
+    const key = kind === 'Role' ? `${namespace}/${name}` : name
+    let slot = this.#roles.get(key)
+    if (slot === undefined) {
+      slot = { rules: undefined }
+      this.#roles.set(key, slot)
+    }
+    return slot
   }
 
   *#subjectsOf({ name, groups }: User): Generator<[string, string]> {
@@ -114,8 +149,10 @@ export class RbacIndex {
 
   #put(binding: Stored<KubeObject & BindingContent>): void {
     this.#remove(binding)
-    const { kind, metadata, roleRef } = binding
-    const grant = { binding: `${kind} "${keyOf(binding)}"`, namespace: metadata.namespace ?? '', roleRef }
+    const { kind, roleRef } = binding
+    const { namespace = '' } = binding.metadata
+    const role = this.#slot(namespace, roleRef)
+    const grant = { binding: `${kind} "${keyOf(binding)}"`, namespace, roleRef, role }
     const subjects = [...new Set((binding.subjects ?? []).map(subjectKey))]
     this.#byBinding.set(bindingKey(binding), { grant, subjects })
     for (const subject of subjects) {

@@ -17,41 +17,44 @@ export interface Attributes {
   path: string
 }
 
-export interface CompiledRule {
+interface CompiledRule {
   readonly source: PolicyRule
   readonly verbs: ReadonlySet<string>
   readonly groups: ReadonlySet<string>
-  /** `pods`, `pods/log`, or with `*` before the slash. */
-  readonly resources: ReadonlySet<string>
   /** Undefined: every name. */
   readonly names: ReadonlySet<string> | undefined
   readonly urls: readonly string[]
 }
 
-const compiled = new WeakMap<PolicyRule, CompiledRule>()
-
-/** Objects of the cache are frozen and shared: each rule is compiled once. */
-export function compileRule(source: PolicyRule): CompiledRule {
-  let rule = compiled.get(source)
-  if (rule === undefined) {
-    const { verbs, apiGroups, resources, resourceNames = [], nonResourceURLs = [] } = source
-    rule = {
-      source,
-      verbs: new Set(verbs),
-      groups: new Set(apiGroups),
-      resources: new Set(resources),
-      names: resourceNames.length === 0 ? undefined : new Set(resourceNames),
-      urls: nonResourceURLs,
-    }
-    compiled.set(source, rule)
-  }
-  return rule
+/** A role's rules by the resource that they name, so that a check looks at those alone. */
+interface CompiledRole {
+  readonly byResource: ReadonlyMap<string, readonly CompiledRule[]>
+  readonly ofUrls: readonly CompiledRule[]
 }
 
-function matchesResource(resources: ReadonlySet<string>, plural: string, subresource: string): boolean {
-  if (resources.has(ALL)) return true
-  if (subresource === '') return resources.has(plural)
-  return resources.has(`${plural}/${subresource}`) || resources.has(`*/${subresource}`)
+const compiled = new WeakMap<readonly PolicyRule[], CompiledRole>()
+
+/** Objects of the cache are frozen and shared: each role is compiled once. */
+function compileRole(rules: readonly PolicyRule[]): CompiledRole {
+  let role = compiled.get(rules)
+  if (role === undefined) {
+    const all = rules.map(compileRule)
+    const byResource = new Map<string, CompiledRule[]>()
+    for (const rule of all) {
+      for (const resource of new Set(rule.source.resources)) {
+        byResource.set(resource, [...(byResource.get(resource) ?? []), rule])
+      }
+    }
+    role = { byResource, ofUrls: all.filter(({ urls }) => urls.length > 0) }
+    compiled.set(rules, role)
+  }
+  return role
+}
+
+function compileRule(source: PolicyRule): CompiledRule {
+  const { verbs, apiGroups, resourceNames = [], nonResourceURLs = [] } = source
+  const names = resourceNames.length === 0 ? undefined : new Set(resourceNames)
+  return { source, verbs: new Set(verbs), groups: new Set(apiGroups), names, urls: nonResourceURLs }
 }
 
 /** A URL with `*` at its end stands for everything that begins so. */
@@ -60,14 +63,29 @@ function matchesUrl(pattern: string, path: string): boolean {
   return pattern.endsWith(ALL) && path.startsWith(pattern.slice(0, -1))
 }
 
-export function allows(rule: CompiledRule, { verb, plural, group, subresource, name, path }: Attributes): boolean {
-  if (!rule.verbs.has(verb) && !rule.verbs.has(ALL)) return false
-  if (plural === '') return rule.urls.some((pattern) => matchesUrl(pattern, path))
+function fits(rule: CompiledRule, { verb, group, name }: Attributes): boolean {
   return (
+    (rule.verbs.has(verb) || rule.verbs.has(ALL)) &&
     (rule.groups.has(group) || rule.groups.has(ALL)) &&
-    matchesResource(rule.resources, plural, subresource) &&
     (rule.names === undefined || rule.names.has(name))
   )
+}
+
+/** Whether one of the rules allows it. */
+export function allows(rules: readonly PolicyRule[], attributes: Attributes): boolean {
+  const { byResource, ofUrls } = compileRole(rules)
+  const { verb, plural, subresource, path } = attributes
+  if (plural === '') {
+    return ofUrls.some(
+      ({ verbs, urls }) => (verbs.has(verb) || verbs.has(ALL)) && urls.some((pattern) => matchesUrl(pattern, path)),
+    )
+  }
+  const isAllowed = (resource: string): boolean => {
+    const named = byResource.get(resource)
+    return named?.some((rule) => fits(rule, attributes)) === true
+  }
+  if (isAllowed(ALL)) return true
+  return subresource === '' ? isAllowed(plural) : isAllowed(`${plural}/${subresource}`) || isAllowed(`*/${subresource}`)
 }
 
 function holdsWord(words: readonly string[] | undefined, word: string): boolean {
