@@ -1,4 +1,7 @@
-/** Services and network policies on a cluster of two hosts, from the built program: real traffic from pods, hosts and outside. */
+/**
+ * Services and network policies on a cluster of five hosts, from the built program: real traffic from inside pods of every
+ * host, from the hosts and from outside.
+ */
 import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -6,38 +9,34 @@ import type { Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import type { Service } from '../../src/api/service.ts'
 import { eventually } from '../support/eventually.ts'
-import { LocalCluster, runProgram } from '../support/local_cluster.ts'
+import { LocalCluster, output, runProgram } from '../support/local_cluster.ts'
+import { type Answer, PORTS, ProbePods, type Question } from '../support/probe_pods.ts'
 
 const IMAGE = 'drover.local/hello:1'
-const WAIT = { timeoutMs: 20_000, intervalMs: 100 }
+const WAIT = { timeoutMs: 30_000, intervalMs: 100 }
+const HOSTS = [1, 2, 3, 4, 5]
+const ALL = HOSTS.map((host) => `p${host}`)
 const cluster = new LocalCluster()
-let nodes: string[] = []
+const probes = new ProbePods(IMAGE)
+const hostName = (host: number): string => `${cluster.name}-${host}`
+const hostSpace = (host: number): string => `--net=/run/netns/drover-${cluster.name}-${hostName(host)}`
 
 interface PodOptions {
   labels?: Record<string, string>
-  /** Serves its name on this port, named `web`. */
-  port?: number
-  spec?: object
   annotations?: Record<string, string>
   namespace?: string
+  /** The number of the port that is named `web`. */
+  web?: number
+  spec?: object
 }
 
-function pod(name: string, node: number, options: PodOptions = {}): object {
-  const { labels = {}, port, spec = {}, annotations = {}, namespace = 'default' } = options
-  const serve = `mkdir -p /tmp/www && echo ${name} > /tmp/www/index.html && exec busybox httpd -f -p ${port} -h /tmp/www`
-  const script = port === undefined ? 'trap "exit 0" TERM; while true; do sleep 1 & wait; done' : serve
-  const container = {
-    name: 'main',
-    image: IMAGE,
-    command: ['sh', '-c', script],
-    ...(port === undefined ? {} : { ports: [{ name: 'web', containerPort: port }] }),
-    ...(port === undefined ? {} : { readinessProbe: { tcpSocket: { port: 'web' }, periodSeconds: 1 } }),
-  }
+async function pod(name: string, host: number, options: PodOptions = {}): Promise<object> {
+  const { labels = {}, annotations = {}, namespace = 'default', web = PORTS.web, spec = {} } = options
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, namespace, labels, annotations },
-    spec: { nodeName: nodes[node], terminationGracePeriodSeconds: 0, containers: [container], ...spec },
+    spec: { nodeName: hostName(host), ...(await probes.spec({ web, spec })) },
   }
 }
 
@@ -46,24 +45,37 @@ function service(name: string, spec: object): object {
 }
 
 async function ready(...names: string[]): Promise<void> {
-  await cluster.kubectl('wait', '--for=condition=Ready', '--timeout=60s', ...names.map((name) => `pod/${name}`))
+  await cluster.kubectl('wait', '--for=condition=Ready', '--timeout=90s', ...names.map((name) => `pod/${name}`))
 }
 
-/** What a pod gets from a URL's host and port, or why it gets nothing. */
-async function fetchFrom(client: string, target: string, namespace = 'default'): Promise<string> {
-  const args = ['-n', namespace, 'exec', client, '--', 'timeout', '5', 'wget', '-qO-', `http://${target}/`]
-  const { code, stdout, stderr } = await cluster.drover(args)
-  if (code === 0) return stdout.trim()
-  return /refused|unreachable|No route|timed out/i.exec(stderr)?.[0].toLowerCase() ?? `failed: ${stderr}`
+async function clusterIP(name: string): Promise<string> {
+  return (await cluster.json<Service>('get', `svc/${name}`)).spec.clusterIP ?? ''
 }
 
-async function answers(client: string, target: string, count = 12): Promise<string[]> {
-  const script = `i=0; while [ $i -lt ${count} ]; do timeout 5 wget -qO- http://${target}/; i=$((i+1)); done`
-  const text = await cluster.ask('exec', client, '--', 'sh', '-c', script)
-  return [...new Set(text.trim().split('\n'))].sort()
+async function podIPs(): Promise<Map<string, string>> {
+  const { items } = await cluster.json<{ items: Pod[] }>('get', 'pods')
+  return new Map(items.map(({ metadata, status }) => [metadata.name ?? '', status?.podIP ?? '']))
 }
 
-/** From outside the cluster: `open`, or the error's code. */
+const http = (host: string, port = 80): Question => ({ ask: 'http', host, port })
+
+/** Who answers a pod that asks often enough to meet every endpoint: with five, one in 10^8 runs misses one. */
+const whoAnswers = (from: string, host: string, port = 80): Promise<string[]> => probes.who(from, http(host, port), 90)
+
+/** What every pod gets becomes what is wanted. */
+const everywhere = (host: string, port: number, wanted: readonly string[]): Promise<unknown> =>
+  Promise.all(
+    ALL.map((from) => eventually(async () => (await whoAnswers(from, host, port)).join() === wanted.join(), WAIT)),
+  )
+
+/** From outside the cluster: an answer, or why there is none. */
+async function outside(host: string, port: number): Promise<Answer> {
+  const { code, stdout } = await runProgram('curl', ['-s', '--max-time', '3', `http://${host}:${port}/`])
+  if (code === 0) return JSON.parse(stdout) as Answer
+  return { error: code === 7 ? 'ECONNREFUSED' : `curl ${code}` }
+}
+
+/** From outside: whether a connection is taken. */
 function tryPort(host: string, port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: 3_000 })
@@ -77,70 +89,228 @@ function tryPort(host: string, port: number): Promise<string> {
   })
 }
 
-async function clusterIP(name: string): Promise<string> {
-  return (await cluster.json<Service>('get', `svc/${name}`)).spec.clusterIP ?? ''
+interface IpCounters {
+  FragCreates: number
+  FragOKs: number
+  ReasmReqds: number
 }
 
-async function podIP(name: string): Promise<string> {
-  return (await cluster.json<Pod>('get', `pod/${name}`)).status?.podIP ?? ''
+const pieces = ({ FragCreates, FragOKs, ReasmReqds }: IpCounters): number => FragCreates + FragOKs + ReasmReqds
+
+/** Fragments made and put together, on all hosts and in all pods. */
+async function fragments(): Promise<number> {
+  const inPods = await Promise.all(ALL.map((name) => probes.one(name, { ask: 'snmp' }) as unknown as IpCounters))
+  const onHosts = await Promise.all(
+    HOSTS.map(async (host) => {
+      const text = await output('nsenter', [hostSpace(host), 'cat', '/proc/net/snmp'])
+      const [keys = [], values = []] = text
+        .split('\n')
+        .filter((line) => line.startsWith('Ip:'))
+        .map((line) => line.split(' '))
+      return Object.fromEntries(keys.map((key, index) => [key, Number(values[index])])) as unknown as IpCounters
+    }),
+  )
+  return [...inPods, ...onHosts].reduce((sum, counters) => sum + pieces(counters), 0)
 }
 
 beforeAll(async () => {
-  await cluster.start('--nodes', '2', '--sample')
-  nodes = cluster.record().hosts.map(({ name }) => name)
-  await cluster.apply([
-    pod('c1', 0, { labels: { role: 'friend' } }),
-    pod('c2', 1, { labels: { role: 'stranger' } }),
-    pod('s1', 0, { labels: { app: 's' }, port: 8080 }),
-    pod('s2', 1, { labels: { app: 's' }, port: 9090 }),
-  ])
-  await ready('c1', 'c2', 's1', 's2')
+  await cluster.start('--nodes', '5', '--sample')
+  // The port named `web` has another number in one of them.
+  const pods = await Promise.all(
+    HOSTS.map((host) =>
+      pod(`p${host}`, host, {
+        labels: { app: 's', one: `p${host}`, role: host === 1 ? 'friend' : 'stranger' },
+        web: host === 2 ? 9090 : PORTS.web,
+      }),
+    ),
+  )
+  await cluster.apply(pods)
+  await ready(...ALL)
 })
 
-afterAll(() => cluster.remove())
+afterAll(async () => {
+  await cluster.remove()
+  probes.remove()
+})
+
+describe('the overlay', () => {
+  it('carries packets of full size between the pods of any two hosts, unbroken, under their own addresses', async () => {
+    const addresses = await podIPs()
+    const mtu = Number(await cluster.ask('exec', 'p1', '--', 'cat', '/sys/class/net/eth0/mtu'))
+    const before = await fragments()
+    await Promise.all(
+      ALL.map(async (from) => {
+        const others = ALL.map((to) => addresses.get(to) ?? '')
+        const streams = others.map((host, index): Question => {
+          return { ask: 'http', host, port: index === 1 ? 9090 : PORTS.web, bytes: 100_000 }
+        })
+        // As large as goes into one packet: 20 bytes of IP header, 8 of UDP.
+        const datagrams = others.map((host): Question => ({ ask: 'udp', host, port: PORTS.datagrams, bytes: mtu - 28 }))
+        const answers = await probes.ask(from, [...streams, ...datagrams])
+        expect(answers.map(({ pod: name }) => name)).toEqual([...ALL, ...ALL])
+        expect(new Set(answers.map(({ client }) => client))).toEqual(new Set([addresses.get(from)]))
+        expect(answers.slice(0, 5).every(({ bytes = 0 }) => bytes > 100_000)).toBe(true)
+        expect(answers.slice(5).map(({ bytes }) => bytes)).toEqual(ALL.map(() => mtu - 28))
+      }),
+    )
+    expect(await fragments()).toBe(before)
+    // One byte more is seen at once.
+    const over: Question = { ask: 'udp', host: addresses.get('p2') ?? '', port: PORTS.datagrams, bytes: mtu - 27 }
+    expect((await probes.one('p1', over)).bytes).toBe(mtu - 27)
+    expect(await fragments()).toBeGreaterThan(before)
+  })
+
+  it('says how much fits', async () => {
+    const info = JSON.parse(await cluster.kubectl('get', '--raw', '/apis/drover.dev/v1/cluster')) as object
+    expect(info).toMatchObject({ network: { maxNodes: 256, maxPodsPerNode: 253, nodesWithRange: 5 } })
+    const node = await cluster.json<Node>('get', `node/${hostName(1)}`)
+    expect(node.status?.allocatable?.pods).toBe('110')
+  })
+
+  it('gives pods the network they ask for: their own, their host’s, or none', async () => {
+    const none = { annotations: { 'drover.dev/network': 'none' }, spec: { containers: [] } }
+    const sleeper = { name: 'main', image: IMAGE, command: ['sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'] }
+    await cluster.apply([
+      await pod('alone', 1, { ...none, spec: { containers: [sleeper] } }),
+      await pod('hosty', 3, { web: 18_080, spec: { hostNetwork: true } }),
+    ])
+    await ready('alone', 'hosty')
+    const links = await cluster.ask('exec', 'alone', '--', 'ip', '-o', 'link')
+    expect(links.trim().split('\n')).toHaveLength(1)
+    expect(links).toMatch(/lo: <LOOPBACK,UP/)
+    const addresses = await podIPs()
+    expect(addresses.get('alone')).toBe('')
+    expect(addresses.get('hosty')).toBe(cluster.hostAddress(3))
+    const answers = await probes.ask(
+      'hosty',
+      ALL.map((to) => http(addresses.get(to) ?? '', to === 'p2' ? 9090 : PORTS.web)),
+    )
+    expect(answers.map(({ pod: name }) => name)).toEqual(ALL)
+    expect(await probes.who('p5', http(cluster.hostAddress(3), 18_080))).toEqual(['hosty'])
+    await cluster.ask('delete', 'pod', 'alone', 'hosty')
+  })
+})
 
 describe('services', () => {
   it('serve the API at the first address', async () => {
     expect(await clusterIP('kubernetes')).toBe('10.96.0.1')
-    const probe = ['exec', 'c1', '--', 'sh', '-c', 'nc -w 3 10.96.0.1 443 </dev/null']
-    await eventually(async () => (await cluster.drover(probe)).code === 0, WAIT)
+    const script = ['exec', 'p5', '--', 'sh', '-c', 'nc -w 3 10.96.0.1 443 </dev/null']
+    await eventually(async () => (await cluster.drover(script)).code === 0, WAIT)
   })
 
-  it('reach pods whose named port differs, by address and by the node port of every host', async () => {
-    const ports = [{ name: 'http', port: 80, targetPort: 'web', nodePort: 30123 }]
+  it('reach pods on every host by several ports of either protocol, and by the node port of every host', async () => {
+    const ports = [
+      { name: 'http', port: 80, targetPort: 'web', nodePort: 30123 },
+      { name: 'more', port: 81, targetPort: PORTS.second },
+      { name: 'datagrams', port: 80, protocol: 'UDP', targetPort: PORTS.datagrams, nodePort: 30123 },
+      { name: 'streams', port: 9, protocol: 'SCTP', targetPort: 9 },
+    ]
     await cluster.apply(service('s', { type: 'NodePort', selector: { app: 's' }, ports }))
     const address = await clusterIP('s')
-    await eventually(async () => (await answers('c1', address)).join() === 's1,s2', WAIT)
-    for (const client of ['c1', 'c2']) {
-      for (const index of [1, 2]) {
-        expect(await answers(client, `${cluster.hostAddress(index)}:30123`)).toEqual(['s1', 's2'])
-      }
+    await everywhere(address, 80, ALL)
+    await Promise.all(
+      ALL.map(async (from) => {
+        const udp: Question = { ask: 'udp', host: address, port: 80 }
+        expect(await probes.who(from, udp, 90), from).toEqual(ALL)
+        expect((await probes.one(from, { ask: 'tcp', host: address, port: 81 })).text).toMatch(/^p[1-5] second$/)
+        for (const host of HOSTS) {
+          const node = cluster.hostAddress(host)
+          expect((await probes.one(from, http(node, 30123))).pod).toMatch(/^p[1-5]$/)
+          expect((await probes.one(from, { ask: 'udp', host: node, port: 30123 })).pod).toMatch(/^p[1-5]$/)
+        }
+      }),
+    )
+    for (const host of HOSTS) expect((await outside(cluster.hostAddress(host), 30123)).pod).toMatch(/^p[1-5]$/)
+    // No kernel here speaks SCTP: the rules that would lead it are all there is to see.
+    for (const host of HOSTS) {
+      const rules = await output('nsenter', [hostSpace(host), 'nft', 'list', 'table', 'ip', 'drover'])
+      expect(rules).toContain(`${address} . sctp . 9 `)
     }
-    for (const index of [1, 2]) expect(await tryPort(cluster.hostAddress(index), 30123)).toBe('open')
   })
 
-  it('keep one client at one endpoint, and clients from outside on the host they asked', async () => {
-    const one = { selector: { app: 's' }, sessionAffinity: 'ClientIP', ports: [{ port: 80, targetPort: 'web' }] }
-    const near = { type: 'NodePort', externalTrafficPolicy: 'Local', selector: { app: 's', only: 's1' } }
-    await cluster.kubectl('label', 'pod', 's1', 'only=s1')
+  it('serve at external addresses, and to the pod that asks for itself', async () => {
+    const ports = [{ port: 80, targetPort: 'web' }]
     await cluster.apply([
-      service('sticky', one),
-      service('near', { ...near, ports: [{ port: 80, targetPort: 'web', nodePort: 30124 }] }),
+      service('public', { selector: { app: 's' }, externalIPs: ['203.0.113.80'], ports }),
+      service('self', { selector: { one: 'p3' }, ports }),
     ])
+    await everywhere('203.0.113.80', 80, ALL)
+    const fromHost = await runProgram('nsenter', [
+      hostSpace(4),
+      'curl',
+      '-sS',
+      '--max-time',
+      '3',
+      'http://203.0.113.80',
+    ])
+    expect(fromHost.stdout).toMatch(/"pod":"p[1-5]"/)
+    const self = await clusterIP('self')
+    await eventually(async () => (await probes.one('p3', http(self))).pod === 'p3', WAIT)
+    expect((await probes.one('p2', http(self))).client).toBe((await podIPs()).get('p2'))
+  })
+
+  it('keep one client at one endpoint', async () => {
+    const affinity = { selector: { app: 's' }, sessionAffinity: 'ClientIP', ports: [{ port: 80, targetPort: 'web' }] }
+    await cluster.apply(service('sticky', affinity))
     const sticky = await clusterIP('sticky')
-    await eventually(async () => /^s[12]$/.test(await fetchFrom('c1', sticky)), WAIT)
-    expect(await answers('c1', sticky)).toHaveLength(1)
-    await eventually(async () => (await tryPort(cluster.hostAddress(1), 30124)) === 'open', WAIT)
-    expect(await tryPort(cluster.hostAddress(2), 30124)).toBe('ECONNREFUSED')
-    expect(await fetchFrom('c2', `${cluster.hostAddress(2)}:30124`)).toBe('s1')
+    for (const from of ALL) {
+      await eventually(async () => (await probes.one(from, http(sticky))).pod !== undefined, WAIT)
+      expect(await whoAnswers(from, sticky)).toHaveLength(1)
+    }
+  })
+
+  it('stay on the host that was asked where that is the policy, and show the client’s address', async () => {
+    const ports = [{ port: 80, targetPort: 'web', nodePort: 30124 }]
+    const inner = { internalTrafficPolicy: 'Local', ports: [{ port: 80, targetPort: 'web' }] }
+    await cluster.kubectl('label', 'pod', 'p1', 'p2', 'some=yes')
+    await cluster.apply([
+      service('near', { type: 'NodePort', externalTrafficPolicy: 'Local', selector: { some: 'yes' }, ports }),
+      service('inner', { ...inner, selector: { app: 's' } }),
+      service('few', { ...inner, selector: { some: 'yes' } }),
+    ])
+    for (const host of [1, 2]) {
+      await eventually(async () => (await outside(cluster.hostAddress(host), 30124)).pod === `p${host}`, WAIT)
+      expect(await outside(cluster.hostAddress(host), 30124)).toEqual({
+        pod: `p${host}`,
+        client: cluster.hostAddress(0),
+      })
+    }
+    for (const host of [3, 4, 5]) expect(await tryPort(cluster.hostAddress(host), 30124)).toBe('ECONNREFUSED')
+    // A pod that asks its own host is not bound by it.
+    expect((await probes.one('p4', http(cluster.hostAddress(4), 30124))).pod).toMatch(/^p[12]$/)
+    const [all, few, addresses] = [await clusterIP('inner'), await clusterIP('few'), await podIPs()]
+    for (const from of ALL) {
+      await eventually(async () => (await whoAnswers(from, all)).join() === from, WAIT)
+      await eventually(async () => {
+        const { pod: name, error } = await probes.one(from, http(few))
+        return ['p1', 'p2'].includes(from) ? name === from : error === 'ECONNREFUSED'
+      }, WAIT)
+    }
+    expect((await probes.one('p1', http(few))).client).not.toBe(addresses.get('p2'))
+  })
+
+  it('leave out what is not ready, unless they say otherwise', async () => {
+    const ports = [{ port: 80, targetPort: 'web' }]
+    await cluster.apply(service('early', { selector: { app: 's' }, publishNotReadyAddresses: true, ports }))
+    const [address, early] = [await clusterIP('s'), await clusterIP('early')]
+    await everywhere(early, 80, ALL)
+    await probes.one('p3', { ask: 'ready', value: false })
+    await everywhere(
+      address,
+      80,
+      ALL.filter((name) => name !== 'p3'),
+    )
+    expect(await whoAnswers('p1', early)).toEqual(ALL)
+    await probes.one('p3', { ask: 'ready', value: true })
+    await everywhere(address, 80, ALL)
   })
 
   it('lead to addresses outside that a user listed, and refuse at once when there are none', async () => {
     const gateway = cluster.hostAddress(0)
-    const outside: Server = createServer((_request, response) => response.end('outside'))
-    await new Promise<void>((resolve) => outside.listen(0, gateway, resolve))
+    const outer: Server = createServer((_request, response) => response.end('{"pod":"outside"}'))
+    await new Promise<void>((resolve) => outer.listen(0, gateway, resolve))
     try {
-      const address = outside.address()
+      const address = outer.address()
       const port = typeof address === 'object' && address !== null ? address.port : 0
       await cluster.apply([
         service('manual', { ports: [{ name: 'web', port: 80 }] }),
@@ -154,22 +324,29 @@ describe('services', () => {
         },
       ])
       const manual = await clusterIP('manual')
-      await eventually(async () => (await fetchFrom('c1', manual)) === 'outside', WAIT)
+      await everywhere(manual, 80, ['outside'])
       await cluster.ask('delete', 'endpointslice', 'manual-1')
-      await eventually(async () => (await fetchFrom('c1', manual)) === 'refused', WAIT)
+      await everywhere(manual, 80, ['ECONNREFUSED'])
+      // Nobody has this address: refused too, not waited for.
+      expect((await probes.one('p5', http('10.96.255.77'))).error).toBe('ECONNREFUSED')
+      expect((await probes.one('p5', { ask: 'udp', host: manual, port: 80 })).error).toBe('ECONNREFUSED')
     } finally {
-      outside.close()
+      outer.close()
     }
   })
 
   it('lose what they no longer ask for: a node port, then everything', async () => {
     const ports = [{ name: 'http', port: 80, targetPort: 'web' }]
     await cluster.apply(service('s', { type: 'ClusterIP', selector: { app: 's' }, ports }))
-    await eventually(async () => (await tryPort(cluster.hostAddress(1), 30123)) === 'ECONNREFUSED', WAIT)
+    await Promise.all(
+      HOSTS.map((host) =>
+        eventually(async () => (await tryPort(cluster.hostAddress(host), 30123)) === 'ECONNREFUSED', WAIT),
+      ),
+    )
     const address = await clusterIP('s')
-    expect(await fetchFrom('c1', address)).toMatch(/^s[12]$/)
+    expect((await probes.one('p1', http(address))).pod).toMatch(/^p[1-5]$/)
     await cluster.ask('delete', 'svc', 's')
-    await eventually(async () => (await fetchFrom('c1', address)) === 'refused', WAIT)
+    await everywhere(address, 80, ['ECONNREFUSED'])
   })
 })
 
@@ -180,74 +357,74 @@ describe('network policies', () => {
     metadata: { name },
     spec,
   })
+  const SHUT = 'EHOSTUNREACH'
+
+  /** What one pod gets from all others by the port named `web`. */
+  async function reach(from: string): Promise<string[]> {
+    const addresses = await podIPs()
+    const answers = await probes.ask(
+      from,
+      ALL.map((to) => http(addresses.get(to) ?? '', to === 'p2' ? 9090 : PORTS.web)),
+    )
+    return answers.map(({ pod: name, error }) => name ?? error ?? 'nothing')
+  }
 
   it('let in those they name, by pod, namespace and port, on one host and across', async () => {
-    const [s1, s2] = [await podIP('s1'), await podIP('s2')]
     const friends = [{ podSelector: { matchLabels: { role: 'friend' } } }]
     const from = [...friends, { namespaceSelector: { matchLabels: { team: 'a' } } }]
     await cluster.apply(
       policy('s', { podSelector: { matchLabels: { app: 's' } }, ingress: [{ from, ports: [{ port: 'web' }] }] }),
     )
-    await eventually(async () => /no route|unreachable/.test(await fetchFrom('c2', `${s1}:8080`)), WAIT)
-    expect(await fetchFrom('c2', `${s2}:9090`)).toMatch(/no route|unreachable/)
-    expect(await fetchFrom('c1', `${s1}:8080`)).toBe('s1')
-    expect(await fetchFrom('c1', `${s2}:9090`)).toBe('s2')
-    await ready('s1', 's2')
+    // A pod reaches itself whatever its policies say.
+    for (const stranger of ['p2', 'p5']) {
+      const wanted = ALL.map((name) => (name === stranger ? name : SHUT)).join()
+      await eventually(async () => (await reach(stranger)).join() === wanted, WAIT)
+    }
+    expect(await reach('p1')).toEqual(ALL)
+    const address = (await podIPs()).get('p4') ?? ''
+    expect((await probes.one('p1', { ask: 'tcp', host: address, port: PORTS.second })).error).toBe(SHUT)
+    await ready(...ALL)
     await cluster.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'other', labels: { team: 'b' } } })
-    await cluster.apply(pod('c3', 1, { namespace: 'other' }))
-    await cluster.kubectl('wait', '-n', 'other', '--for=condition=Ready', '--timeout=60s', 'pod/c3')
-    expect(await fetchFrom('c3', `${s1}:8080`, 'other')).toMatch(/no route|unreachable/)
+    await cluster.apply(await pod('guest', 2, { namespace: 'other' }))
+    await cluster.kubectl('wait', '-n', 'other', '--for=condition=Ready', '--timeout=60s', 'pod/guest')
+    expect(await reach('guest')).toEqual(ALL.map(() => SHUT))
     await cluster.kubectl('label', 'namespace', 'other', 'team=a', '--overwrite')
-    await eventually(async () => (await fetchFrom('c3', `${s1}:8080`, 'other')) === 's1', WAIT)
-    const table = await cluster.kubectl('get', 'netpol')
-    expect(table).toMatch(/NAME\s+POD-SELECTOR\s+AGE\ns\s+app=s\s/)
+    await eventually(async () => (await reach('guest')).join() === ALL.join(), WAIT)
+    expect(await cluster.kubectl('get', 'netpol')).toMatch(/NAME\s+POD-SELECTOR\s+AGE\ns\s+app=s\s/)
+    await cluster.ask('delete', 'netpol', 's')
   })
 
-  it('keep pods in, and let them go when they are deleted', async () => {
-    const s2 = await podIP('s2')
-    await cluster.apply(policy('shut', { podSelector: { matchLabels: { role: 'friend' } }, policyTypes: ['Egress'] }))
-    await eventually(async () => /no route|unreachable/.test(await fetchFrom('c1', `${s2}:9090`)), WAIT)
-    await cluster.ask('delete', 'netpol', 'shut', 's')
-    await eventually(async () => (await fetchFrom('c1', `${s2}:9090`)) === 's2', WAIT)
-    expect(await fetchFrom('c2', `${s2}:9090`)).toBe('s2')
+  it('let out to ranges of addresses but for some, and of ports', async () => {
+    const addresses = await podIPs()
+    const cidr = '10.244.0.0/16'
+    const to = [{ ipBlock: { cidr, except: [`${addresses.get('p3')}/32`] } }]
+    const ports = [{ port: PORTS.web, endPort: PORTS.web + 1 }]
+    const egress = [{ to, ports }]
+    await cluster.apply(policy('out', { podSelector: { matchLabels: { one: 'p1' } }, policyTypes: ['Egress'], egress }))
+    const wanted = ['p1', SHUT, SHUT, 'p4', 'p5'].join()
+    await eventually(async () => (await reach('p1')).join() === wanted, WAIT)
+    expect(await reach('p2')).toEqual(ALL)
+    await cluster.apply(policy('out', { podSelector: { matchLabels: { one: 'p1' } }, policyTypes: ['Egress'] }))
+    await eventually(async () => (await reach('p1')).join() === ['p1', SHUT, SHUT, SHUT, SHUT].join(), WAIT)
+    await cluster.ask('delete', 'netpol', 'out')
+    await eventually(async () => (await reach('p1')).join() === ALL.join(), WAIT)
   })
 })
 
-describe('the overlay', () => {
-  it('says how much fits', async () => {
-    const info = JSON.parse(await cluster.kubectl('get', '--raw', '/apis/drover.dev/v1/cluster')) as object
-    expect(info).toMatchObject({ network: { maxNodes: 256, maxPodsPerNode: 253, nodesWithRange: 2 } })
-    const node = await cluster.json<Node>('get', `node/${nodes[0]}`)
-    expect(node.status?.allocatable?.pods).toBe('110')
-  })
-
-  it('gives pods the network they ask for: their own, their host’s, or none', async () => {
-    await cluster.apply([
-      pod('alone', 0, { annotations: { 'drover.dev/network': 'none' } }),
-      pod('hosty', 1, { spec: { hostNetwork: true } }),
-    ])
-    await ready('alone', 'hosty')
-    const links = await cluster.ask('exec', 'alone', '--', 'ip', '-o', 'link')
-    expect(links.trim().split('\n')).toHaveLength(1)
-    expect(links).toMatch(/lo: <LOOPBACK,UP/)
-    expect(await podIP('alone')).toBe('')
-    expect(await podIP('hosty')).toBe(cluster.hostAddress(2))
-    expect(await fetchFrom('hosty', `${await podIP('s1')}:8080`)).toBe('s1')
-  })
-
-  it('is whole again within 5 s of what a hand broke, with its pods', async () => {
-    const s2 = `${await podIP('s2')}:9090`
-    const enter = [`--net=/run/netns/drover-${cluster.name}-${nodes[0]}`]
+describe('what a hand broke', () => {
+  it('is whole again within 5 s, with its pods', async () => {
+    const addresses = await podIPs()
+    const whole = async (): Promise<boolean> =>
+      (await probes.one('p1', { ...http(addresses.get('p5') ?? '', PORTS.web), timeoutMs: 300 })).pod === 'p5'
     for (const damage of [
       ['nft', 'delete', 'table', 'ip', 'drover'],
       ['ip', 'link', 'del', 'drover0'],
       ['ip', 'link', 'del', 'drover.vx'],
     ]) {
-      expect((await runProgram('nsenter', [...enter, ...damage])).code, damage.join(' ')).toBe(0)
-      const whole = async (): Promise<boolean> => (await fetchFrom('c1', s2)) === 's2'
+      expect((await runProgram('nsenter', [hostSpace(1), ...damage])).code, damage.join(' ')).toBe(0)
       await eventually(whole, { timeoutMs: 8_000, intervalMs: 50 })
       const rules = async () =>
-        (await runProgram('nsenter', [...enter, 'nft', 'list', 'table', 'ip', 'drover'])).code === 0
+        (await runProgram('nsenter', [hostSpace(1), 'nft', 'list', 'table', 'ip', 'drover'])).code === 0
       await eventually(rules, { timeoutMs: 5_000, intervalMs: 50 })
     }
   })
