@@ -11,7 +11,7 @@
  */
 import { keyOf } from '../api/kind.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
-import { type Clock, timestamp } from '../base/clock.ts'
+import { type Clock, type Timer, timestamp } from '../base/clock.ts'
 import { isCode } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import type { Logger } from '../base/log.ts'
@@ -52,6 +52,7 @@ interface Known {
 
 const WRITES_AT_ONCE = 32
 const MAX_TICK_MS = 250
+const MIN_TICK_MS = 10
 /** Silence after which a node is called late, as a part of that after which it is lost. */
 const LATE_PART = 0.4
 /** A tick this much late means that we stood still, not the nodes. */
@@ -206,23 +207,33 @@ export class Nodes {
     const periodMs = Math.min(MAX_TICK_MS, notReadyAfterMs / 4)
     let lastMs = startedMs
     this.#tickedMs = startedMs
-    const next = () =>
+    const next = (delayMs: number): Timer =>
       clock.schedule(
-        periodMs,
+        delayMs,
         () => {
           const nowMs = clock.monotonicMs()
-          const lateMs = nowMs - lastMs - periodMs
+          const lateMs = nowMs - lastMs - delayMs
           lastMs = nowMs
           this.#tickedMs = nowMs
           this.#reclaim()
           this.#takeOver()
           this.#judge(nowMs, lateMs > STALL_MS ? lateMs : 0)
-          timer = next()
+          timer = next(Math.min(periodMs, this.#untilNextMs(nowMs)))
         },
         true,
       )
-    let timer = next()
+    let timer = next(periodMs)
     return () => timer.cancel()
+  }
+
+  /** Until a node that stays silent is to be called late or lost: a tick then, not up to a period after it. */
+  #untilNextMs(nowMs: number): number {
+    const { notReadyAfterMs } = this.#options
+    let untilMs = Number.POSITIVE_INFINITY
+    for (const { lost, late, lastHeardMs } of this.#known.values()) {
+      if (!lost) untilMs = Math.min(untilMs, lastHeardMs + notReadyAfterMs * (late ? 1 : LATE_PART) - nowMs)
+    }
+    return Math.max(MIN_TICK_MS, Math.ceil(untilMs))
   }
 
   #judge(nowMs: number, stalledMs: number): void {

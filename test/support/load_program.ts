@@ -53,7 +53,19 @@ function readAnswer(response: IncomingMessage): Promise<void> {
   })
 }
 
-function ask(url: string, agent: Agent, timeoutMs: number, sockets: Set<unknown>): Promise<void> {
+/** Counts sockets without keeping them. */
+class Sockets {
+  readonly #seen = new WeakSet<object>()
+  count = 0
+
+  add(socket: object): void {
+    if (this.#seen.has(socket)) return
+    this.#seen.add(socket)
+    this.count++
+  }
+}
+
+function ask(url: string, agent: Agent, timeoutMs: number, sockets: Sockets): Promise<void> {
   return new Promise((resolve, reject) => {
     const asked = request(url, { agent }, (response) => readAnswer(response).then(resolve, reject))
     const timer = setTimeout(() => asked.destroy(new Error('no answer in time')), timeoutMs)
@@ -66,7 +78,7 @@ function ask(url: string, agent: Agent, timeoutMs: number, sockets: Set<unknown>
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-async function work(stream: LoadStream, first: number, report: LoadReport, sockets: Set<unknown>): Promise<void> {
+async function work(stream: LoadStream, first: number, report: LoadReport, sockets: Sockets): Promise<void> {
   // A connection of its own for each worker and host: a pool would hide which request met which connection.
   const agents = new Map(
     stream.urls.map((url) => [url, new Agent({ keepAlive: stream.keepAlive, maxSockets: 1, scheduling: 'fifo' })]),
@@ -99,9 +111,9 @@ async function run(stream: LoadStream): Promise<LoadReport> {
     connections: 0,
     slowestMs: 0,
   }
-  const sockets = new Set<unknown>()
+  const sockets = new Sockets()
   await Promise.all(Array.from({ length: stream.workers }, (_, index) => work(stream, index, report, sockets)))
-  return { ...report, connections: sockets.size }
+  return { ...report, connections: sockets.count }
 }
 
 process.stdin.on('end', () => stop.abort())

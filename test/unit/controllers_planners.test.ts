@@ -459,9 +459,12 @@ describe('node health', () => {
     nowMs: NOW_MS,
   }
 
-  it('takes pods of a lost node out of traffic and removes them by force', () => {
-    const plan = planNode({ ...base, pods: [pod('p'), pod('q', { ready: false })] })
-    expect(names(plan.markNotReady)).toEqual(['p'])
+  it('takes pods of a lost node out of traffic, and removes them by force, with their endpoints, if they may not stay', () => {
+    const stays = { tolerations: [{ operator: 'Exists' as const }] }
+    const staying = (made: Stored<Pod>): Stored<Pod> => ({ ...made, spec: { ...made.spec, ...stays } })
+    const quiet = staying(pod('quiet', { ready: false }))
+    const plan = planNode({ ...base, pods: [pod('p'), pod('q', { ready: false }), staying(pod('stays')), quiet] })
+    expect(names(plan.markNotReady)).toEqual(['stays'])
     expect(plan.evict.map(({ pod: { metadata }, force }) => [metadata.name, force])).toEqual([
       ['p', true],
       ['q', true],

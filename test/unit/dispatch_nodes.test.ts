@@ -113,6 +113,19 @@ describe('nodes', () => {
     expect(ready('n1')).toBe('True')
   })
 
+  test.each([60, 130, 200])(
+    'is called lost when the limit is over, whenever it spoke last: %d ms after a tick',
+    async (ms) => {
+      const nodes = startNodes()
+      await pass(ms)
+      nodes.connected('n1', reported)
+      await pass(3_990)
+      expect(ready('n1')).toBe('True')
+      await pass(25)
+      expect(ready('n1')).toBe('Unknown')
+    },
+  )
+
   test('a session that breaks and comes back in time changes nothing', async () => {
     const nodes = startNodes()
     nodes.connected('n1', reported)

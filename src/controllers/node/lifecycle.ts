@@ -51,12 +51,12 @@ export function createNodeLifecycleController(context: NodeLifecycleOptions): Se
     const plan = planNode({ node, pods, cluster, evictionDelayMs: nodeEvictionDelayMs, nowMs, ...fenced })
     await taint(context, node, plan)
     const message = `Node ${name} is not ready`
+    if (plan.heldBack > 0) reportHeldBack(context, node, { cluster, pods: plan.heldBack })
     await settleAll([
+      ...plan.evict.map(({ pod, force }) => evict(context, node, { pod, force })),
       ...plan.markNotReady.map((pod) => setReady(context, pod, { status: 'False', reason: NODE_NOT_READY, message })),
       ...plan.markReady.map((pod) => setReady(context, pod, { status: 'True' })),
     ])
-    if (plan.heldBack > 0) reportHeldBack(context, node, { cluster, pods: plan.heldBack })
-    await settleAll(plan.evict.map(({ pod, force }) => evict(context, node, { pod, force })))
     return plan.againAfterMs === undefined ? undefined : { againAfterMs: plan.againAfterMs }
   }
 

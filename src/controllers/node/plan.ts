@@ -163,6 +163,9 @@ export function planNode(snapshot: NodeSnapshot): NodePlan {
     else if (atMs <= nowMs) plan.evict.push({ pod, force: health === 'unreachable' })
     else plan.againAfterMs = Math.min(plan.againAfterMs ?? Number.POSITIVE_INFINITY, atMs - nowMs)
   }
+  // Who is removed now needs no mark: its endpoints go with it.
+  const gone = new Set(plan.evict.filter(({ force }) => force).map(({ pod }) => pod))
+  plan.markNotReady = plan.markNotReady.filter((pod) => !gone.has(pod))
   return plan
 }
 
