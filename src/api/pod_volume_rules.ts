@@ -102,8 +102,8 @@ export function validateVolume(volume: Volume, path: string): FieldError[] {
     errors.push(...modeErrors(volume[source]?.defaultMode, `${path}.${source}.defaultMode`))
   }
   errors.push(
-    ...keyFileErrors(configMap?.items, `${path}.items`),
-    ...keyFileErrors(secret?.items, `${path}.items`),
+    ...keyFileErrors(configMap?.items, `${path}.configMap.items`),
+    ...keyFileErrors(secret?.items, `${path}.secret.items`),
     ...downwardErrors(downwardAPI?.items, `${path}.downwardAPI.items`),
     ...(projected?.sources ?? []).flatMap((source, index) =>
       projectedErrors(source, `${path}.projected.sources[${index}]`),

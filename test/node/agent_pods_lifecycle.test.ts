@@ -23,7 +23,7 @@ beforeEach(async () => {
   opened = await pods.open()
 })
 afterEach(async () => {
-  await pods.harness.close()
+  await pods.close()
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -88,7 +88,7 @@ describe('lifecycle hooks', () => {
       { ...volume(), restartPolicy: 'Never' },
     )
     await pods.holds(() => expect(pods.status('bad')?.phase).toMatch(/Failed|Succeeded/))
-    expect(pods.harness.events.map(({ reason }) => reason)).toContain('FailedPostStartHook')
+    await pods.holds(() => expect(pods.harness.events.map(({ reason }) => reason)).toContain('FailedPostStartHook'))
     // The program heeds TERM and nothing else: it was sent another signal, which ended it as the kernel does.
     expect(pods.container('bad')?.state?.terminated).toMatchObject({ exitCode: 130, signal: 2 })
     expect(pods.status('bad')?.phase).toBe('Failed')

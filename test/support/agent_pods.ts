@@ -9,6 +9,10 @@ import type { Container, ContainerStatus, Pod, PodStatus } from '../../src/api/p
 import { podKind } from '../../src/api/pod_kind.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
+import { mountsBelow } from '../../src/base/mountinfo.ts'
+import { run } from '../../src/base/process.ts'
+import { readText } from '../../src/base/records.ts'
+import type { DispatchOptions } from '../../src/dispatch/dispatch.ts'
 import { FakeHost, fakeDrivers } from './fake_drivers.ts'
 import { addressOf, holds, SessionHarness } from './node_session.ts'
 import type { RuntimeHost } from './runtime_host.ts'
@@ -68,11 +72,22 @@ export class AgentPods {
     this.#runtimeHost = runtimeHost
   }
 
-  async open() {
+  async open(options: (harness: SessionHarness) => Partial<DispatchOptions> = () => ({})) {
     await this.harness.open()
-    const dispatch = await this.harness.startDispatch()
+    const dispatch = await this.harness.startDispatch(options(this.harness))
     const agent = await this.startAgent(addressOf(dispatch))
     return { dispatch, agent }
+  }
+
+  /** Also what pods of a test that failed have left mounted. */
+  async close(): Promise<void> {
+    await this.harness.close()
+    const { directory } = this.#runtimeHost
+    for (const { id } of await this.#runtimeHost.driver.listContainers()) {
+      await this.#runtimeHost.driver.removeContainer(id)
+    }
+    const mounts = mountsBelow(readText('/proc/self/mountinfo') ?? '', join(directory, 'data/v'))
+    if (mounts.length > 0) await run('umount', ['-l', ...mounts])
   }
 
   async startAgent(address: string) {
@@ -120,6 +135,13 @@ export class AgentPods {
 
   isReady(name: string): boolean {
     return this.status(name)?.conditions?.find(({ type }) => type === 'Ready')?.status === 'True'
+  }
+
+  /** Runs a program in a running container and gives back what it says. */
+  async exec(name: string, command: readonly string[], container = 'app'): Promise<string> {
+    const id = this.container(name, container)?.containerID?.replace('runc://', '') ?? ''
+    const { exitCode, output } = await this.#runtimeHost.driver.execSync(id, command, PATIENCE_MS)
+    return exitCode === 0 ? output.trim() : `exit ${exitCode}: ${output.trim()}`
   }
 
   ready(name: string): Promise<void> {

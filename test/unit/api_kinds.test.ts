@@ -85,7 +85,7 @@ describe('pods', () => {
     [
       'a way out of a volume',
       { volumes: [{ name: 'v', configMap: { name: 'm', items: [{ key: 'k', path: '../x' }] } }] },
-      ['spec.volumes[0].items Invalid'],
+      ['spec.volumes[0].configMap.items[0].path Invalid'],
     ],
     ['a volume of another world', { volumes: [{ name: 'v', nfs: {} }] }, ['spec.volumes[0].nfs NotSupported']],
     ['negative grace', { terminationGracePeriodSeconds: -1 }, ['spec.terminationGracePeriodSeconds Invalid']],

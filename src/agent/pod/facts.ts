@@ -66,6 +66,14 @@ export interface DrainFact {
   looked: { atMs: number; busy: number } | undefined
 }
 
+/** Why the node has ended a pod. */
+export interface NodeFailure {
+  reason: string
+  message: string
+  /** What its containers are given instead of the pod's own grace. */
+  graceSeconds?: number
+}
+
 export interface PodFacts {
   /** Undefined: nobody wants it any more, or no server has said what it is. */
   pod: Pod | undefined
@@ -95,7 +103,7 @@ export interface PodFacts {
   /** postStart hooks, by container id. */
   hooks: ReadonlyMap<string, HookFact>
   /** The node has ended it: its time is over, or it took more than it may. */
-  failed?: { reason: string; message: string } | undefined
+  failed?: NodeFailure | undefined
   /** When its time is over, if it has a bound. */
   activeUntilMs?: number | undefined
   /** It is exclusive, and no server has lately said that it may run here: nothing of it is started. */

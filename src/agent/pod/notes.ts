@@ -4,7 +4,7 @@
  */
 
 import type { Sandbox } from '../runtime/runtime.ts'
-import type { DrainFact, HookFact, ImageFact, PodFacts, StopFact, Waiting } from './facts.ts'
+import type { DrainFact, HookFact, ImageFact, NodeFailure, StopFact, Waiting } from './facts.ts'
 import type { PodVolumes } from './pod_volumes.ts'
 import type { Prober } from './prober.ts'
 import type { UsageWatch } from './usage_watch.ts'
@@ -28,7 +28,7 @@ export interface PodNotes {
   /** postStart hooks by container id. */
   hooks: Map<string, HookFact>
   /** The node has ended the pod, and why. */
-  failed: PodFacts['failed']
+  failed: NodeFailure | undefined
   /** See `exitTimes`. */
   exits: ReadonlyMap<string, number>
   probers: Map<string, Prober>

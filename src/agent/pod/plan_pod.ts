@@ -82,7 +82,7 @@ export function planPod(facts: PodFacts): Plan {
   if (pod === undefined || facts.terminateByMs !== undefined) return planTermination(facts, facts.terminateByMs ?? 0)
   if (outcome(facts) !== undefined) {
     // Evicted, or over: what still runs must stop; the dead stay for their logs until the pod is deleted.
-    return planStopAll(facts, graceEnd(facts, pod), 'PodFinished')
+    return planStopAll(facts, graceEnd(facts, pod, facts.failed?.graceSeconds), 'PodFinished')
   }
   const over = later(facts.activeUntilMs)
   if (!facts.prepared) return firstOf([planPrepare(facts, pod), over])

@@ -69,7 +69,7 @@ export function podStatus(facts: PodFacts, pod: Pod, context: StatusContext): Po
 
 /** In the words of whoever ended it: this node, or the server. */
 function whyFailed({ failed }: PodFacts, { status }: Pod): Pick<PodStatus, 'reason' | 'message'> {
-  if (failed !== undefined) return failed
+  if (failed !== undefined) return { reason: failed.reason, message: failed.message }
   const { reason, message } = status?.phase === 'Failed' ? status : {}
   return { ...(reason === undefined ? {} : { reason }), ...(message === undefined ? {} : { message }) }
 }

@@ -10,7 +10,7 @@ import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
-import { awaitsPostStart, exitTimes, isRunning, isSidecar, outcome, type PodFacts } from './facts.ts'
+import { awaitsPostStart, exitTimes, isRunning, isSidecar, type NodeFailure, outcome, type PodFacts } from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { areVolumesStale } from './pod_volumes.ts'
@@ -22,6 +22,8 @@ import { hasDiskLimit, UsageWatch } from './usage_watch.ts'
 const MAX_STEPS = 1_000
 /** What a pod is given to end when it has vanished without a word of how long it may take. */
 const ORPHAN_GRACE_MS = 2_000
+/** A pod that takes more than it may is given no time to take more. As in Kubernetes. */
+const EVICTION_GRACE_SECONDS = 1
 
 export interface WorkerOptions {
   agent: AgentContext
@@ -94,10 +96,10 @@ export class PodWorker {
   }
 
   /** Ends the pod as failed: its containers are stopped, and it is not started again. */
-  fail(reason: string, message: string): void {
+  fail(failure: NodeFailure): void {
     if (this.#notes.failed !== undefined || this.#pod === undefined) return
-    this.#notes.failed = { reason, message }
-    this.#agent.events.record(this.#pod, 'Warning', reason, message)
+    this.#notes.failed = failure
+    this.#agent.events.record(this.#pod, 'Warning', failure.reason, failure.message)
     this.#wake()
   }
 
@@ -224,7 +226,8 @@ export class PodWorker {
     const { pod, activeUntilMs, nowMs } = facts
     if (pod === undefined || this.#terminateByMs !== undefined || outcome(facts) !== undefined) return
     if (activeUntilMs === undefined || activeUntilMs > nowMs) return
-    this.fail('DeadlineExceeded', 'Pod was active on the node longer than the specified deadline')
+    const message = 'Pod was active on the node longer than the specified deadline'
+    this.fail({ reason: 'DeadlineExceeded', message })
   }
 
   /** A pod that became exclusive while it ran. */
@@ -272,7 +275,8 @@ export class PodWorker {
       notes.usageWatch?.stop()
       notes.usageWatch = undefined
     } else if (notes.usageWatch === undefined && hasDiskLimit(pod)) {
-      const onOver = (message: string): void => this.fail('Evicted', message)
+      const onOver = (message: string): void =>
+        this.fail({ reason: 'Evicted', message, graceSeconds: EVICTION_GRACE_SECONDS })
       notes.usageWatch = new UsageWatch({ pod, volumes: drivers.volumes, clock, log, onOver })
     }
   }
