@@ -10,6 +10,10 @@ import { decodeKubernetesProtobuf, KUBERNETES_PROTOBUF } from './protobuf_body.t
 import { HttpError, unsupportedMediaType } from './status_error.ts'
 
 const MAX_DEPTH = 100
+/** Members and items of one body: twenty times a large pod's, and few enough to be walked in a moment. */
+const MAX_VALUES = 100_000
+/** YAML takes fifty times as long to read as JSON. */
+const MAX_YAML_BYTES = 512 << 10
 /** Aliases may repeat, not multiply: a "billion laughs" document stops here. */
 const MAX_ALIASES = 100
 
@@ -36,7 +40,7 @@ export function decodeBody(body: Buffer, contentType: string | undefined): unkno
   const text = body.toString('utf8')
   // kubectl applies JSON under YAML's name: a document that begins like JSON is read as such if it can be.
   const value = isYaml ? (jsonIn(text) ?? parseYaml(text)) : parseJson(text)
-  checkDepth(value, 0)
+  checkBounds(value)
   return value
 }
 
@@ -69,6 +73,10 @@ function jsonIn(text: string): unknown {
 }
 
 export function parseYaml(text: string): unknown {
+  if (text.length > MAX_YAML_BYTES) {
+    const message = `a body in YAML may have at most ${MAX_YAML_BYTES} characters; send it as JSON`
+    throw new DroverError('tooLarge', message)
+  }
   const document = parseDocument(text, { prettyErrors: false, strict: true })
   const fault = document.errors[0]
   if (fault !== undefined) {
@@ -83,10 +91,21 @@ export function parseYaml(text: string): unknown {
   }
 }
 
-function checkDepth(value: unknown, depth: number): void {
-  if (typeof value !== 'object' || value === null) return
-  if (depth >= MAX_DEPTH) throw new DroverError('invalid', `the body is nested deeper than ${MAX_DEPTH} levels`)
-  for (const item of Object.values(value)) checkDepth(item, depth + 1)
+/** Level by level: a body as deep as it is long must not end in a stack overflow. */
+function checkBounds(body: unknown): void {
+  let level: unknown[] = [body]
+  let values = 1
+  for (let depth = 0; level.length > 0; depth++) {
+    const next: unknown[] = []
+    for (const value of level) {
+      if (typeof value !== 'object' || value === null) continue
+      if (depth >= MAX_DEPTH) throw new DroverError('invalid', `the body is nested deeper than ${MAX_DEPTH} levels`)
+      for (const item of Object.values(value)) next.push(item)
+    }
+    values += next.length
+    if (values > MAX_VALUES) throw new DroverError('tooLarge', `the body has more than ${MAX_VALUES} members and items`)
+    level = next
+  }
 }
 
 export interface MediaRange {

@@ -13,10 +13,12 @@ import type { ApiContext } from './context.ts'
 import type { Discovery } from './discovery.ts'
 import { handleEviction } from './eviction.ts'
 import { Exchange, type RawRequest, type RawResponse } from './exchange.ts'
+import type { FairQueue } from './fair_queue.ts'
 import { sendHealth, sendVersion } from './health.ts'
 import { handleImages, IMAGES_PATH } from './images.ts'
 import { handleGet, handleList } from './list.ts'
 import { handleLog } from './logs.ts'
+import { handleMaintenance, isMaintenance } from './maintenance.ts'
 import type { ApiMetrics, RequestLabels } from './metrics.ts'
 import { handleCreate, handleDelete, handleDeleteCollection, handleFinalize, handleUpdate } from './mutate.ts'
 import { handleNodeChecks, NODE_CHECKS_PATH } from './node_check.ts'
@@ -28,11 +30,12 @@ import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
 import { handleTokenRequest, sendKeys } from './token_request.ts'
+import { handleUsage } from './usage.ts'
 import { handleWatch } from './watch.ts'
 import { handleWhy } from './why.ts'
 
 /** Bounds on what is under way at once; past them the answer is 429, and clients come back. */
-const MAX_IN_FLIGHT = 600
+const MAX_IN_FLIGHT = 2_000
 const MAX_LONG_RUNNING = 10_000
 
 export interface HandlerParts {
@@ -42,6 +45,8 @@ export interface HandlerParts {
   openApi: OpenApiServer
   metrics: ApiMetrics
   registry: Registry
+  /** Whose turn it is. */
+  queue: FairQueue
 }
 
 type Handler = (context: ApiContext, exchange: Exchange, target: Target) => Promise<void>
@@ -93,7 +98,10 @@ function understand(exchange: Exchange): Understood {
   const { subresource = '', name = '', namespace = '' } = target ?? {}
   if (target !== undefined) exchange.subject = { group, plural, kind: target.kind.kind, name }
   const longRunning =
-    verb === 'watch' || LONG_PATHS.has(path) || ['log', 'exec', 'attach', 'portforward'].includes(subresource)
+    verb === 'watch' ||
+    LONG_PATHS.has(path) ||
+    isMaintenance(path) ||
+    ['log', 'exec', 'attach', 'portforward'].includes(subresource)
   const scope = target === undefined ? '' : name !== '' ? 'resource' : namespace !== '' ? 'namespace' : 'cluster'
   return { target, verb, longRunning, labels: { verb, group, version, resource: plural, subresource, scope } }
 }
@@ -158,6 +166,18 @@ async function route(parts: HandlerParts, exchange: Exchange, understood: Unders
       retryAfterSeconds: 1,
     })
   }
+  const { name } = exchange.user
+  const leave = understood.longRunning ? parts.queue.enterLong(name) : await parts.queue.enter(name, exchange.signal)
+  try {
+    await serveRoute(parts, exchange, understood)
+  } finally {
+    leave()
+  }
+}
+
+async function serveRoute(parts: HandlerParts, exchange: Exchange, { target, verb }: Understood): Promise<void> {
+  const { context } = parts
+  const { path } = exchange
   if (target !== undefined) await routeResource(context, exchange, verb, target)
   else if (!(await routePath(parts, exchange))) {
     throw new DroverError('notFound', `the server could not find the requested resource: nothing is served at ${path}`)
@@ -196,8 +216,9 @@ async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boole
     await sendCluster(context, exchange)
     return true
   }
+  if (await handleMaintenance(context, exchange)) return true
   if (sendKeys(context, exchange) || (await handleReview(context, exchange))) return true
-  if (await handleWhy(context, exchange)) return true
+  if ((await handleWhy(context, exchange)) || (await handleUsage(context, exchange))) return true
   if (discovery.handle(exchange) || openApi.handle(exchange)) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {
     exchange.send(200, await registry.metrics(), registry.contentType)

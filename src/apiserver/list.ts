@@ -13,6 +13,7 @@ import { DroverError } from '../base/errors.ts'
 import { type Form, negotiateForm } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
+import { sendList } from './list_body.ts'
 import { countParam, decodeContinue, encodeContinue, listFilter, type RevisionParams, revisionParams } from './query.ts'
 import type { Target } from './router.ts'
 import { notFound } from './status_error.ts'
@@ -117,19 +118,9 @@ export async function handleList(context: ApiContext, exchange: Exchange, target
     return
   }
   const head = JSON.stringify({ kind: `${kind.kind}List`, apiVersion: apiVersionOf(kind), metadata })
-  const items = objects.map((object) => context.resources.encoded(object))
-  exchange.sendJson(200, joinList(head, items))
+  await sendList(exchange, head, encodedOf(context, objects))
 }
 
-const COMMA = Buffer.from(',')
-
-/** `{…head,"items":[a,b]}` without encoding anything twice. */
-function joinList(head: string, items: readonly Buffer[]): Buffer {
-  const parts: Buffer[] = [Buffer.from(`${head.slice(0, -1)},"items":[`)]
-  for (const [index, item] of items.entries()) {
-    if (index > 0) parts.push(COMMA)
-    parts.push(item)
-  }
-  parts.push(Buffer.from(']}\n'))
-  return Buffer.concat(parts)
+function* encodedOf({ resources }: ApiContext, objects: readonly Stored<KubeObject>[]): Generator<Buffer> {
+  for (const object of objects) yield resources.encoded(object)
 }

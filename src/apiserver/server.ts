@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureServer, type Http2SecureServer, Http2ServerRequest, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { DatabasePort, SecretKeysPort } from '../api/maintenance.ts'
 import type { PlacementPort } from '../api/why.ts'
 import type { Clock } from '../base/clock.ts'
 import { sleep } from '../base/clock.ts'
@@ -21,6 +22,7 @@ import { createAuthenticator, createTokenAuthenticator, type TokenUser } from '.
 import { Authorizer } from './authorization/authorizer.ts'
 import type { ApiContext, NetworkLimits, ReadinessCheck } from './context.ts'
 import { createDiscovery } from './discovery.ts'
+import { FairQueue } from './fair_queue.ts'
 import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
 import { createApiMetrics } from './metrics.ts'
@@ -49,6 +51,9 @@ export interface ApiServerOptions {
   tokens: ReadonlyMap<string, TokenUser>
   /** Signs and verifies tokens of service accounts. */
   serviceAccounts?: ServiceAccountTokens
+  /** For administrators. */
+  secretKeys?: SecretKeysPort
+  database?: DatabasePort
   clock: Clock
   random: Random
   log: Logger
@@ -110,6 +115,8 @@ class HttpsServer implements ApiServer {
       authenticateToken,
       authorizer: this.#authorizer,
       serviceAccounts: options.serviceAccounts,
+      secretKeys: options.secretKeys,
+      database: options.database,
       freshness: new Freshness(resources),
       clock,
       random,
@@ -130,6 +137,7 @@ class HttpsServer implements ApiServer {
       openApi: createOpenApi(version),
       metrics,
       registry,
+      queue: new FairQueue(clock),
     })
     this.#ready = new Promise((resolve, reject) => {
       this.#setReady = resolve

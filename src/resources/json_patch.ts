@@ -4,6 +4,16 @@ import { isObject, jsonEqual } from '../base/json.ts'
 
 /** Kubernetes' own bound. */
 const MAX_OPERATIONS = 10_000
+/**
+ * What all copies and tests of one patch may walk over, in characters and members. A copy of the whole into itself doubles
+ * it: thirty operations would fill any memory.
+ */
+const MAX_WORK = 4 << 20
+
+interface Root {
+  document: unknown
+  workLeft: number
+}
 
 type Container = Record<string, unknown> | unknown[]
 
@@ -14,7 +24,7 @@ function fail(message: string): never {
 export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) fail('it must be a list of operations')
   if (patch.length > MAX_OPERATIONS) fail(`it has ${patch.length} operations; at most ${MAX_OPERATIONS}`)
-  const root = { document: structuredClone(document) }
+  const root: Root = { document: structuredClone(document), workLeft: MAX_WORK }
   for (const [index, operation] of patch.entries()) {
     if (!isObject(operation)) fail(`operation ${index} must be an object`)
     applyOne(root, operation, index)
@@ -22,7 +32,7 @@ export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   return root.document
 }
 
-function applyOne(root: { document: unknown }, operation: Record<string, unknown>, index: number): void {
+function applyOne(root: Root, operation: Record<string, unknown>, index: number): void {
   const { op, path, from, value } = operation
   if (typeof path !== 'string') fail(`operation ${index} has no path`)
   const needsValue = op === 'add' || op === 'replace' || op === 'test'
@@ -49,14 +59,28 @@ function applyOne(root: { document: unknown }, operation: Record<string, unknown
       add(root, path, remove(root, from as string))
       return
     case 'copy':
-      add(root, path, structuredClone(read(root, from as string)))
+      add(root, path, structuredClone(charged(root, read(root, from as string))))
       return
     case 'test':
-      if (!jsonEqual(read(root, path), value)) fail(`testing value ${path} failed`)
+      if (!jsonEqual(charged(root, read(root, path)), value)) fail(`testing value ${path} failed`)
       return
     default:
       fail(`operation ${index}: unknown op ${JSON.stringify(op)}; use add, remove, replace, move, copy or test`)
   }
+}
+
+/** The value, when there is work left to walk over it. */
+function charged(root: Root, value: unknown): unknown {
+  const open = [value]
+  while (open.length > 0) {
+    const next = open.pop()
+    root.workLeft -= typeof next === 'string' ? 1 + next.length : 1
+    if (root.workLeft < 0) {
+      throw new DroverError('tooLarge', 'the JSON patch copies and tests too much; send the object as a whole')
+    }
+    if (typeof next === 'object' && next !== null) for (const item of Object.values(next)) open.push(item)
+  }
+  return value
 }
 
 function tokensOf(pointer: string): string[] {
@@ -80,13 +104,13 @@ function arrayIndex(token: string, last: number, pointer: string): number {
   return index
 }
 
-function read(root: { document: unknown }, pointer: string): unknown {
+function read(root: Root, pointer: string): unknown {
   let value = root.document
   for (const token of tokensOf(pointer)) value = child(value, token, pointer)
   return value
 }
 
-function locate(root: { document: unknown }, pointer: string): { parent: Container; token: string } {
+function locate(root: Root, pointer: string): { parent: Container; token: string } {
   const tokens = tokensOf(pointer)
   const token = tokens.pop()
   if (token === undefined) fail('the whole object cannot be removed')
@@ -102,7 +126,7 @@ function set(parent: Container, token: string, value: unknown): void {
   else parent[token] = value
 }
 
-function add(root: { document: unknown }, pointer: string, value: unknown): void {
+function add(root: Root, pointer: string, value: unknown): void {
   if (pointer === '') {
     root.document = value
     return
@@ -113,7 +137,7 @@ function add(root: { document: unknown }, pointer: string, value: unknown): void
   else parent.splice(arrayIndex(token, parent.length, pointer), 0, value)
 }
 
-function remove(root: { document: unknown }, pointer: string): unknown {
+function remove(root: Root, pointer: string): unknown {
   const value = read(root, pointer)
   const { parent, token } = locate(root, pointer)
   if (Array.isArray(parent)) parent.splice(Number(token), 1)

@@ -1,0 +1,122 @@
+/** What one client may take: bytes, members, places; and that the others go on meanwhile. */
+import { connect } from 'node:http2'
+import { gunzipSync } from 'node:zlib'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { configMapKind } from '../../src/api/configmap.ts'
+import { namespaceKind } from '../../src/api/namespace.ts'
+import { ADMIN_TOKEN, GUEST_TOKEN, type Harness, startHarness } from '../support/apiserver_harness.ts'
+import { eventually } from '../support/eventually.ts'
+
+let harness: Harness
+const maps = '/api/v1/namespaces/default/configmaps'
+
+beforeAll(async () => {
+  harness = await startHarness()
+})
+afterAll(() => harness.stop())
+
+/** The bytes as they came. */
+function raw(path: string, headers: Record<string, string>): Promise<{ encoding: string | undefined; body: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const stream = harness.session().request({ ':path': path, authorization: `Bearer ${ADMIN_TOKEN}`, ...headers })
+    const chunks: Buffer[] = []
+    let encoding: string | undefined
+    stream.on('response', (head) => {
+      encoding = head['content-encoding']
+    })
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+    stream.on('error', reject)
+    stream.on('end', () => resolve({ encoding, body: Buffer.concat(chunks) }))
+  })
+}
+
+describe('large lists', () => {
+  it('are compressed when that is asked for, and are the same list', async () => {
+    const names = Array.from({ length: 40 }, (_, index) => `big-${index}`)
+    for (const name of names) {
+      const metadata = { name, namespace: 'default' }
+      await harness.resources.create(configMapKind, {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata,
+        data: { filler: `${name} `.repeat(2_000) },
+      })
+    }
+    const plain = await raw(maps, {})
+    const packed = await raw(maps, { 'accept-encoding': 'deflate, gzip' })
+    expect([plain.encoding, packed.encoding]).toEqual([undefined, 'gzip'])
+    expect(packed.body.length).toBeLessThan(plain.body.length / 10)
+    const list = JSON.parse(gunzipSync(packed.body).toString()) as { items: { metadata: { name: string } }[] }
+    expect(list).toEqual(JSON.parse(plain.body.toString()))
+    expect(list.items).toHaveLength(40)
+    const small = await raw(`${maps}?limit=1`, { 'accept-encoding': 'gzip' })
+    expect(small.encoding).toBeUndefined()
+    const head = await harness.call(maps, { method: 'HEAD' })
+    expect([head.status, head.text]).toEqual([200, ''])
+  })
+})
+
+describe('bodies', () => {
+  const post = (body: string | Buffer, type = 'application/json') =>
+    harness.call(maps, { method: 'POST', body, headers: { 'content-type': type } })
+  const map = (value: string): string => `{"metadata":{"name":"x"},"data":${value}}`
+
+  it('are bounded in bytes, depth and number of members', async () => {
+    expect((await post(Buffer.alloc(4 << 20, 'x'))).json).toMatchObject({ code: 413 })
+    expect((await post(map(`${'['.repeat(200_000)}${']'.repeat(200_000)}`))).json).toMatchObject({ code: 400 })
+    expect((await post(map(`[${'0,'.repeat(200_000)}0]`))).json).toMatchObject({ code: 413 })
+    expect((await post(`a: ${'b'.repeat(600 << 10)}`, 'application/yaml')).json).toMatchObject({ code: 413 })
+    const operations = Array.from({ length: 11_000 }, () => ({ op: 'test', path: '/kind', value: 'ConfigMap' }))
+    await harness.call(maps, { method: 'POST', body: { metadata: { name: 'patched' } } })
+    const patch = (body: unknown) =>
+      harness.call(`${maps}/patched`, {
+        method: 'PATCH',
+        body: JSON.stringify(body),
+        headers: { 'content-type': 'application/json-patch+json' },
+      })
+    expect((await patch(operations)).status).toBe(400)
+    const doubling = Array.from({ length: 60 }, (_, index) => ({ op: 'copy', from: '', path: `/x${index}` }))
+    expect((await patch(doubling)).status).toBe(413)
+  })
+})
+
+describe('one client', () => {
+  it('that floods the server does not keep others waiting, and is told to come back', async () => {
+    const flood = connect(`https://127.0.0.1:${harness.port}`, { ca: harness.ca })
+    flood.on('error', () => undefined)
+    // Bodies that never end hold their places until they are given up.
+    const statuses: number[] = []
+    const streams = Array.from({ length: 600 }, () => {
+      const stream = flood.request({
+        ':method': 'POST',
+        ':path': '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+        'content-type': 'application/json',
+        authorization: `Bearer ${GUEST_TOKEN}`,
+      })
+      stream.on('response', (headers) => statuses.push(Number(headers[':status'])))
+      stream.on('error', () => undefined)
+      stream.write('{')
+      return stream
+    })
+    try {
+      await eventually(() => statuses.length >= 100, { timeoutMs: 20_000 })
+      expect(new Set(statuses)).toEqual(new Set([429]))
+      const answer = await harness.call(maps, { method: 'POST', body: { metadata: { name: 'beside' } } })
+      expect(answer.status).toBe(201)
+    } finally {
+      for (const stream of streams) stream.close()
+      flood.destroy()
+    }
+  })
+})
+
+describe('a namespace that ends', () => {
+  it('refuses new content', async () => {
+    const metadata = { name: 'ending' }
+    await harness.resources.create(namespaceKind, { apiVersion: 'v1', kind: 'Namespace', metadata })
+    await harness.call('/api/v1/namespaces/ending', { method: 'DELETE' })
+    const body = { metadata: { name: 'late' } }
+    const late = await harness.call('/api/v1/namespaces/ending/configmaps', { method: 'POST', body })
+    expect(late.json).toMatchObject({ code: 403, reason: 'Forbidden' })
+  })
+})
