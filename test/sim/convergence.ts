@@ -1,7 +1,9 @@
 /** What must be so once everything works again and nobody asks for more: desired is observed, everywhere, and no more. */
 import { isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
 import type { ConfigMap } from '../../src/api/configmap.ts'
+import type { DaemonSet } from '../../src/api/daemonset.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
+import { type Job, jobOutcome } from '../../src/api/job.ts'
 import { KINDS } from '../../src/api/kinds.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { isNodeReady, type Node } from '../../src/api/node.ts'
@@ -9,10 +11,12 @@ import type { Pod } from '../../src/api/pod.ts'
 import type { ReplicaSet } from '../../src/api/replicaset.ts'
 import { matchesSelector } from '../../src/api/selector.ts'
 import type { Service } from '../../src/api/service.ts'
+import type { StatefulSet } from '../../src/api/statefulset.ts'
 import { jsonEqual } from '../../src/base/json.ts'
 import { storeKey } from '../../src/resources/keys.ts'
+import { WRITE } from './desk.ts'
 import type { SimHost } from './sim_host.ts'
-import { type Users, WRITE } from './users.ts'
+import type { Users } from './users.ts'
 import type { World } from './world.ts'
 
 /** What is not as it should be yet, in words. */
@@ -20,6 +24,9 @@ export function whatIsOpen(world: World, lost: ReadonlySet<string>): string[] {
   return [
     ...openNodes(world, lost),
     ...openDeployments(world),
+    ...openStatefulSets(world),
+    ...openDaemonSets(world, lost),
+    ...openJobs(world),
     ...openPods(world, lost),
     ...world.agents.filter(({ name }) => !lost.has(name)).flatMap(({ host }) => openOnHost(world, host)),
   ]
@@ -53,13 +60,65 @@ function openDeployments(world: World): string[] {
   })
 }
 
+function openStatefulSets(world: World): string[] {
+  return world.watcher.list<StatefulSet>('statefulsets').flatMap(({ metadata, spec, status }) => {
+    const wants = spec.replicas ?? 1
+    const { replicas = 0, updatedReplicas = 0, availableReplicas = 0 } = status ?? {}
+    if (isTerminating({ metadata })) return [`stateful set ${metadata.name} is still going`]
+    if ((status?.observedGeneration ?? 0) < (metadata.generation ?? 0))
+      return [`stateful set ${metadata.name} is unseen`]
+    const same = status?.currentRevision === status?.updateRevision
+    if (same && replicas === wants && updatedReplicas === wants && availableReplicas === wants) return []
+    return [
+      `stateful set ${metadata.name} wants ${wants}, has ${replicas}, updated ${updatedReplicas}, available ${availableReplicas}`,
+    ]
+  })
+}
+
+/** A machine that is lost keeps its pod: a daemon belongs to its node. */
+function openDaemonSets(world: World, lost: ReadonlySet<string>): string[] {
+  return world.watcher.list<DaemonSet>('daemonsets').flatMap(({ metadata, spec, status }) => {
+    if (isTerminating({ metadata })) return [`daemon set ${metadata.name} is still going`]
+    if ((status?.observedGeneration ?? 0) < (metadata.generation ?? 0)) return [`daemon set ${metadata.name} is unseen`]
+    const image = spec.template.spec.containers[0]?.image
+    const pods = world.watcher.pods.filter(({ metadata: { ownerReferences } }) =>
+      ownerReferences?.some(({ uid }) => uid === metadata.uid),
+    )
+    return world.agents
+      .filter(({ name }) => !lost.has(name))
+      .flatMap(({ name }) => {
+        const here = pods.filter((pod) => pod.spec.nodeName === name)
+        const good = here.filter((pod) => isPodReady(pod) && pod.spec.containers[0]?.image === image)
+        if (here.length === 1 && good.length === 1) return []
+        return [`daemon set ${metadata.name} has ${here.length} pods on ${name}, ${good.length} of them good`]
+      })
+  })
+}
+
+function openJobs(world: World): string[] {
+  return world.watcher.list<Job>('jobs').flatMap((job) => {
+    const { metadata, status = {} } = job
+    if (isTerminating(job)) return [`job ${metadata.name} is still going`]
+    const { active = 0, succeeded = 0, uncountedTerminatedPods: uncounted = {} } = status
+    if (jobOutcome(job) === undefined)
+      return [`job ${metadata.name} has not ended: ${succeeded} succeeded, ${active} run`]
+    const left = [...(uncounted.succeeded ?? []), ...(uncounted.failed ?? [])]
+    return active === 0 && left.length === 0 ? [] : [`job ${metadata.name} has ended with ${active} running`]
+  })
+}
+
+export function isDaemon({ metadata }: Pod): boolean {
+  return metadata.ownerReferences?.some(({ kind }) => kind === 'DaemonSet') === true
+}
+
 function openPods(world: World, lost: ReadonlySet<string>): string[] {
   return world.watcher.pods.flatMap((pod) => {
     const { metadata, spec } = pod
+    if (isDaemon(pod) && lost.has(spec.nodeName ?? '')) return []
     if (isTerminating(pod)) return [`pod ${metadata.name} is still ending`]
+    if (isPodFinished(pod)) return []
     if (spec.nodeName === undefined) return [`pod ${metadata.name} waits for a node`]
     if (lost.has(spec.nodeName)) return [`pod ${metadata.name} is bound to ${spec.nodeName}, which is lost`]
-    if (isPodFinished(pod)) return []
     return isPodReady(pod) ? [] : [`pod ${metadata.name} is not ready`]
   })
 }

@@ -36,6 +36,7 @@ export class Faults {
       [3, 'host crashed', (r) => this.#hostCrashed(r)],
       [1.5, 'agent stopped', (r) => this.#agentStopped(r)],
       [1.5, 'host frozen', (r) => this.#hostFrozen(r)],
+      [1, 'fencer killed', (r) => this.#fencerKilled(r)],
       [1.5, 'host slow', (r) => this.#hostSlow(r)],
       [1.5, 'disk errors', (r) => this.#diskErrors(r)],
       [1, 'pull failures', (r) => this.#pullFailures(r)],
@@ -123,6 +124,13 @@ export class Faults {
     const agent = this.#agent(random)
     agent?.host.freeze()
     return agent && { target: agent.name, lasts: [0.5, 60], heal: () => agent.host.thaw() }
+  }
+
+  /** Its agent, which nothing else befalls meanwhile, starts another. */
+  #fencerKilled(random: Random): Fault | undefined {
+    const agent = this.#agent(random)
+    agent?.host.fencer.die()
+    return agent && { target: agent.name, lasts: [2, 2], heal: () => undefined }
   }
 
   #hostSlow(random: Random): Fault | undefined {

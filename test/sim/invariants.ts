@@ -3,12 +3,14 @@
  * the run.
  */
 import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
+import { CLOCK_RATE_ERROR, fenceAfterMs, isExclusive } from '../../src/api/exclusive.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
 import type { Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { confirmLimitMs, graceMsOf } from '../../src/api/termination.ts'
 import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
+import { isDaemon } from './convergence.ts'
 import type { SimAgent } from './sim_agent.ts'
 import type { SimContainer, SimHost } from './sim_host.ts'
 import type { Change } from './watcher.ts'
@@ -18,6 +20,8 @@ import type { World } from './world.ts'
 const LEFTOVER_MS = 45_000
 /** A machine that has been gone for this long holds no pods, if nothing else is wrong: notice, evict, write. */
 const LOST_MS = 15_000
+/** Exclusive pods are waited for until their fence has surely acted; the clock that counts may be slow. */
+const FENCED_MS = fenceAfterMs() * (1 + CLOCK_RATE_ERROR)
 /** A machine is held to its duties when it, its links and all servers have been well for this long. */
 const WELL_MS = 10_000
 /** What clocks, latencies and rounding may take off a wait. */
@@ -100,6 +104,7 @@ function checkRoom(world: World, pod: Stored<Pod>, nodeName: string): void {
   if (
     node.spec?.unschedulable === true &&
     cordonedMs !== undefined &&
+    !isDaemon(pod) &&
     world.time.nowMs - cordonedMs > CORDON_KNOWN_MS
   ) {
     world.fail('cordons hold', `pod ${pod.metadata.name} was bound to ${nodeName}, which is cordoned`)
@@ -182,8 +187,14 @@ function checkLostNodes(world: World): void {
   if (down.length === 0 || down.length * 2 >= world.agents.length) return
   const wellSinceMs = Math.max(world.calmSinceMs, ...others.map(({ healthySinceMs }) => healthySinceMs))
   for (const { name, host } of down) {
-    if (nowMs - Math.max(wellSinceMs, host.downSinceMs) < LOST_MS) continue
-    const left = world.watcher.pods.find((pod) => pod.spec.nodeName === name && !isPodFinished(pod))
+    const goneMs = nowMs - Math.max(wellSinceMs, host.downSinceMs)
+    const left = world.watcher.pods.find(
+      (pod) =>
+        pod.spec.nodeName === name &&
+        !isPodFinished(pod) &&
+        !isDaemon(pod) &&
+        goneMs >= LOST_MS + (isExclusive(pod) ? FENCED_MS : 0),
+    )
     if (left !== undefined) world.fail('lost nodes are left', `pod ${left.metadata.name} is still bound to ${name}`)
   }
 }

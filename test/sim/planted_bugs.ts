@@ -4,9 +4,10 @@
  */
 
 import { isTerminating } from '../../src/api/conditions.ts'
+import type { Job } from '../../src/api/job.ts'
 import type { KindDefinition } from '../../src/api/kind.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
-import { POD_CONDITION } from '../../src/api/names.ts'
+import { ANNOTATION, POD_CONDITION } from '../../src/api/names.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { createControllers } from '../../src/controllers/manager.ts'
@@ -24,6 +25,7 @@ export interface PlantedBug {
   firstSeed: number
 }
 
+const READY = { type: POD_CONDITION.ready, status: 'True' as const }
 const isPods = (kind: KindDefinition<never> | KindDefinition): boolean => kind.plural === podKind.plural
 
 /** The resources with some of their functions replaced. */
@@ -85,6 +87,23 @@ function bound(store: Store): Omit<Store, 'write'> {
     health: () => store.health(),
     close: () => store.close(),
   }
+}
+
+function notExclusive(pod: Stored<KubeObject>): Stored<KubeObject> {
+  const annotations = { ...pod.metadata.annotations, [ANNOTATION.exclusive]: 'false' }
+  return { ...pod, metadata: { ...pod.metadata, annotations } }
+}
+
+/** The pod as if it were ready. */
+function serving(pod: Stored<Pod>): Stored<Pod> {
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => type !== POD_CONDITION.ready)
+  const conditions = [...others.filter(({ type }) => type !== POD_CONDITION.routed), READY]
+  return { ...pod, status: { ...pod.status, conditions } }
+}
+
+function withoutUncounted(job: Stored<Job>): Stored<Job> {
+  const { uncountedTerminatedPods: _forgotten, ...status } = job.status ?? {}
+  return { ...job, status }
 }
 
 export const PLANTED_BUGS: readonly PlantedBug[] = [
@@ -196,6 +215,73 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
         part === 'dispatch'
           ? altered(resources, {
               subscribe: hearing(resources, (event) => ({ ...event, object: drained(event.object) })),
+            })
+          : resources,
+    }),
+  },
+  {
+    name: 'an agent takes its lease to last for a minute more',
+    firstSeed: 1,
+    breaks: ['no two copies of a fenced pod'],
+    plant: () => ({
+      fencer: (fencer) => ({ ...fencer, renew: (deadlineMs) => fencer.renew(deadlineMs + 60_000) }),
+    }),
+  },
+  {
+    name: 'the leader takes exclusive pods for any others',
+    firstSeed: 1,
+    breaks: ['no two copies of a fenced pod'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'controllers'
+          ? altered(resources, { podsOnNode: (name) => resources.podsOnNode(name).map((pod) => notExclusive(pod)) })
+          : resources,
+    }),
+  },
+  {
+    name: 'drained pods go before others serve',
+    firstSeed: 1,
+    breaks: ['drains surge first', 'never below availability', 'budgets hold'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'controllers'
+          ? altered(resources, {
+              ownedBy: (kind, uid) => {
+                const owned = resources.ownedBy(kind, uid)
+                if (!isPods(kind as unknown as KindDefinition)) return owned
+                return owned.map((pod) => serving(pod as unknown as Stored<Pod>) as unknown as typeof pod)
+              },
+            })
+          : resources,
+    }),
+  },
+  {
+    name: 'drains ask no budget',
+    firstSeed: 1,
+    breaks: ['budgets hold'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'controllers'
+          ? altered(resources, {
+              list: (kind, filter) => (kind.plural === 'poddisruptionbudgets' ? [] : resources.list(kind, filter)),
+            })
+          : resources,
+    }),
+  },
+  {
+    name: 'a job forgets which ended pods it has not counted yet',
+    firstSeed: 1,
+    breaks: ['jobs keep their size', 'converges'],
+    plant: () => ({
+      resources: (resources, part) =>
+        part === 'controllers'
+          ? altered(resources, {
+              get: (kind, namespace, name) => {
+                const object = resources.get(kind, namespace, name)
+                return kind.plural === 'jobs' && object !== undefined
+                  ? (withoutUncounted(object as unknown as Stored<Job>) as unknown as typeof object)
+                  : object
+              },
             })
           : resources,
     }),

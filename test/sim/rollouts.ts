@@ -5,6 +5,9 @@
  *  - a pod that is created never brings its set above the set's size;
  *  - a ready pod that Drover deletes leaves at least replicas - maxUnavailable ready ones.
  *
+ *  - a ready pod that leaves a drained node leaves its set whole, unless it may not run twice;
+ *  - a healthy pod that a drain or an eviction takes leaves what its disruption budget wants.
+ *
  * Ready means here: ready and routed to, for longer than KNOWN_MS.
  *
  * Whoever acts sees the world a moment late. So an act is excused when, within KNOWN_MS before it, somebody else
@@ -13,10 +16,13 @@
  */
 import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../src/api/conditions.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
+import { isInBudget } from '../../src/api/disruption.ts'
+import { isExclusive } from '../../src/api/exclusive.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
-import { isNodeReady, type Node } from '../../src/api/node.ts'
+import { isDraining, isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
+import type { PodDisruptionBudget } from '../../src/api/poddisruptionbudget.ts'
 import type { ReplicaSet } from '../../src/api/replicaset.ts'
 import { jsonEqual } from '../../src/base/json.ts'
 import type { Change, Watcher } from './watcher.ts'
@@ -25,6 +31,8 @@ import type { World } from './world.ts'
 const KNOWN_MS = 2_500
 
 const isActive = (pod: Stored<Pod>): boolean => !isTerminating(pod) && !isPodFinished(pod)
+
+const isHealthy = (pod: Stored<Pod>): boolean => isPodReady(pod) && isActive(pod)
 
 /** Ready, and not known to be missing from some node's service table. */
 const isServing = (pod: Stored<Pod>): boolean =>
@@ -42,7 +50,7 @@ function share(value: number | string | undefined, of: number, round: (x: number
 export function boundsOf({ spec }: Deployment): { replicas: number; most: number; least: number } {
   const replicas = spec.replicas ?? 1
   if (spec.strategy?.type === 'Recreate') return { replicas, most: replicas, least: 0 }
-  const surge = share(spec.strategy?.rollingUpdate?.maxSurge, replicas, Math.ceil)
+  const surge = isExclusive(spec.template) ? 0 : share(spec.strategy?.rollingUpdate?.maxSurge, replicas, Math.ceil)
   const unavailable = share(spec.strategy?.rollingUpdate?.maxUnavailable, replicas, Math.floor)
   return { replicas, most: replicas + surge, least: replicas - (surge === 0 && unavailable === 0 ? 1 : unavailable) }
 }
@@ -53,6 +61,14 @@ export class Rollouts {
   /** When users or faults last changed what Drover's acts are based on, by uid of the deployment or set. */
   readonly #disturbedMs = new Map<string, number>()
   readonly #cordonedMs = new Map<string, number>()
+  /** When a drain last began or ended anywhere. */
+  #drainMs = Number.NEGATIVE_INFINITY
+  /** When something other than a drain or an eviction last took a ready pod from an app, by namespace and label. */
+  readonly #lostMs = new Map<string, number>()
+  /** When users last changed a budget, by uid. */
+  readonly #budgetMs = new Map<string, number>()
+  /** Pods that users evict, with leave. */
+  readonly evicted = new Set<string>()
   /** Since when a pod has been ready and routed to, by uid. */
   readonly #servingSinceMs = new Map<string, number>()
   /** A Node that somebody deletes takes its pods with it, even when its agent makes it anew at once. */
@@ -73,7 +89,15 @@ export class Rollouts {
     if (change.kind === 'deployments') this.#onDeployment(change)
     else if (change.kind === 'replicasets') this.#onSet(change as Change & { object: Stored<ReplicaSet> | undefined })
     else if (change.kind === 'pods') this.#onPod(change.old as Stored<Pod> | undefined, change.object as Stored<Pod>)
+    else if (change.kind === 'poddisruptionbudgets') this.#onBudgetChange(change)
     else if (change.kind === 'nodes') this.#onNode(change.old as Stored<Node>, change.object as Stored<Node>)
+  }
+
+  #onBudgetChange({ old, object }: Change): void {
+    const { spec } = (old ?? {}) as Partial<PodDisruptionBudget>
+    if (object !== undefined && !jsonEqual(spec, (object as Stored<PodDisruptionBudget>).spec)) {
+      this.#budgetMs.set(object.metadata.uid, this.#world.time.nowMs)
+    }
   }
 
   #onNode(old: Stored<Node> | undefined, node: Stored<Node> | undefined): void {
@@ -81,6 +105,7 @@ export class Rollouts {
     if (node === undefined) this.#nodeGoneMs.set(name, this.#world.time.nowMs)
     if (node?.spec?.unschedulable !== true) this.#cordonedMs.delete(name)
     else if (old?.spec?.unschedulable !== true) this.#cordonedMs.set(name, this.#world.time.nowMs)
+    if (isDraining(old) !== isDraining(node)) this.#drainMs = this.#world.time.nowMs
   }
 
   #disturb(uid: string | undefined): void {
@@ -130,6 +155,7 @@ export class Rollouts {
   #onPod(old: Stored<Pod> | undefined, pod: Stored<Pod> | undefined): void {
     const some = pod ?? old
     if (some === undefined) return
+    this.#onBudget(old, pod)
     const set = this.#set(ownerUid(some))
     if (set === undefined) return
     if (old === undefined && pod !== undefined) this.#onMade(pod, set)
@@ -143,7 +169,10 @@ export class Rollouts {
   }
 
   #onMade(pod: Stored<Pod>, set: Stored<ReplicaSet>): void {
-    const active = this.#watcher.pods.filter((each) => ownerUid(each) === set.metadata.uid && isActive(each))
+    if (this.#world.time.nowMs - this.#drainMs <= KNOWN_MS) return
+    const active = this.#watcher.pods.filter(
+      (each) => ownerUid(each) === set.metadata.uid && isActive(each) && !this.#isLeaving(each),
+    )
     const size = set.spec.replicas ?? 1
     if (active.length <= size || this.#isDisturbed(set.metadata.uid)) return
     this.#world.fail('sets keep their size', `${pod.metadata.name} is pod ${active.length} of a set of ${size}`)
@@ -168,12 +197,57 @@ export class Rollouts {
     const left = this.#watcher.pods.filter(
       (each) => sets.has(ownerUid(each) ?? '') && isActive(each) && isServing(each),
     ).length
+    this.#onDrained(pod, set)
     const { least } = boundsOf(deployment)
     if (left < least) {
       this.#world.fail(
         'never below availability',
         `${pod.metadata.name} was deleted: ${left} of ${deployment.metadata.name} are ready, ${least} must be`,
       )
+    }
+  }
+
+  /** A pod that leaves a drained node, and could have been replaced first, leaves its set whole. */
+  #onDrained(pod: Stored<Pod>, set: Stored<ReplicaSet>): void {
+    if (!this.#isLeaving(pod) || isExclusive(pod) || this.#isDisturbed(set.metadata.uid)) return
+    const left = this.#watcher.pods.filter(
+      (each) => ownerUid(each) === set.metadata.uid && isActive(each) && isServing(each),
+    ).length
+    const size = set.spec.replicas ?? 1
+    if (left >= size) return
+    this.#world.fail('drains surge first', `${pod.metadata.name} left its node, and ${left} of ${size} serve`)
+  }
+
+  #isLeaving({ spec }: Pod): boolean {
+    return isDraining(this.#watcher.list<Node>('nodes').find(({ metadata }) => metadata.name === spec.nodeName))
+  }
+
+  /** What drains and evictions take leaves what a budget wants. Rollouts and scale-downs are none of its business. */
+  #onBudget(old: Stored<Pod> | undefined, pod: Stored<Pod> | undefined): void {
+    if (old === undefined || !isHealthy(old) || (pod !== undefined && isHealthy(pod))) return
+    const app = `${old.metadata.namespace}/${old.metadata.labels?.app}`
+    const ends = pod === undefined || isTerminating(pod)
+    const { uid, name } = old.metadata
+    const set = this.#set(ownerUid(old))
+    const drained = set !== undefined && this.#isLeaving(old) && (set.spec.replicas ?? 1) > 0 && !isTerminating(set)
+    const byLeave =
+      ends && (this.evicted.has(uid) || (drained && !this.deletedByUsers.has(uid) && !this.#isEviction(old)))
+    const { nowMs } = this.#world.time
+    if (!byLeave) {
+      this.#lostMs.set(app, nowMs)
+      return
+    }
+    if (nowMs - (this.#lostMs.get(app) ?? Number.NEGATIVE_INFINITY) <= KNOWN_MS) return
+    for (const budget of this.#watcher.list<PodDisruptionBudget>('poddisruptionbudgets')) {
+      if (!isInBudget(budget, old) || nowMs - (this.#budgetMs.get(budget.metadata.uid) ?? 0) <= KNOWN_MS) continue
+      const left = this.#watcher.pods.filter((each) => isInBudget(budget, each) && isHealthy(each)).length
+      const least = Number(budget.spec.minAvailable ?? 0)
+      if (left < least) {
+        this.#world.fail(
+          'budgets hold',
+          `${name} was let go: ${left} are healthy, ${budget.metadata.name} wants ${least}`,
+        )
+      }
     }
   }
 

@@ -4,6 +4,7 @@ import type { Drivers } from '../../src/agent/context.ts'
 import { Registry } from '../../src/base/metrics.ts'
 import { runServices } from '../../src/base/service.ts'
 import { simDrivers } from './sim_drivers.ts'
+import { simFencer } from './sim_fencer.ts'
 import type { SimHost } from './sim_host.ts'
 import { simLogger } from './sim_log.ts'
 import { SimProcess } from './sim_process.ts'
@@ -44,13 +45,14 @@ export class SimAgent {
     const { host } = this
     const world = this.#world
     if (host.down || this.running) return
-    const process = new SimProcess(`${host.name}/agent`, world.time)
+    const process = new SimProcess(`${host.name}/agent`, world.time, host.options.rate)
     process.skewMs = this.#skewMs
     this.#process = process
     host.agent = process
     this.#starts++
     const random = world.random(`${host.name}/${this.#starts}`)
     const { files, ...drivers } = simDrivers(host, process, world.random(`${host.name}/drivers/${this.#starts}`))
+    const fencer = simFencer(host, process)
     const log = simLogger({ who: host.name, trace: world.trace, onDefect: (text) => world.fail('defect', text) })
     const agent = createAgent({
       nodeName: host.name,
@@ -58,6 +60,7 @@ export class SimAgent {
       tls: { ca: '', cert: '', key: '' },
       drivers: world.seams.drivers?.(drivers, host) ?? (drivers as Drivers),
       files,
+      fencer: world.seams.fencer?.(fencer) ?? fencer,
       dataDir: '/data',
       nodeAddress: host.options.address,
       capacity: { cpu: host.options.cpu, memory: host.options.memory, pods: '20' },

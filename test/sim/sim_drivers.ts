@@ -116,6 +116,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     terminationMessage: () => call('terminationMessage', LOOK, () => ''),
     cgroupPathOf: (podUid) => `/sim/${podUid}`,
     usage: () => undefined,
+    writableLayerOf: () => undefined,
   }
 }
 

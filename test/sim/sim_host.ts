@@ -10,6 +10,7 @@ import { DroverError } from '../../src/base/errors.ts'
 import type { Random } from '../../src/base/random.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../src/rpc/tables.ts'
 import { between } from './latency.ts'
+import { SimFencer } from './sim_fencer.ts'
 import type { SimProcess } from './sim_process.ts'
 import type { VirtualTime } from './virtual_time.ts'
 
@@ -25,7 +26,12 @@ export interface HostHooks {
   ended(host: SimHost, container: SimContainer): void
   /** It is asked to stop. */
   signalled(host: SimHost, container: SimContainer): void
+  /** It goes on after it stood still. */
+  thawed(host: SimHost): void
 }
+
+/** What every machine has. */
+export const HOST = { cpu: '2', memory: '3Gi' }
 
 export interface SimHostOptions {
   name: string
@@ -33,12 +39,14 @@ export interface SimHostOptions {
   cpu: string
   memory: string
   time: VirtualTime
+  /** Of its clock, to real time. */
+  rate: number
   random: Random
   hooks: HostHooks
 }
 
 /** What images of this simulation do, by the word before the colon. */
-export type Behaviour = 'app' | 'slow' | 'stubborn' | 'crash' | 'broken' | 'missing'
+export type Behaviour = 'app' | 'slow' | 'stubborn' | 'crash' | 'broken' | 'missing' | 'task' | 'flaky'
 
 export function behaviourOf(image: string): Behaviour {
   return (image.split(':')[0] ?? 'app') as Behaviour
@@ -74,8 +82,18 @@ export class SimHost {
   #exitListener: ((id: string) => void) | undefined
   #stopped: (() => void)[] = []
 
+  readonly fencer: SimFencer
+  /** When it last went on after it stood still. */
+  thawedMs = Number.NEGATIVE_INFINITY
+
   constructor(options: SimHostOptions) {
     this.options = options
+    this.fencer = new SimFencer(this, options.random)
+  }
+
+  /** As /proc/uptime has it, in steps of 10 ms; it counts while the machine stands still. */
+  get uptimeMs(): number {
+    return Math.floor((this.options.time.nowMs * this.options.rate) / 10) * 10
   }
 
   get name(): string {
@@ -109,7 +127,11 @@ export class SimHost {
     const container: SimContainer = { state, image, startedMs: time.nowMs }
     this.containers.set(id, container)
     hooks.started(this, container)
-    if (behaviourOf(image) === 'crash') this.#endLater(container, between(random, 200, 4_000), 1)
+    this.fencer.lookSoon()
+    const behaviour = behaviourOf(image)
+    if (behaviour === 'crash') this.#endLater(container, between(random, 200, 4_000), 1)
+    if (behaviour === 'task') this.#endLater(container, between(random, 200, 6_000), 0)
+    if (behaviour === 'flaky') this.#endLater(container, between(random, 200, 4_000), random.next() < 0.3 ? 1 : 0)
     return state
   }
 
@@ -155,8 +177,11 @@ export class SimHost {
 
   thaw(): void {
     this.frozen = false
+    this.thawedMs = this.options.time.nowMs
     this.agent?.thaw()
     for (const work of this.#stopped.splice(0)) this.options.time.schedule(0, work)
+    this.fencer.lookSoon()
+    this.options.hooks.thawed(this)
   }
 
   /** Power is gone. What had not reached the disk is lost with it. */
@@ -167,6 +192,7 @@ export class SimHost {
     this.boots++
     this.#exitListener = undefined
     this.#stopped = []
+    this.fencer.forget()
     for (const container of this.containers.values()) {
       if (container.state.phase !== 'running') continue
       const { pid: _pid, ...state } = container.state

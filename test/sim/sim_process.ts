@@ -19,9 +19,13 @@ export class SimProcess implements Clock {
   /** Whatever enters is late by this: a starved machine. */
   lagMs = 0
 
-  constructor(name: string, time: VirtualTime) {
+  readonly #rate: number
+
+  /** `rate`: of the machine's clock, to real time. */
+  constructor(name: string, time: VirtualTime, rate = 1) {
     this.name = name
     this.#time = time
+    this.#rate = rate
   }
 
   get alive(): boolean {
@@ -37,12 +41,12 @@ export class SimProcess implements Clock {
   }
 
   monotonicMs(): number {
-    return this.#time.nowMs
+    return this.#time.nowMs * this.#rate
   }
 
   schedule(delayMs: number, callback: () => void): Timer {
     let cancelled = false
-    const timer = this.#time.schedule(delayMs + this.lagMs, () =>
+    const timer = this.#time.schedule(delayMs / this.#rate + this.lagMs, () =>
       this.enter(() => {
         if (!cancelled) callback()
       }),

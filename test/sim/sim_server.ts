@@ -65,7 +65,7 @@ export class SimServer {
 
   start(): void {
     const { world, name } = { world: this.#world, name: this.name }
-    const process = new SimProcess(name, world.time)
+    const process = new SimProcess(name, world.time, world.clockRate(name))
     this.#process = process
     this.#starts++
     const random = world.random(`${name}/${this.#starts}`)

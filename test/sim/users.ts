@@ -1,47 +1,41 @@
-/**
- * People at work: they create, change and delete objects through whatever server answers. What a server has
- * acknowledged is remembered: it must still be so in the end.
- */
+/** People at work: what they do with deployments, services, pods and nodes. Other workloads: workload_users.ts. */
 import { configMapKind } from '../../src/api/configmap.ts'
 import { type Deployment, deploymentKind } from '../../src/api/deployment.ts'
-import type { KindDefinition } from '../../src/api/kind.ts'
-import type { KubeObject } from '../../src/api/meta.ts'
+import { isExclusive } from '../../src/api/exclusive.ts'
+import { ANNOTATION } from '../../src/api/names.ts'
 import { nodeKind } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { serviceKind } from '../../src/api/service.ts'
-import { DroverError } from '../../src/base/errors.ts'
+import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
 import type { Random } from '../../src/base/random.ts'
-import type { DeleteOptions, Resources } from '../../src/resources/resources.ts'
+import { Desk, type Intent, NAMESPACE } from './desk.ts'
 import { between, pick } from './latency.ts'
+import { boundsOf } from './rollouts.ts'
+import { HOST } from './sim_host.ts'
+import { newContainer, someImage } from './templates.ts'
+import { WorkloadUsers } from './workload_users.ts'
 import type { World } from './world.ts'
 
-const NAMESPACE = 'default'
-/** Counts a user's writes of one object. */
-export const WRITE = 'sim/write'
 const MAX_DEPLOYMENTS = 4
 const MAX_REPLICAS = 6
-
-/** What a user has asked of one object. */
-export interface Intent {
-  plural: string
-  name: string
-  /** Number of the last write that was acknowledged. */
-  acknowledged: number
-  /** Number of the last write that was sent. */
-  sent: number
-  /** `maybe`: asked for, and no answer has come. */
-  deleted: 'no' | 'maybe' | 'yes'
-}
+/** The share of all machines that deployments get in the end: others need some, and it does not divide evenly. */
+const ROOM = 0.5
 
 export class Users {
   readonly #world: World
-  readonly intents = new Map<string, Intent>()
-  #made = 0
+  readonly #desk: Desk
+  readonly #workloads: WorkloadUsers
   readonly counts: Record<string, number> = {}
 
   constructor(world: World) {
     this.#world = world
+    this.#desk = new Desk(world)
+    this.#workloads = new WorkloadUsers(this.#desk)
+  }
+
+  get intents(): ReadonlyMap<string, Intent> {
+    return this.#desk.intents
   }
 
   /** One thing that somebody does. */
@@ -52,15 +46,16 @@ export class Users {
       [4, 'scale', () => this.#changeDeployment(random, 'scale')],
       [1, 'change strategy', () => this.#changeDeployment(random, 'strategy')],
       [1, 'pause or resume', () => this.#changeDeployment(random, 'pause')],
-      [1, 'delete deployment', () => this.#deleteOne('deployments', deploymentKind, random)],
+      [1, 'delete deployment', () => this.#desk.deleteOne('deployments', deploymentKind, random)],
       [2, 'cordon', () => this.#cordon(random)],
       [3, 'delete pod', () => this.#deletePod(random)],
       [1, 'create service', () => this.#createService(random)],
-      [1, 'delete service', () => this.#deleteOne('services', serviceKind, random)],
+      [1, 'delete service', () => this.#desk.deleteOne('services', serviceKind, random)],
       [2, 'change config', () => this.#changeConfig(random)],
       [1, 'create pod', () => this.#createPod(random)],
-      [1, 'delete own pod', () => this.#deleteOne('pods', podKind, random)],
+      [1, 'delete own pod', () => this.#desk.deleteOne('pods', podKind, random)],
       [0.4, 'delete node', () => this.#deleteNode(random)],
+      ...this.#workloads.acts(random),
     ]
     let at = random.next() * acts.reduce((sum, [weight]) => sum + weight, 0)
     for (const [weight, name, run] of acts) {
@@ -74,14 +69,15 @@ export class Users {
 
   /** Nobody asks for what cannot be any more: the end of a run. */
   makeAllPossible(hosts: number): void {
+    this.#workloads.makeAllPossible(hosts)
+    const most = this.#mostReplicas(hosts)
     for (const intent of this.intents.values()) {
       if (intent.plural !== 'deployments' || intent.deleted === 'yes') continue
-      this.#change(deploymentKind, intent, (deployment) => {
+      this.#desk.change(deploymentKind, intent, (deployment) => {
         const { paused: _paused, ...spec } = deployment.spec
         const [container, ...others] = spec.template.spec.containers
         if (container === undefined) return deployment
-        // With few machines left there may be no room for all.
-        const replicas = Math.min(spec.replicas ?? 1, hosts > 2 ? MAX_REPLICAS : 2)
+        const replicas = Math.min(spec.replicas ?? 1, most)
         const good = /^(app|slow|stubborn):/.test(container.image ?? '') ? container : { ...container, image: 'app:9' }
         const template = { ...spec.template, spec: { ...spec.template.spec, containers: [good, ...others] } }
         return { ...deployment, spec: { ...spec, replicas, template } }
@@ -90,105 +86,43 @@ export class Users {
     for (const agent of this.#world.agents) this.#setCordon(agent.name, false)
   }
 
-  #living(plural: string): Intent[] {
-    return [...this.intents.values()].filter((intent) => intent.plural === plural && intent.deleted === 'no')
-  }
-
-  /** A server that answers, if any does. */
-  #api(random: Random): Resources | undefined {
-    return pick(
-      random,
-      this.#world.servers.flatMap(({ api, process }) => (api === undefined || process?.frozen ? [] : [api])),
-    )
-  }
-
-  #anyApi(): Resources | undefined {
-    return this.#world.servers.find(({ api, process }) => api !== undefined && !process?.frozen)?.api
-  }
-
-  #send(what: string, work: Promise<unknown>, done: () => void): void {
-    this.#world.trace.add(`user: ${what}`)
-    work.then(
-      () => {
-        this.#world.trace.add(`user: ${what}: done`)
-        done()
-      },
-      (error: unknown) => {
-        const coded = DroverError.from(error)
-        this.#world.trace.add(`user: ${what}: ${coded.message}`)
-        if (coded.code === 'internal' || coded.code === 'invalid')
-          this.#world.fail('defect', `user: ${what}: ${coded.stack}`)
-      },
-    )
-  }
-
-  #create<T extends KubeObject>(kind: KindDefinition<T>, object: T, random: Random): Intent | undefined {
-    const api = this.#api(random)
-    if (api === undefined) return undefined
-    const { name = '' } = object.metadata
-    const intent: Intent = { plural: kind.plural, name, acknowledged: 0, sent: 1, deleted: 'no' }
-    const annotated = { ...object, metadata: { ...object.metadata, annotations: { [WRITE]: '1' } } }
-    this.intents.set(`${kind.plural}/${name}`, intent)
-    this.#send(`create ${kind.plural}/${name}`, api.create(kind, annotated), () => {
-      intent.acknowledged = Math.max(intent.acknowledged, 1)
-    })
-    return intent
-  }
-
-  #change<T extends KubeObject>(
-    kind: KindDefinition<T>,
-    intent: Intent,
-    change: (object: T) => T,
-    random?: Random,
-  ): void {
-    const api = random === undefined ? this.#anyApi() : this.#api(random)
-    // What was created without an answer may be there all the same.
-    if (api?.get(kind, NAMESPACE, intent.name) === undefined) return
-    const number = ++intent.sent
-    const write = api.modify(kind, NAMESPACE, intent.name, 'main', (object: T) => {
-      const { annotations = {} } = object.metadata
-      // A write that was delayed may not undo a later one.
-      if (Number(annotations[WRITE] ?? 0) > number) return undefined
-      const changed = change(object)
-      return { ...changed, metadata: { ...changed.metadata, annotations: { ...annotations, [WRITE]: String(number) } } }
-    })
-    this.#send(`change ${intent.plural}/${intent.name} (${number})`, write, () => {
-      intent.acknowledged = Math.max(intent.acknowledged, number)
-    })
-  }
-
-  #deleteOne(plural: string, kind: KindDefinition, random: Random, options: DeleteOptions = {}): void {
-    const intent = pick(
-      random,
-      this.#living(plural).filter(({ acknowledged }) => acknowledged > 0),
-    )
-    const api = this.#api(random)
-    if (intent === undefined || api === undefined) return
-    intent.deleted = 'maybe'
-    const uid = api.get(kind, NAMESPACE, intent.name)?.metadata.uid
-    if (uid !== undefined) this.#world.watcher.rollouts.deletedByUsers.add(uid)
-    this.#send(`delete ${plural}/${intent.name}`, api.delete(kind, NAMESPACE, intent.name, options), () => {
-      intent.deleted = 'yes'
-    })
+  /** With few machines left there may be no room for all, and for what a rollout adds for a while. */
+  #mostReplicas(hosts: number): number {
+    const deployments = this.#world.watcher.list<Deployment>('deployments')
+    const takes = (resource: 'cpu' | 'memory', replicas: number): number =>
+      deployments.reduce((sum, deployment) => {
+        const wanted = Math.min(deployment.spec.replicas ?? 1, replicas)
+        const { most } = boundsOf({ ...deployment, spec: { ...deployment.spec, replicas: wanted } })
+        const request = deployment.spec.template.spec.containers[0]?.resources?.requests?.[resource] ?? '0'
+        return sum + most * (resource === 'cpu' ? parseCpuMillis(request) : parseBytes(request))
+      }, 0)
+    for (let replicas = MAX_REPLICAS; replicas > 1; replicas--) {
+      const cpu = takes('cpu', replicas) <= hosts * parseCpuMillis(HOST.cpu) * ROOM
+      if (cpu && takes('memory', replicas) <= hosts * parseBytes(HOST.memory) * ROOM) return replicas
+    }
+    return 1
   }
 
   #createDeployment(random: Random): void {
-    if (this.#living('deployments').length >= MAX_DEPLOYMENTS) {
+    if (this.#desk.living('deployments').length >= MAX_DEPLOYMENTS) {
       this.#changeDeployment(random, 'image')
       return
     }
-    const name = `web-${++this.#made}`
-    this.#create(deploymentKind, newDeployment(name, random), random)
-    if (random.next() < 0.6) this.#create(serviceKind, newService(name), random)
+    const name = `web-${this.#desk.number()}`
+    const exclusive = random.next() < 0.2
+    const deployment = newDeployment(name, random)
+    const intent = this.#desk.create(deploymentKind, exclusive ? asExclusive(deployment) : deployment, random)
+    if (intent !== undefined) intent.exclusive = exclusive
+    if (random.next() < 0.6) this.#desk.create(serviceKind, newService(name), random)
   }
 
   #changeDeployment(random: Random, what: 'image' | 'scale' | 'strategy' | 'pause'): void {
-    const intent = pick(random, this.#living('deployments'))
+    const intent = pick(random, this.#desk.living('deployments'))
     if (intent === undefined) return
     const image = someImage(random)
-    const replicas = between(random, 0, MAX_REPLICAS)
+    const replicas = between(random, 0, intent.exclusive === true ? 1 : MAX_REPLICAS)
     const strategy = someStrategy(random)
-    this.#change(
+    this.#desk.change(
       deploymentKind,
       intent,
       (deployment) => {
@@ -207,49 +141,56 @@ export class Users {
   }
 
   #cordon(random: Random): void {
-    const agent = pick(random, this.#world.agents)
+    const agent = pick(random, this.#desk.world.agents)
     if (agent !== undefined) this.#setCordon(agent.name, random.next() < 0.5, random)
   }
 
   #setCordon(name: string, unschedulable: boolean, random?: Random): void {
-    const api = random === undefined ? this.#anyApi() : this.#api(random)
+    const api = random === undefined ? this.#desk.anyApi() : this.#desk.api(random)
     if (api?.get(nodeKind, '', name) === undefined) return
     const write = api.modify(nodeKind, '', name, 'main', (node) => {
       const { unschedulable: _old, ...spec } = node.spec ?? {}
-      return { ...node, spec: unschedulable ? { ...spec, unschedulable } : spec }
+      // As `drover node uncordon` does: a drain is over with it.
+      const { [ANNOTATION.draining]: _draining, ...annotations } = node.metadata.annotations ?? {}
+      return {
+        ...node,
+        metadata: { ...node.metadata, annotations },
+        spec: unschedulable ? { ...spec, unschedulable } : spec,
+      }
     })
-    this.#send(`${unschedulable ? 'cordon' : 'uncordon'} ${name}`, write, () => undefined)
+    this.#desk.send(`${unschedulable ? 'cordon' : 'uncordon'} ${name}`, write, () => undefined)
   }
 
   #deletePod(random: Random): void {
-    const api = this.#api(random)
+    const api = this.#desk.api(random)
     const pod = pick(random, api?.list(podKind, { namespace: NAMESPACE }) ?? [])
-    if (api === undefined || pod === undefined || this.intents.has(`pods/${pod.metadata.name}`)) return
+    if (api === undefined || pod === undefined || this.#desk.intents.has(`pods/${pod.metadata.name}`)) return
     const { name, uid } = pod.metadata
-    this.#world.watcher.rollouts.deletedByUsers.add(uid)
-    const force = random.next() < 0.2 ? { gracePeriodSeconds: 0 } : {}
+    this.#desk.world.watcher.rollouts.deletedByUsers.add(uid)
+    // Who forces an exclusive pod says that it has ended; here nobody looks, so nobody says so.
+    const force = random.next() < 0.2 && !isExclusive(pod) ? { gracePeriodSeconds: 0 } : {}
     const work = api.delete(podKind, NAMESPACE, name, { preconditions: { uid }, ...force })
-    this.#send(`delete pod ${name}`, work, () => undefined)
+    this.#desk.send(`delete pod ${name}`, work, () => undefined)
   }
 
   #createService(random: Random): void {
-    const target = pick(random, this.#living('deployments'))
+    const target = pick(random, this.#desk.living('deployments'))
     if (target !== undefined)
-      this.#create(serviceKind, newService(`${target.name}-${++this.#made}`, target.name), random)
+      this.#desk.create(serviceKind, newService(`${target.name}-${this.#desk.number()}`, target.name), random)
   }
 
   #changeConfig(random: Random): void {
-    const intent = this.intents.get('configmaps/settings')
+    const intent = this.#desk.intents.get('configmaps/settings')
     const value = String(between(random, 0, 1e6))
     if (intent === undefined) {
       const metadata = { name: 'settings', namespace: NAMESPACE }
-      this.#create(configMapKind, { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { value } }, random)
-    } else this.#change(configMapKind, intent, (config) => ({ ...config, data: { value } }), random)
+      this.#desk.create(configMapKind, { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { value } }, random)
+    } else this.#desk.change(configMapKind, intent, (config) => ({ ...config, data: { value } }), random)
   }
 
   #createPod(random: Random): void {
-    if (this.#living('pods').length >= 3) return
-    const name = `single-${++this.#made}`
+    if (this.#desk.living('pods').length >= 3) return
+    const name = `single-${this.#desk.number()}`
     const ports = [{ containerPort: 80, hostPort: between(random, 8080, 8081) }]
     const pod: Pod = {
       apiVersion: 'v1',
@@ -258,21 +199,16 @@ export class Users {
       spec: { terminationGracePeriodSeconds: 5, containers: [{ ...newContainer('app:1', random), ports }] },
     }
     // Its node may be lost and the pod with it: then nobody makes it anew.
-    const intent = this.#create(podKind, pod, random)
+    const intent = this.#desk.create(podKind, pod, random)
     if (intent !== undefined) intent.plural = 'pods'
   }
 
   #deleteNode(random: Random): void {
-    const agent = pick(random, this.#world.agents)
-    const api = this.#api(random)
+    const agent = pick(random, this.#desk.world.agents)
+    const api = this.#desk.api(random)
     if (agent === undefined || api?.get(nodeKind, '', agent.name) === undefined) return
-    this.#send(`delete node ${agent.name}`, api.delete(nodeKind, '', agent.name), () => undefined)
+    this.#desk.send(`delete node ${agent.name}`, api.delete(nodeKind, '', agent.name), () => undefined)
   }
-}
-
-function someImage(random: Random): string {
-  const kind = pick(random, ['app', 'app', 'app', 'app', 'slow', 'stubborn', 'crash', 'broken', 'missing']) ?? 'app'
-  return `${kind}:${between(random, 1, 5)}`
 }
 
 function someStrategy(random: Random): Partial<Deployment['spec']> {
@@ -283,11 +219,11 @@ function someStrategy(random: Random): Partial<Deployment['spec']> {
   return { strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge, maxUnavailable } } }
 }
 
-function newContainer(image: string, random: Random): Pod['spec']['containers'][number] {
-  const cpu = `${pick(random, [50, 100, 200])}m`
-  const memory = `${pick(random, [64, 256, 512])}Mi`
-  const readinessProbe = { exec: { command: ['ready'] }, periodSeconds: between(random, 1, 5) }
-  return { name: 'main', image, resources: { requests: { cpu, memory } }, readinessProbe }
+/** One pod that may never run twice. */
+function asExclusive(deployment: Deployment): Deployment {
+  const { spec } = deployment
+  const metadata = { ...spec.template.metadata, annotations: { [ANNOTATION.exclusive]: 'true' } }
+  return { ...deployment, spec: { ...spec, replicas: 1, template: { ...spec.template, metadata } } }
 }
 
 function newDeployment(name: string, random: Random): Deployment {

@@ -8,7 +8,9 @@ import type { Pod } from '../../src/api/pod.ts'
 import { decodeStored } from '../../src/resources/codec.ts'
 import { parseKey, WATCH_PREFIX } from '../../src/resources/keys.ts'
 import type { StoreEvent } from '../../src/store/store.ts'
+import { Exclusives } from './exclusives.ts'
 import { checkChange, checkContainer, checkPassing } from './invariants.ts'
+import { Jobs } from './jobs.ts'
 import { Rollouts } from './rollouts.ts'
 import type { SimContainer, SimHost } from './sim_host.ts'
 import type { World } from './world.ts'
@@ -39,12 +41,16 @@ export class Watcher {
   /** Since when a pod's object is being deleted, by uid. */
   readonly endingSinceMs = new Map<string, number>()
   readonly rollouts: Rollouts
+  readonly exclusives: Exclusives
+  readonly #jobs: Jobs
   /** How many changes of objects there were, events aside. */
   changes = 0
 
   constructor(world: World) {
     this.#world = world
     this.rollouts = new Rollouts(world, this)
+    this.exclusives = new Exclusives(world)
+    this.#jobs = new Jobs(world, this)
   }
 
   start(): void {
@@ -79,6 +85,7 @@ export class Watcher {
       `${host.name} runs ${container.state.name}#${container.state.attempt} of ${this.#nameOf(container)}`,
     )
     checkContainer(this.#world, host, container)
+    this.exclusives.check(host, container.state.podUid)
   }
 
   containerEnded(host: SimHost, container: SimContainer): void {
@@ -102,7 +109,9 @@ export class Watcher {
     }
     this.objects.set(key, object)
     ofKind.set(key, object)
-    if (kind === 'pods') this.#podsByUid.set(object.metadata.uid, object as Stored<Pod>)
+    if (kind !== 'pods') return
+    this.#podsByUid.set(object.metadata.uid, object as Stored<Pod>)
+    this.exclusives.note(object as Stored<Pod>)
   }
 
   #take(event: StoreEvent, revision: number): void {
@@ -130,6 +139,7 @@ export class Watcher {
     }
     checkChange(this.#world, change)
     this.rollouts.check(change)
+    this.#jobs.check(change)
   }
 }
 
@@ -153,6 +163,9 @@ function details(kind: string, object: Stored<KubeObject>): string {
   const { spec, status } = object as { spec?: { replicas?: number }; status?: Record<string, unknown> }
   if (kind === 'replicasets' || kind === 'deployments') {
     return ` wants ${spec?.replicas} has ${status?.replicas} available ${status?.availableReplicas}`
+  }
+  if (kind === 'statefulsets' || kind === 'daemonsets' || kind === 'jobs' || kind === 'poddisruptionbudgets') {
+    return ` ${JSON.stringify(status, (key, value: unknown) => (key === 'conditions' ? undefined : value))}`
   }
   if (kind === 'nodes') {
     const conditions = (status?.conditions ?? []) as { type: string; status: string }[]

@@ -3,6 +3,8 @@
  * and machines, under one virtual clock and one seed.
  */
 import type { Drivers } from '../../src/agent/context.ts'
+import type { Fencer } from '../../src/agent/fence/fencer.ts'
+import { CLOCK_RATE_ERROR } from '../../src/api/exclusive.ts'
 import type { Random } from '../../src/base/random.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -11,7 +13,7 @@ import { randomOf } from './latency.ts'
 import { Links } from './links.ts'
 import { SimNetwork } from './network.ts'
 import { SimAgent } from './sim_agent.ts'
-import { SimHost } from './sim_host.ts'
+import { HOST, SimHost } from './sim_host.ts'
 import { SimProcess } from './sim_process.ts'
 import { type ServerSeams, SimServer } from './sim_server.ts'
 import { Trace } from './trace.ts'
@@ -29,6 +31,7 @@ export interface WorldSettings {
 /** Where bugs are planted on purpose. */
 export interface Seams extends ServerSeams {
   drivers?(drivers: Drivers, host: SimHost): Drivers
+  fencer?(fencer: Fencer): Fencer
 }
 
 export interface Violation {
@@ -86,6 +89,11 @@ export class World {
     return randomOf(this.seed, purpose)
   }
 
+  /** Of a machine's clock: no two differ by more than fences allow for. */
+  clockRate(machine: string): number {
+    return 1 + (this.random(`clock/${machine}`).next() - 0.5) * 0.99 * CLOCK_RATE_ERROR
+  }
+
   get violation(): Violation | undefined {
     return this.#violation
   }
@@ -124,14 +132,15 @@ export class World {
     return new SimHost({
       name: `node-${index + 1}`,
       address: `192.0.2.${index + 1}`,
-      cpu: '2',
-      memory: '3Gi',
+      ...HOST,
       time: this.time,
+      rate: this.clockRate(`node-${index + 1}`),
       random: this.random(`host-${index + 1}`),
       hooks: {
         started: (host, container) => this.watcher.containerStarted(host, container),
         signalled: (host, container) => checkTraffic(this, host, container),
         ended: (host, container) => this.watcher.containerEnded(host, container),
+        thawed: (host) => this.watcher.exclusives.thawed(host),
       },
     })
   }
