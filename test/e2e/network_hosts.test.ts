@@ -80,13 +80,11 @@ async function readyNodes(kubeconfig = localKubeconfig(cluster.name)): Promise<N
   return items.filter(isNodeReady)
 }
 
-const http = (host: string, port = 80): Question => ({ ask: 'http', host, port, timeoutMs: 1_000 })
+const http = (host: string, port = 80): Question => ({ ask: 'http', host, port, timeoutMs: 2_000 })
 
 /** Each of these pods comes to meet just these at the address. */
 async function meet(from: readonly string[], host: string, wanted: readonly string[]): Promise<void> {
-  await Promise.all(
-    from.map((name) => eventually(async () => (await probes.who(name, http(host), 90)).join() === wanted.join(), WAIT)),
-  )
+  await Promise.all(from.map((name) => probes.meets(name, http(host), wanted)))
 }
 
 async function outside(host: number): Promise<boolean> {

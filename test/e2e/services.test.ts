@@ -64,9 +64,7 @@ const whoAnswers = (from: string, host: string, port = 80): Promise<string[]> =>
 
 /** What every pod gets becomes what is wanted. */
 const everywhere = (host: string, port: number, wanted: readonly string[]): Promise<unknown> =>
-  Promise.all(
-    ALL.map((from) => eventually(async () => (await whoAnswers(from, host, port)).join() === wanted.join(), WAIT)),
-  )
+  Promise.all(ALL.map((from) => probes.meets(from, http(host, port), wanted)))
 
 /** From outside the cluster: an answer, or why there is none. */
 async function outside(host: string, port: number): Promise<Answer> {
@@ -211,7 +209,7 @@ describe('services', () => {
     await Promise.all(
       ALL.map(async (from) => {
         const udp: Question = { ask: 'udp', host: address, port: 80 }
-        expect(await probes.who(from, udp, 90), from).toEqual(ALL)
+        await probes.meets(from, udp, ALL)
         expect((await probes.one(from, { ask: 'tcp', host: address, port: 81 })).text).toMatch(/^p[1-5] second$/)
         for (const host of HOSTS) {
           const node = cluster.hostAddress(host)

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { eventually } from './eventually.ts'
 import { output } from './local_cluster.ts'
 
 export const PORTS = { web: 8080, datagrams: 8081, second: 8082 }
@@ -173,6 +174,29 @@ export class ProbePods {
       Array.from({ length: count }, () => question),
     )
     return [...new Set(answers.map(({ pod: name, error }) => name ?? error ?? 'nothing'))].sort()
+  }
+
+  /**
+   * Waits until a pod meets all of these and, often enough to tell, nobody else: an endpoint of five that should be gone stays
+   * unseen once in a million times.
+   */
+  async meets(pod: string, question: Question, wanted: readonly string[]): Promise<void> {
+    const seen = new Set<string>()
+    let rounds = 0
+    let last: string[] = []
+    const settled = async (): Promise<boolean> => {
+      last = await this.who(pod, question, 20)
+      if (last.some((name) => !wanted.includes(name))) {
+        rounds = 0
+        seen.clear()
+        return false
+      }
+      for (const name of last) seen.add(name)
+      return ++rounds >= 3 && seen.size === wanted.length
+    }
+    await eventually(settled, { timeoutMs: 60_000, intervalMs: 50 }).catch(() => {
+      throw new Error(`${pod} meets ${last.join(', ')} at ${question.host}:${question.port}, not ${wanted.join(', ')}`)
+    })
   }
 
   remove(): void {
