@@ -79,7 +79,8 @@ export class Nodes {
   /** Judges until the signal is raised. Nodes that were Ready at the start have as long to come back as any other. */
   async run(signal: AbortSignal): Promise<void> {
     const { resources, clock } = this.#options
-    for (const node of resources.list(nodeKind)) if (this.#isOurs(node)) this.#await(keyOf(node))
+    // One that never was Ready cannot be lost: its agent has yet to call.
+    for (const node of resources.list(nodeKind)) if (isNodeReady(node) && this.#isOurs(node)) this.#await(keyOf(node))
     const stop = resources.subscribe(nodeKind, (event) => {
       const { type, object } = event
       const name = keyOf(object)

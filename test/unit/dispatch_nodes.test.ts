@@ -163,6 +163,14 @@ describe('nodes', () => {
     expect(['mine', 'dead', 'theirs'].map(ready)).toEqual(['Unknown', 'Unknown', 'True'])
   })
 
+  test('a node whose agent has yet to call for the first time is not lost', async () => {
+    const metadata = { name: 'new' }
+    await harness.resources.create(nodeKind, { apiVersion: 'v1', kind: 'Node', metadata })
+    startNodes()
+    await pass(9_000)
+    expect(ready('new')).toBeUndefined()
+  })
+
   test('a server that stood still itself gives nodes the time back', async () => {
     const nodes = startNodes()
     nodes.connected('n1', reported)
