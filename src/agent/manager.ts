@@ -109,6 +109,9 @@ export class PodManager {
       uid,
       wake: () => this.#queue.add(uid),
       adopted: !this.#synced,
+      onFreed: () => {
+        for (const other of this.#workers.values()) other.addressFreed()
+      },
     })
     this.#workers.set(uid, worker)
     return worker

@@ -91,6 +91,8 @@ export const DRAIN_WAITS = 'DrainWaits'
 export const POD_CONDITION = {
   scheduled: 'PodScheduled',
   initialized: 'Initialized',
+  /** Its namespaces, interface and volumes are there. */
+  readyToStart: 'PodReadyToStartContainers',
   containersReady: 'ContainersReady',
   ready: 'Ready',
   /** Every live node routes to the pod. */

@@ -8,6 +8,7 @@ import { jsonEqual } from '../base/json.ts'
 /** Conditions that the agent writes. All others belong to the scheduler, controllers and users' own controllers. */
 const AGENT_CONDITIONS = new Set<string>([
   POD_CONDITION.initialized,
+  POD_CONDITION.readyToStart,
   POD_CONDITION.containersReady,
   POD_CONDITION.ready,
 ])

@@ -51,6 +51,8 @@ export class FakeHost {
   interfaceGate: () => Promise<void> = async () => undefined
   now: () => number = () => Date.now()
   execHandler: (args: readonly string[]) => { exitCode: number; output: string } = () => ({ exitCode: 0, output: '' })
+  /** No address is left. */
+  full = false
   #nextAddress = 2
   readonly #exitListeners = new Set<(id: string) => void>()
 
@@ -236,6 +238,7 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     },
     async ensurePod(podUid, _path, onAddress) {
       const address = host.interfaces.get(podUid) ?? host.nextAddress()
+      if (host.full && !host.interfaces.has(podUid)) throw new DroverError('unavailable', 'no pod address is free')
       onAddress?.(address)
       await host.interfaceGate()
       host.act(`ensurePod ${podUid}`)
@@ -248,6 +251,7 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     openSocket: (_path, port) => noSocket(port),
     traffic: async () => new Map(),
     listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
+    isFull: () => host.full,
     async removePod(podUid) {
       host.act(`removePod ${podUid}`)
       host.interfaces.delete(podUid)

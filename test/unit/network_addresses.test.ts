@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { adopt, allocate, emptyAllocations, release } from '../../src/agent/network/addresses.ts'
+import { adopt, allocate, emptyAllocations, isFull, release } from '../../src/agent/network/addresses.ts'
 import { podCapacity } from '../../src/api/node.ts'
 import { isCode } from '../../src/base/errors.ts'
 
@@ -30,6 +30,9 @@ it('says how many fit when all are taken', () => {
   let state = emptyAllocations(CIDR)
   for (let i = 0; i < podCapacity(CIDR); i++) state = allocate(state, `p${i}`).allocations
   const attempt = () => allocate(state, 'one-more')
+  expect(isFull(state)).toBe(true)
+  expect(isFull(release(state, 'p3'))).toBe(false)
+  expect(isFull(emptyAllocations(CIDR))).toBe(false)
   expect(attempt).toThrow(/10\.244\.1\.0\/28 holds 13 and all are in use/)
   try {
     attempt()

@@ -56,6 +56,18 @@ export function allocate(allocations: Allocations, podUid: string): { address: s
   )
 }
 
+/** Whether a further pod would be refused. */
+export function isFull(allocations: Allocations): boolean {
+  const { podCidr, next, held, freed } = allocations
+  if (freed.length > 0) return false
+  const cidr = parseCidr(podCidr)
+  const taken = new Set(Object.values(held))
+  for (let index = next; index <= Number(cidrSize(cidr)) - 2; index++) {
+    if (!taken.has(formatAddress(cidrAddress(cidr, index)))) return false
+  }
+  return true
+}
+
 export function release(allocations: Allocations, podUid: string): Allocations {
   const { [podUid]: address, ...held } = allocations.held
   if (address === undefined) return allocations

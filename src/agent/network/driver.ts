@@ -207,16 +207,22 @@ class Driver implements NetworkDriver {
     const address = this.#pods.addressOf(podUid)
     await this.#pods.remove(podUid)
     // The address' next holder is bound by its own policies alone.
-    if (address !== undefined && mentionsPod(this.#kernel.state, address)) await this.#bindPods()
+    const bound = mentionsPod(this.#kernel.state, address)
+    await Promise.all([this.#guards ? this.#guard.ensure() : undefined, bound ? this.#bindPods() : undefined])
   }
 
   mendDrift(): Promise<boolean> {
     return this.#serial(async () => {
       const config = this.#config
       if (config === undefined) return false
+  isFull() {
+    return this.#pods.isFull()
+  }
+
       const sysctls = await this.#sysctls.ensure()
       const node = await this.#mendNode(config)
       const peers = await this.#mendPeers(config)
+    if (address === undefined) return
       const table = await this.#lookAtRules(config)
       return sysctls || node || peers || table
     })

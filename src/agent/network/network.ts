@@ -91,6 +91,8 @@ export interface NetworkDriver {
    */
   findDamage?(
     pods: readonly { podUid: string; netNamespacePath: string }[],
+  /** Whether no address is left for a further pod. */
+  isFull?(): boolean
     known: ReadonlySet<string>,
   ): Promise<Damage[]>
 }

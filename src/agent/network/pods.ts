@@ -10,7 +10,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
-import { type Allocations, adopt, allocate, release } from './addresses.ts'
+import { type Allocations, adopt, allocate, isFull, release } from './addresses.ts'
 import { linkAlias, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, podLink } from './names.ts'
 import type { PodInterface } from './network.ts'
@@ -39,6 +39,8 @@ export interface PodPorts {
   addressOf(podUid: string): string | undefined
   remove(podUid: string): Promise<void>
   /** Deletes every pod's link in `links` and forgets the addresses. */
+  /** Whether no address is left for a further pod. */
+  isFull(): boolean
   clear(links: readonly string[]): Promise<void>
 }
 
@@ -238,6 +240,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     remove(podUid) {
       checkPod(podUid)
       return exclusive(podUid, async () => {
+    isFull: () => current !== undefined && isFull(current),
         namespaces.delete(podUid)
         await deleteLink(podLink(podUid))
         if (current?.held[podUid] === undefined) return

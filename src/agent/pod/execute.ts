@@ -5,7 +5,7 @@ import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import { isBusy } from './drain.ts'
-import { attemptKey, NOTE, type PodFacts } from './facts.ts'
+import { attemptKey, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
 import type { PodNotes } from './notes.ts'
 import type { StepArguments } from './plan_pod.ts'
@@ -192,10 +192,12 @@ function hookContext({ agent, facts, notes, lifetime, wake }: StepContext, id: s
 function cannotPrepare(context: StepContext, thrown: unknown): void {
   const { agent, notes } = context
   const error = DroverError.from(thrown)
-  const failures = (notes.preparing?.failures ?? 0) + 1
+  const known = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
+  const full = isCode(error, 'unavailable') && agent.drivers.network.isFull?.() === true
+  const reason = full ? NO_POD_ADDRESS : known
+  const failures = notes.preparing?.reason === reason ? notes.preparing.failures + 1 : 1
   const retryAtMs = agent.clock.monotonicMs() + retryDelayMs(failures)
-  const reason = isCode(error, 'notFound') ? 'FailedMount' : 'FailedCreatePodSandBox'
-  if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', reason, error.message)
+  if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', known, error.message)
   notes.preparing = { reason, message: error.message, retryAtMs, failures }
   notes.prepared = undefined
 }

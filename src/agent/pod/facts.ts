@@ -74,6 +74,9 @@ export interface NodeFailure {
   graceSeconds?: number
 }
 
+/** Reason of a pod that waits until another gives its address back. */
+export const NO_POD_ADDRESS = 'NoPodAddress'
+
 export interface PodFacts {
   /** Undefined: nobody wants it any more, or no server has said what it is. */
   pod: Pod | undefined

@@ -55,7 +55,7 @@ export function podStatus(facts: PodFacts, pod: Pod, context: StatusContext): Po
   return {
     phase,
     ...(phase === 'Failed' ? whyFailed(facts, pod) : {}),
-    conditions: conditions(pod, init, [...sidecars, ...statuses], ended),
+    conditions: [...conditions(pod, init, [...sidecars, ...statuses], ended), ...cannotPrepare(facts, pod)],
     hostIP,
     hostIPs: [{ ip: hostIP }],
     ...(podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] }),
@@ -223,6 +223,14 @@ function conditions(
     condition(POD_CONDITION.containersReady, ready, notReady, message),
     condition(POD_CONDITION.ready, ready, notReady, message),
   ]
+}
+
+/** Only while something stands in the way: what kubelet says here in True, everybody can see. */
+function cannotPrepare({ prepared, preparing }: PodFacts, { metadata: { generation } }: Pod): Condition[] {
+  if (prepared || preparing === undefined) return []
+  const { reason, message = '' } = preparing
+  const observed = generation === undefined ? {} : { observedGeneration: generation }
+  return [{ type: POD_CONDITION.readyToStart, status: 'False', reason, message, ...observed }]
 }
 
 /** Source: Kubernetes "Pod Quality of Service Classes". */

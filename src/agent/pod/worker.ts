@@ -10,7 +10,16 @@ import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
-import { awaitsPostStart, exitTimes, isRunning, isSidecar, type NodeFailure, outcome, type PodFacts } from './facts.ts'
+import {
+  awaitsPostStart,
+  exitTimes,
+  isRunning,
+  isSidecar,
+  NO_POD_ADDRESS,
+  type NodeFailure,
+  outcome,
+  type PodFacts,
+} from './facts.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { areVolumesStale } from './pod_volumes.ts'
@@ -32,12 +41,15 @@ export interface WorkerOptions {
   wake(): void
   /** The containers were here before this agent was. */
   adopted: boolean
+  /** It has given its address back. */
+  onFreed?(): void
 }
 
 export class PodWorker {
   readonly uid: string
   readonly #agent: AgentContext
   readonly #wake: () => void
+  readonly #onFreed: () => void
   readonly #notes: PodNotes
   readonly #adopted: boolean
   #pod: Pod | undefined
@@ -49,10 +61,11 @@ export class PodWorker {
   /** Raised when this worker is no more: hooks end with it. */
   readonly #lifetime = new AbortController()
 
-  constructor({ agent, uid, wake, adopted }: WorkerOptions) {
+  constructor({ agent, uid, wake, adopted, onFreed = () => undefined }: WorkerOptions) {
     this.#agent = agent
     this.uid = uid
     this.#wake = wake
+    this.#onFreed = onFreed
     this.#adopted = adopted
     this.#notes = newNotes(agent.clock.now())
   }
@@ -112,6 +125,14 @@ export class PodWorker {
     }
   }
 
+  /** Another pod has given its address back: who waits for one asks again. */
+  addressFreed(): void {
+    const { preparing } = this.#notes
+    if (preparing?.reason !== NO_POD_ADDRESS) return
+    this.#notes.preparing = { ...preparing, retryAtMs: 0 }
+    this.#wake()
+  }
+
   /** Stops timers and background work; containers run on. */
   dispose(): void {
     this.#starting.abort()
@@ -165,6 +186,7 @@ export class PodWorker {
         lifetime: this.#lifetime.signal,
         wake: this.#wake,
       })
+      if (type === 'cleanUp') this.#onFreed()
     } catch (error) {
       // The pod is to go: what was under way has been cut off on purpose.
       if (!isCode(error, 'cancelled') || !this.#starting.signal.aborted) throw error
