@@ -113,15 +113,16 @@ const ContainerPort = object({
   hostIP: unhonoured(text),
 })
 
-const VolumeMount = object({
+export const VolumeMount = object({
   name: text,
   mountPath: text,
   readOnly: opt(bool),
   subPath: opt(text),
-  subPathExpr: ignored(),
-  mountPropagation: ignored(),
-  recursiveReadOnly: ignored(),
+  subPathExpr: opt(text),
+  mountPropagation: opt(oneOf('None', 'HostToContainer', 'Bidirectional')),
+  recursiveReadOnly: opt(oneOf('Disabled', 'IfPossible', 'Enabled')),
 })
+export type VolumeMount = Static<typeof VolumeMount>
 
 export const ResourceRequirements = object({
   requests: opt(quantityMap),
@@ -162,6 +163,29 @@ export type Container = Static<typeof Container>
 
 const KeyToPath = object({ key: text, path: text, mode: opt(int32) })
 
+const DownwardFile = object({
+  path: text,
+  fieldRef: opt(object({ apiVersion: opt(text), fieldPath: text }, ATOMIC)),
+  resourceFieldRef: opt(object({ containerName: opt(text), resource: text, divisor: opt(quantity) }, ATOMIC)),
+  mode: opt(int32),
+})
+export type DownwardFile = Static<typeof DownwardFile>
+
+const keysOf = { name: opt(text), items: opt(Type.Array(KeyToPath)), optional: opt(bool) }
+
+const ServiceAccountTokenFile = object({ audience: opt(text), expirationSeconds: opt(int64), path: text })
+export type ServiceAccountTokenFile = Static<typeof ServiceAccountTokenFile>
+
+const ProjectedSource = object({
+  configMap: opt(object(keysOf)),
+  secret: opt(object(keysOf)),
+  downwardAPI: opt(object({ items: opt(Type.Array(DownwardFile)) })),
+  serviceAccountToken: opt(ServiceAccountTokenFile),
+  clusterTrustBundle: ignored(),
+  podCertificate: ignored(),
+})
+export type ProjectedSource = Static<typeof ProjectedSource>
+
 export const Volume = object({
   name: text,
   emptyDir: opt(object({ medium: opt(oneOf('', 'Memory')), sizeLimit: opt(quantity) })),
@@ -190,8 +214,8 @@ export const Volume = object({
     }),
   ),
   persistentVolumeClaim: opt(object({ claimName: text, readOnly: opt(bool) })),
-  projected: ignored(),
-  downwardAPI: ignored(),
+  projected: opt(object({ sources: opt(Type.Array(ProjectedSource)), defaultMode: opt(int32) })),
+  downwardAPI: opt(object({ items: opt(Type.Array(DownwardFile)), defaultMode: opt(int32) })),
   ...ignoredAll(
     ...['awsElasticBlockStore', 'azureDisk', 'azureFile', 'cephfs', 'cinder', 'fc', 'flexVolume', 'flocker'],
     ...['gcePersistentDisk', 'gitRepo', 'glusterfs', 'image', 'iscsi', 'photonPersistentDisk', 'portworxVolume'],
@@ -266,8 +290,8 @@ export const PodSpec = object({
       seccompProfile: ignored(),
       appArmorProfile: ignored(),
       seLinuxOptions: ignored(),
-      fsGroupChangePolicy: ignored(),
-      supplementalGroupsPolicy: ignored(),
+      fsGroupChangePolicy: opt(oneOf('Always', 'OnRootMismatch')),
+      supplementalGroupsPolicy: opt(oneOf('Merge', 'Strict')),
       ...ignoredAll('seLinuxChangePolicy', 'windowsOptions'),
     }),
   ),
@@ -279,8 +303,8 @@ export const PodSpec = object({
   activeDeadlineSeconds: opt(int64),
   ephemeralContainers: ignored(),
   hostnameOverride: ignored(),
-  hostIPC: ignored(),
-  hostPID: ignored(),
+  hostIPC: opt(bool),
+  hostPID: opt(bool),
   hostUsers: ignored(),
   os: ignored(),
   overhead: ignored(),
@@ -292,8 +316,8 @@ export const PodSpec = object({
   resources: ignored(),
   runtimeClassName: ignored(),
   schedulingGates: ignored(),
-  setHostnameAsFQDN: ignored(),
-  shareProcessNamespace: ignored(),
+  setHostnameAsFQDN: opt(bool),
+  shareProcessNamespace: opt(bool),
 })
 export type PodSpec = Static<typeof PodSpec>
 

@@ -63,6 +63,35 @@ describe('the OCI configuration', () => {
     expect(types({ sandbox: hostNetwork })).not.toContain('network/n/net')
   })
 
+  it('shares processes and IPC with the pod or the host where asked', () => {
+    const spec = (changes: Partial<ContainerRequest>) => ociSpec({ ...request, ...changes }, context)
+    const types = (changes: Partial<ContainerRequest>) =>
+      spec(changes).linux.namespaces.map(({ type, path }) => `${type}${path ?? ''}`)
+    expect(types({ sandbox: { ...request.sandbox, pidNamespacePath: '/n/pid' } })).toContain('pid/n/pid')
+    expect(types({ hostPid: true, hostIpc: true })).toEqual(['mount', 'cgroup', 'uts/n/uts', 'network/n/net'])
+    const shm = (changes: Partial<ContainerRequest>) =>
+      spec(changes).mounts.find(({ destination }) => destination === '/dev/shm')?.source
+    expect([shm({}), shm({ hostIpc: true })]).toEqual([context.shmPath, '/dev/shm'])
+  })
+
+  it('mounts as read-only and as shared as asked, and the root no less shared than what is below', () => {
+    const mount = { hostPath: '/h', containerPath: '/m', readOnly: true }
+    const options = (more: object) =>
+      ociSpec({ ...request, mounts: [{ ...mount, ...more }] }, context).mounts.at(-1)?.options
+    expect(options({})).toEqual(['rbind', 'rprivate', 'ro'])
+    expect(options({ recursiveReadOnly: true })).toEqual(['rbind', 'rprivate', 'rro'])
+    expect(options({ propagation: 'HostToContainer' })).toEqual(['rbind', 'rslave', 'ro'])
+    const root = (...propagations: ('HostToContainer' | 'Bidirectional')[]) => {
+      const mounts = propagations.map((propagation) => ({ ...mount, propagation }))
+      return ociSpec({ ...request, mounts }, context).linux.rootfsPropagation
+    }
+    expect([root(), root('HostToContainer'), root('HostToContainer', 'Bidirectional')]).toEqual([
+      undefined,
+      'rslave',
+      'rshared',
+    ])
+  })
+
   it('completes the environment without overriding it', () => {
     const env = (changes: Partial<ContainerRequest>) => ociSpec({ ...request, ...changes }, context).process.env
     expect(env({})).toEqual([expect.stringMatching(/^PATH=/), 'A=1', 'HOSTNAME=web-0'])

@@ -67,6 +67,8 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     mounts: mounts(container, context),
     resources: resources(container),
     readOnlyRootFilesystem: security.readOnlyRootFilesystem === true,
+    ...(pod.spec.hostPID === true ? { hostPid: true } : {}),
+    ...(pod.spec.hostIPC === true ? { hostIpc: true } : {}),
     privileged,
     addCapabilities: security.capabilities?.add ?? [],
     dropCapabilities: security.capabilities?.drop ?? [],

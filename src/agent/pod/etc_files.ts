@@ -1,5 +1,6 @@
 /** Files that a pod finds in /etc. Pure. Source: Kubernetes "DNS for Services and Pods", "HostAliases". */
 import type { Pod } from '../../api/pod.ts'
+import { DroverError } from '../../base/errors.ts'
 import { type ResolvConfContext, resolvConf } from './resolv_conf.ts'
 
 export interface EtcContext extends ResolvConfContext {
@@ -9,16 +10,29 @@ export interface EtcContext extends ResolvConfContext {
 }
 
 const MAX_HOSTNAME = 63
+/** Linux's own bound. */
+const MAX_KERNEL_HOSTNAME = 64
 
 export function podHostname(pod: Pod): string {
   return (pod.spec.hostname ?? pod.metadata.name ?? '').slice(0, MAX_HOSTNAME).replace(/[-.]+$/, '')
+}
+
+/** What the kernel and programs are told: the short name, or the full one where the pod asks for that. */
+export function kernelHostname(pod: Pod, clusterDomain: string): string {
+  const short = podHostname(pod)
+  const [full] = pod.spec.setHostnameAsFQDN === true ? fullName(pod, clusterDomain, short) : []
+  if (full !== undefined && full.length > MAX_KERNEL_HOSTNAME) {
+    const message = `the host name ${full} has ${full.length} characters; setHostnameAsFQDN allows ${MAX_KERNEL_HOSTNAME}`
+    throw new DroverError('invalid', message)
+  }
+  return full ?? short
 }
 
 /** Text of each file by its path in the container. */
 export function etcFiles(pod: Pod, context: EtcContext): Record<string, string> {
   return {
     '/etc/hosts': hostsFile(pod, context),
-    '/etc/hostname': `${podHostname(pod)}\n`,
+    '/etc/hostname': `${kernelHostname(pod, context.clusterDomain)}\n`,
     '/etc/resolv.conf': resolvConf(pod, context),
   }
 }

@@ -134,6 +134,11 @@ export function attemptKey(name: string, attempt: number): string {
   return `${name}/${attempt}`
 }
 
+/** Whether the key is of an attempt of this container. */
+export function isAttemptOf(key: string, container: string): boolean {
+  return key.slice(0, key.lastIndexOf('/')) === container
+}
+
 /** Containers of this name, newest attempt first. */
 export function attemptsOf(facts: Pick<PodFacts, 'containers'>, name: string): ContainerState[] {
   return facts.containers.filter((container) => container.name === name).sort((a, b) => b.attempt - a.attempt)

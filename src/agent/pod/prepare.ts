@@ -5,7 +5,7 @@ import { DroverError } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import type { NetworkDriver } from '../network/network.ts'
 import type { Sandbox } from '../runtime/runtime.ts'
-import { etcFiles, podHostname } from './etc_files.ts'
+import { etcFiles, kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { ensureVolumes } from './pod_volumes.ts'
 
@@ -42,8 +42,9 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
       podUid,
       namespace: pod.metadata.namespace ?? '',
       podName: pod.metadata.name ?? '',
-      hostname: podHostname(pod),
+      hostname: kernelHostname(pod, agent.clusterDomain()),
       hostNetwork,
+      ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
     })
     const { netNamespacePath } = sandbox
     if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }

@@ -8,7 +8,7 @@ import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
 import { containerRequest, wantedUser } from './container_spec.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
-import { podHostname } from './etc_files.ts'
+import { kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { environmentContext } from './pod_volumes.ts'
 
@@ -38,7 +38,7 @@ export async function resolveRequest(
     user: await agent.drivers.images.resolveUser(image, wantedUser(pod, container, image.config.user)),
     volumePaths,
     etcFiles: prepared.etcFiles,
-    hostname: podHostname(pod),
+    hostname: kernelHostname(pod, agent.clusterDomain()),
     logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
   })
 }

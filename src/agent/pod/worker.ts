@@ -13,6 +13,7 @@ import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
 import {
   awaitsPostStart,
   exitTimes,
+  isAttemptOf,
   isRunning,
   isSidecar,
   NO_POD_ADDRESS,
@@ -122,6 +123,19 @@ export class PodWorker {
     if (notes.preparing !== undefined) notes.preparing = { ...notes.preparing, retryAtMs: 0 }
     for (const [key, waiting] of notes.blocked) {
       if (waiting.reason === 'CreateContainerConfigError') notes.blocked.set(key, { ...waiting, retryAtMs: 0 })
+    }
+  }
+
+  /** Images have come or gone: whoever waits to pull one that is here by now (`image load`) waits no longer. */
+  async imagesChanged(): Promise<void> {
+    const { images } = this.#notes
+    const { initContainers = [], containers = [] } = this.#pod?.spec ?? {}
+    for (const { name, image = '', imagePullPolicy } of [...initContainers, ...containers]) {
+      const waiting = [...images].filter(([key, { state }]) => state === 'failed' && isAttemptOf(key, name))
+      if (waiting.length === 0 || imagePullPolicy === 'Always') continue
+      if ((await this.#agent.drivers.images.find(image)) === undefined) continue
+      for (const [key] of waiting) images.set(key, { state: 'present' })
+      this.#wake()
     }
   }
 

@@ -235,6 +235,8 @@ export class Containers {
   /** Keeps how it ended beside the container: the exit file and the cgroup do not outlive a reboot. */
   #recordExit(meta: MetaRecord, own: ContainerPaths): ExitRecord {
     const { cgroups, cgroupPathOf, clock, log } = this.#options
+    // Where it shares its processes' namespace, what its program has left behind runs on: the kernel ends only namespaces.
+    for (const pid of cgroupProcesses(cgroups(), cgroupPathOf(meta.podUid, meta.id))) sendSignal(pid, 'SIGKILL')
     // conmon may have written the file between our looks, so look once more before calling the container lost.
     const finishedAtMs = fileTimeMs(own.exitFile)
     const code = finishedAtMs === undefined ? LOST_EXIT_CODE : Number(readText(own.exitFile))

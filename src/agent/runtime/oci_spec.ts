@@ -27,6 +27,8 @@ export interface SpecContext {
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
+const HOST_SHM = '/dev/shm'
+
 const MASKED_PATHS = [
   '/proc/acpi',
   '/proc/asound',
@@ -47,10 +49,10 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
   checkRequest(request)
   const { privileged, sandbox } = request
   const namespaces = [
-    { type: 'pid' },
+    ...pidNamespace(request),
     { type: 'mount' },
     { type: 'cgroup' },
-    { type: 'ipc', path: sandbox.ipcNamespacePath },
+    ...(request.hostIpc === true ? [] : [{ type: 'ipc', path: sandbox.ipcNamespacePath }]),
     { type: 'uts', path: sandbox.utsNamespacePath },
     ...(sandbox.netNamespacePath === undefined ? [] : [{ type: 'network', path: sandbox.netNamespacePath }]),
   ]
@@ -74,6 +76,13 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
       ...(seccomp === undefined ? {} : { seccomp }),
     },
   }
+}
+
+/** None: the host's. */
+function pidNamespace({ hostPid, sandbox }: ContainerRequest): OciSpec['linux']['namespaces'] {
+  if (hostPid === true) return []
+  const { pidNamespacePath } = sandbox
+  return [pidNamespacePath === undefined ? { type: 'pid' } : { type: 'pid', path: pidNamespacePath }]
 }
 
 function capabilitiesOf(request: ContainerRequest, context: SpecContext): string[] {
@@ -133,7 +142,7 @@ function ociMounts(request: ContainerRequest, context: SpecContext): OciMount[] 
     special('/dev/mqueue', 'mqueue', ['nosuid', 'noexec', 'nodev']),
     special('/sys', 'sysfs', ['nosuid', 'noexec', 'nodev', access]),
     special('/sys/fs/cgroup', 'cgroup', ['nosuid', 'noexec', 'nodev', 'relatime', access]),
-    bind(context.shmPath, '/dev/shm', ['nosuid', 'noexec', 'nodev']),
+    bind(request.hostIpc === true ? HOST_SHM : context.shmPath, '/dev/shm', ['nosuid', 'noexec', 'nodev']),
   ]
   // A parent directory is mounted before what lies in it, whatever order the user wrote.
   const byDepth = [...request.mounts].sort((a, b) => depth(a.containerPath) - depth(b.containerPath))

@@ -13,6 +13,8 @@ export interface Sandbox {
   netNamespacePath?: string
   ipcNamespacePath: string
   utsNamespacePath: string
+  /** Present when the pod's containers see each other's processes. */
+  pidNamespacePath?: string
 }
 
 export interface SandboxRequest {
@@ -21,6 +23,8 @@ export interface SandboxRequest {
   podName: string
   hostname: string
   hostNetwork: boolean
+  /** The pod's containers see each other's processes. */
+  shareProcesses?: boolean
 }
 
 export interface Mount {
@@ -58,6 +62,10 @@ export interface ContainerRequest {
   mounts: readonly Mount[]
   resources: ContainerResources
   readOnlyRootFilesystem: boolean
+  /** It sees the host's processes. */
+  hostPid?: boolean
+  /** It shares System V IPC, message queues and /dev/shm with the host. */
+  hostIpc?: boolean
   privileged: boolean
   addCapabilities: readonly string[]
   dropCapabilities: readonly string[]

@@ -1,19 +1,24 @@
 /**
  * A pod's sandbox: network, IPC and UTS namespaces that no process keeps but files do (nsfs bind mounts), and the memory
  * file system that the pod's containers share as /dev/shm. One process pins all three namespaces and raises `lo`.
+ * Only where the containers share their processes is there one more, which a process does keep (pid_holder.ts).
  * sandbox.json is written last: without it, or when a pin has gone (a reboot), everything is made again.
  */
 import { mkdir, readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 import { run, runOk } from '../../base/process.ts'
+import { isAlive, type ProcessIdentity } from '../../base/process_table.ts'
 import { readRecord, writeRecord } from '../../base/records.ts'
 import { isId } from './paths.ts'
+import { endHolder, startHolder } from './pid_holder.ts'
 import type { Sandbox, SandboxRequest } from './runtime.ts'
 
 export interface SandboxRecord {
   hostname: string
   hostNetwork: boolean
+  /** Keeps the process namespace that the pod's containers share. */
+  holder?: ProcessIdentity
 }
 
 const NSFS_MAGIC = 0x6e736673
@@ -29,10 +34,17 @@ export function sandboxRecord(sandboxes: string, podUid: string): SandboxRecord 
   return readRecord(join(sandboxes, podUid, RECORD))
 }
 
-function sandboxOf(directory: string, podUid: string, hostNetwork: boolean): Sandbox {
+interface Shape {
+  podUid: string
+  hostNetwork: boolean
+  shareProcesses?: boolean
+}
+
+function sandboxOf(directory: string, { podUid, hostNetwork, shareProcesses = false }: Shape): Sandbox {
   return {
     podUid,
     ...(hostNetwork ? {} : { netNamespacePath: join(directory, 'net') }),
+    ...(shareProcesses ? { pidNamespacePath: join(directory, 'pid') } : {}),
     ipcNamespacePath: join(directory, 'ipc'),
     utsNamespacePath: join(directory, 'uts'),
   }
@@ -62,12 +74,12 @@ async function isShmMounted(directory: string): Promise<boolean> {
 }
 
 export async function ensureSandbox(sandboxes: string, request: SandboxRequest): Promise<Sandbox> {
-  const { podUid, hostNetwork, hostname } = request
+  const { podUid, hostNetwork, hostname, shareProcesses = false } = request
   const directory = join(sandboxes, podUid)
-  const sandbox = sandboxOf(directory, podUid, hostNetwork)
+  const sandbox = sandboxOf(directory, request)
   const record = sandboxRecord(sandboxes, podUid)
-  if (record !== undefined && record.hostNetwork === hostNetwork && (await isWhole(directory, hostNetwork))) {
-    if (record.hostname !== hostname) await writeRecord(join(directory, RECORD), { hostname, hostNetwork })
+  if (record !== undefined && isOfShape(record, request) && (await isWhole(directory, hostNetwork))) {
+    if (record.hostname !== hostname) await writeRecord(join(directory, RECORD), { ...record, hostname })
     return sandbox
   }
   await removeSandboxFiles(sandboxes, podUid)
@@ -76,9 +88,23 @@ export async function ensureSandbox(sandboxes: string, request: SandboxRequest):
   await Promise.all(pins.map((pin) => writeFile(join(directory, pin), '')))
   const unshareArgs = pins.map((pin) => `--${pin}=${join(directory, pin)}`)
   const inside = hostNetwork ? ['true'] : ['ip', 'link', 'set', 'lo', 'up']
-  await Promise.all([runOk('unshare', [...unshareArgs, ...inside]), mountShm(directory)])
-  await writeRecord(join(directory, RECORD), { hostname, hostNetwork })
+  const [holder] = await Promise.all([
+    shareProcesses ? pinProcesses(directory) : undefined,
+    runOk('unshare', [...unshareArgs, ...inside]),
+    mountShm(directory),
+  ])
+  await writeRecord(join(directory, RECORD), { hostname, hostNetwork, ...(holder === undefined ? {} : { holder }) })
   return sandbox
+}
+
+async function pinProcesses(directory: string): Promise<ProcessIdentity> {
+  await writeFile(join(directory, 'pid'), '')
+  return startHolder(join(directory, 'pid'))
+}
+
+function isOfShape(record: SandboxRecord, { hostNetwork, shareProcesses = false }: Shape): boolean {
+  if (record.hostNetwork !== hostNetwork) return false
+  return shareProcesses ? record.holder !== undefined && isAlive(record.holder) : record.holder === undefined
 }
 
 export async function mountShm(directory: string): Promise<void> {
@@ -87,9 +113,10 @@ export async function mountShm(directory: string): Promise<void> {
 
 export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
   const names = (await readdir(sandboxes)).filter(isId)
-  return names.map((podUid) =>
-    sandboxOf(join(sandboxes, podUid), podUid, sandboxRecord(sandboxes, podUid)?.hostNetwork ?? false),
-  )
+  return names.map((podUid) => {
+    const { hostNetwork = false, holder } = sandboxRecord(sandboxes, podUid) ?? {}
+    return sandboxOf(join(sandboxes, podUid), { podUid, hostNetwork, shareProcesses: holder !== undefined })
+  })
 }
 
 /** Files are removed by name, never as a tree: what is still mounted stays and is told. */
@@ -100,8 +127,9 @@ export async function removeSandboxFiles(sandboxes: string, podUid: string): Pro
     throw error
   })
   if (entries === undefined) return
+  if (entries.includes('pid')) endHolder(join(directory, 'pid'))
   const mounted: string[] = []
-  for (const pin of ['net', 'ipc', 'uts']) {
+  for (const pin of ['net', 'ipc', 'uts', 'pid']) {
     const path = join(directory, pin)
     if (entries.includes(pin) && (await isMounted(path, NSFS_MAGIC))) mounted.push(path)
   }

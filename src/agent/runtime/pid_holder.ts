@@ -1,0 +1,68 @@
+/**
+ * A process namespace that a pod's containers share. Other namespaces live by a file alone; this one lives and dies with its
+ * first process, so one is kept: a sleeper that ignores the ends of its children, by which the kernel takes them away
+ * itself. It belongs to no agent and outlives it.
+ *
+ * Rejected: the first container's program as the first process, for all others would die whenever it is restarted.
+ */
+import { readdirSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { DroverError } from '../../base/errors.ts'
+import { runOk, startReporting } from '../../base/process.ts'
+import { identify, type ProcessIdentity, signalProcess } from '../../base/process_table.ts'
+import { readText } from '../../base/records.ts'
+
+/** Says on descriptor 3 which process it is in the host's view, for /proc is still the host's; then sleeps. */
+const SLEEPER =
+  'read -r pid rest < /proc/self/stat; echo "$pid" >&3; exec 3>&- 2>&-; exec env --ignore-signal=CHLD,TERM sleep infinity'
+
+/** By this variable of its environment it is found, even if the agent that started it died before it wrote anything down. */
+const MARK = 'DROVER_PID_NAMESPACE'
+
+/** Makes the namespace, pinned at an empty file. */
+export async function startHolder(pin: string): Promise<ProcessIdentity> {
+  const env = { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', [MARK]: pin }
+  const args = ['--pid', '--fork', 'sh', '-c', SLEEPER]
+  const { report, said, failed, release } = startReporting('unshare', args, { cwd: '/', env })
+  try {
+    const pid = Number(await Promise.race([firstLine(report), failed]))
+    const holder = pid > 0 ? identify(pid) : undefined
+    if (holder === undefined) {
+      throw new DroverError('internal', `no process namespace for ${pin}: ${said() || 'unshare said nothing'}`)
+    }
+    endParent(pid)
+    await runOk('mount', ['--bind', `/proc/${pid}/ns/pid`, pin])
+    return holder
+  } finally {
+    release()
+  }
+}
+
+async function firstLine(report: Readable): Promise<string> {
+  let text = ''
+  for await (const chunk of report) {
+    text += String(chunk)
+    if (text.includes('\n')) break
+  }
+  return text
+}
+
+/** `unshare` only waits for it, and is no use to anyone. */
+function endParent(pid: number): void {
+  const parent = identify(Number(/^PPid:\s*(\d+)$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1]))
+  if (parent !== undefined && (readText(`/proc/${parent.pid}/comm`) ?? '').trim() === 'unshare') {
+    signalProcess(parent, 'SIGKILL')
+  }
+}
+
+/** Ends the namespace, and with it whatever still runs in it. */
+export function endHolder(pin: string): void {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const comm = (readText(`/proc/${name}/comm`) ?? '').trim()
+    if (comm !== 'sleep' && comm !== 'sh' && comm !== 'env' && comm !== 'unshare') continue
+    const variables = (readText(`/proc/${name}/environ`) ?? '').split('\0')
+    const found = variables.includes(`${MARK}=${pin}`) ? identify(Number(name)) : undefined
+    if (found !== undefined) signalProcess(found, 'SIGKILL')
+  }
+}
