@@ -10,7 +10,7 @@ import { PodTemplateSpec } from './pod.ts'
 import { formatAge } from './pod_kind.ts'
 import { defaultPodSpec, validateTemplate } from './pod_rules.ts'
 import { templateColumns } from './replicaset.ts'
-import { bool, count, ignored, int32, int64, kept, listByKey, object, oneOf, opt, setOf, text, time } from './schema.ts'
+import { bool, count, ignored, int32, int64, listByKey, object, oneOf, opt, setOf, text, time } from './schema.ts'
 import { matchesSelector, selectorErrors, selectorText } from './selector.ts'
 
 /** Holds a job's pod until the job has counted how it ended. */
@@ -18,6 +18,10 @@ export const TRACKING_FINALIZER = 'batch.kubernetes.io/job-tracking'
 export const COMPLETION_INDEX = 'batch.kubernetes.io/job-completion-index'
 export const CONTROLLER_UID_LABEL = 'batch.kubernetes.io/controller-uid'
 export const JOB_NAME_LABEL = 'batch.kubernetes.io/job-name'
+/** On a pod of an index that has failed before: how often. */
+export const INDEX_FAILURES = 'batch.kubernetes.io/job-index-failure-count'
+/** What a job's limit of failures is when each index has its own. */
+const NO_LIMIT = 2 ** 31 - 1
 /** What the two labels were called before; tools still look for them. */
 const OLD_LABELS = { uid: 'controller-uid', name: 'job-name' } as const
 
@@ -27,6 +31,8 @@ export const PodFailurePolicyRule = object({
   onPodConditions: opt(Type.Array(object({ type: text, status: opt(text) }))),
 })
 export type PodFailurePolicyRule = Static<typeof PodFailurePolicyRule>
+
+export const SuccessPolicyRule = object({ succeededIndexes: opt(text), succeededCount: opt(count) })
 
 export const JobSpec = object({
   parallelism: opt(count),
@@ -41,9 +47,9 @@ export const JobSpec = object({
   ttlSecondsAfterFinished: opt(count),
   podFailurePolicy: opt(object({ rules: Type.Array(PodFailurePolicyRule) })),
   podReplacementPolicy: opt(oneOf('TerminatingOrFailed', 'Failed')),
-  backoffLimitPerIndex: ignored(),
-  maxFailedIndexes: ignored(),
-  successPolicy: ignored(),
+  backoffLimitPerIndex: opt(count),
+  maxFailedIndexes: opt(count),
+  successPolicy: opt(object({ rules: Type.Array(SuccessPolicyRule) })),
   managedBy: ignored(),
 })
 export type JobSpec = Static<typeof JobSpec>
@@ -59,7 +65,7 @@ export const Job = object({
       succeeded: opt(count),
       failed: opt(count),
       completedIndexes: opt(text),
-      failedIndexes: kept(text),
+      failedIndexes: opt(text),
       startTime: opt(time),
       completionTime: opt(time),
       conditions: opt(listByKey(Condition, 'type')),
@@ -94,7 +100,7 @@ function defaultSelector(spec: JobSpec, { uid, name = '' }: ObjectMeta): void {
 export function defaultJobSpec(spec: JobSpec): void {
   if (spec.completions === undefined && spec.parallelism === undefined) spec.completions = 1
   spec.parallelism ??= 1
-  spec.backoffLimit ??= 6
+  spec.backoffLimit ??= spec.backoffLimitPerIndex === undefined ? 6 : NO_LIMIT
   spec.completionMode ??= 'NonIndexed'
   spec.suspend ??= false
   spec.podReplacementPolicy ??= spec.podFailurePolicy === undefined ? 'TerminatingOrFailed' : 'Failed'
@@ -104,7 +110,7 @@ export function defaultJobSpec(spec: JobSpec): void {
   defaultPodSpec(spec.template.spec)
 }
 
-function policyErrors({ podFailurePolicy, template }: JobSpec, path: string): FieldError[] {
+function policyErrors({ podFailurePolicy, template, backoffLimitPerIndex }: JobSpec, path: string): FieldError[] {
   const errors: FieldError[] = []
   if (podFailurePolicy === undefined) return errors
   if (template.spec.restartPolicy !== 'Never') {
@@ -116,9 +122,8 @@ function policyErrors({ podFailurePolicy, template }: JobSpec, path: string): Fi
     if ((onExitCodes === undefined) === (onPodConditions === undefined)) {
       errors.push({ path: at, reason: 'Invalid', message: 'give one of onExitCodes and onPodConditions' })
     }
-    if (action === 'FailIndex') {
-      const message = 'FailIndex needs backoffLimitPerIndex, which Drover does not honour'
-      errors.push({ path: `${at}.action`, reason: 'NotSupported', message })
+    if (action === 'FailIndex' && backoffLimitPerIndex === undefined) {
+      errors.push({ path: `${at}.action`, reason: 'Invalid', message: 'FailIndex needs backoffLimitPerIndex' })
     }
     const { operator, values = [], containerName } = onExitCodes ?? {}
     if (onExitCodes !== undefined && (values.length === 0 || (operator === 'In' && values.includes(0)))) {
@@ -134,9 +139,41 @@ function policyErrors({ podFailurePolicy, template }: JobSpec, path: string): Fi
   return errors
 }
 
+function indexErrors(spec: JobSpec, path: string): FieldError[] {
+  const errors: FieldError[] = []
+  const invalid = (field: string, message: string): void => {
+    errors.push({ path: `${path}.${field}`, reason: 'Invalid', message })
+  }
+  const { backoffLimitPerIndex, maxFailedIndexes, successPolicy, completions = 0 } = spec
+  for (const field of ['backoffLimitPerIndex', 'maxFailedIndexes', 'successPolicy'] as const) {
+    if (spec[field] !== undefined && spec.completionMode !== 'Indexed') invalid(field, 'is for Indexed jobs')
+  }
+  if (backoffLimitPerIndex !== undefined && spec.template.spec.restartPolicy !== 'Never') {
+    invalid('backoffLimitPerIndex', 'goes only with restartPolicy Never')
+  }
+  if (maxFailedIndexes !== undefined) {
+    if (backoffLimitPerIndex === undefined) invalid('maxFailedIndexes', 'needs backoffLimitPerIndex')
+    if (maxFailedIndexes > completions) invalid('maxFailedIndexes', 'is more than completions')
+  }
+  if (successPolicy?.rules.length === 0) invalid('successPolicy.rules', 'name at least one rule')
+  for (const [index, { succeededIndexes, succeededCount }] of (successPolicy?.rules ?? []).entries()) {
+    const at = `successPolicy.rules[${index}]`
+    if (succeededIndexes === undefined && succeededCount === undefined) {
+      invalid(at, 'give succeededIndexes, succeededCount or both')
+    }
+    if (succeededIndexes !== undefined && !INDEXES.test(succeededIndexes)) {
+      invalid(`${at}.succeededIndexes`, `"${succeededIndexes}" is no list of indexes such as 0,2-4`)
+    }
+    if ((succeededCount ?? 1) < 1 || (succeededCount ?? 0) > completions) {
+      invalid(`${at}.succeededCount`, 'is between 1 and completions')
+    }
+  }
+  return errors
+}
+
 /** Rules that hold for a job's spec and for the template of one. */
 export function jobSpecErrors(spec: JobSpec, path: string): FieldError[] {
-  const errors = policyErrors(spec, path)
+  const errors = [...policyErrors(spec, path), ...indexErrors(spec, path)]
   errors.push(...validateTemplate(spec.template, `${path}.template`, ['OnFailure', 'Never']))
   if (spec.completionMode === 'Indexed' && spec.completions === undefined) {
     errors.push({ path: `${path}.completions`, reason: 'Required', message: 'an Indexed job says how many' })
@@ -166,9 +203,19 @@ function validateJob({ metadata, spec }: Job): FieldError[] {
   return errors
 }
 
+const INDEXES = /^\d+(-\d+)?(,\d+(-\d+)?)*$/
+const FIXED = [
+  'selector',
+  'template',
+  'completionMode',
+  'podFailurePolicy',
+  'backoffLimitPerIndex',
+  'successPolicy',
+] as const
+
 function validateUpdate(job: Job, old: Job): FieldError[] {
   const errors: FieldError[] = []
-  for (const field of ['selector', 'template', 'completionMode', 'podFailurePolicy'] as const) {
+  for (const field of FIXED) {
     if (jsonEqual(job.spec[field], old.spec[field])) continue
     errors.push({ path: `spec.${field}`, reason: 'Forbidden', message: 'is fixed; make a new job instead' })
   }

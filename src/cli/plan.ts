@@ -4,6 +4,7 @@
  */
 import type { Command } from 'commander'
 import type { Deployment } from '../api/deployment.ts'
+import { isExclusive } from '../api/exclusive.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { ANNOTATION } from '../api/names.ts'
 import type { PlanAnswer, PlannedWorkload, PlanWorkload } from '../api/why.ts'
@@ -188,7 +189,9 @@ function workloadOf(
   if (template === undefined || !['Deployment', 'ReplicaSet', 'StatefulSet'].includes(next.kind)) return undefined
   const count = spec?.replicas ?? 1
   const oldTemplate = (live?.spec as Partial<Deployment['spec']> | undefined)?.template
-  const rolls = live !== undefined && next.kind === 'Deployment' && !jsonEqual(oldTemplate, template)
+  const changed = live !== undefined && next.kind === 'Deployment' && !jsonEqual(oldTemplate, template)
+  // Exclusive pods end before others start, whatever the strategy says.
+  const rolls = changed && spec?.template !== undefined && !isExclusive(spec.template)
   return {
     name,
     namespace,

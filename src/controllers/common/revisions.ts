@@ -1,6 +1,6 @@
 /**
  * Templates as they once stood, for controllers that own their pods themselves. What `rollout undo` needs is stored as
- * ControllerRevisions; the present template's revision is the one with the highest number. Pure but for `keepRevisions`.
+ * ControllerRevisions; the present template's revision is the one with the highest number. What reads and writes stands last; the rest is pure.
  */
 import { createHash } from 'node:crypto'
 import { type ControllerRevision, controllerRevisionKind } from '../../api/controllerrevision.ts'
@@ -9,8 +9,9 @@ import type { KubeObject, LabelSelector, Stored } from '../../api/meta.ts'
 import { ANNOTATION } from '../../api/names.ts'
 import type { PodTemplateSpec } from '../../api/pod.ts'
 import { REVISION_HASH_LABEL } from '../../api/statefulset.ts'
-import { DroverError, isCode } from '../../base/errors.ts'
+import { isCode } from '../../base/errors.ts'
 import { canonicalJson, jsonEqual } from '../../base/json.ts'
+import { type CountsCollisions, countCollision } from './collisions.ts'
 import type { ControllerContext } from './context.ts'
 import { controllerOf, controllerReference } from './owners.ts'
 import { changeObject, deleteObject } from './writes.ts'
@@ -20,10 +21,10 @@ type StoredRevision = Stored<ControllerRevision>
 /** Kubernetes' alphabet for generated names: no vowels, nothing that looks like another. */
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789'
 const HASH_LENGTH = 10
+const DEFAULT_HISTORY = 10
 
-export interface RevisionOwner extends KubeObject {
+export interface RevisionOwner extends CountsCollisions {
   spec: { template: PodTemplateSpec; selector: LabelSelector; revisionHistoryLimit?: number }
-  status?: { collisionCount?: number } | undefined
 }
 
 /** A strategic merge patch of the owner: applied as it is, it brings the template back. */
@@ -110,7 +111,7 @@ export function revisionsOf(context: ControllerContext, owner: Stored<KubeObject
 }
 
 /** Makes the present template's revision stand as planned. A name that another template took is counted and refused. */
-export async function keepRevision<T extends RevisionOwner>(
+async function keepRevision<T extends RevisionOwner>(
   context: ControllerContext,
   kind: KindDefinition<T>,
   owner: Stored<T>,
@@ -131,15 +132,29 @@ export async function keepRevision<T extends RevisionOwner>(
     const existing = context.resources.get(controllerRevisionKind, owner.metadata.namespace ?? '', plan.name)
     const ours = existing !== undefined && controllerOf(existing)?.uid === owner.metadata.uid
     if (ours && jsonEqual(existing.data, plan.create.data)) return
-    const collisionCount = (owner.status?.collisionCount ?? 0) + 1
-    await changeObject(context, kind, owner, {
-      part: 'status',
-      change: (current) => ({ ...current, status: { ...current.status, collisionCount } }),
-    })
-    throw new DroverError('conflict', `the name ${plan.name} is taken by another revision; trying another`)
+    await countCollision(context, kind, owner, { name: plan.name, takenBy: 'revision' })
   }
 }
 
-export async function dropRevisions(context: ControllerContext, revisions: readonly StoredRevision[]): Promise<void> {
-  await Promise.all(revisions.map((revision) => deleteObject(context, controllerRevisionKind, revision)))
+/** The present template's revision, made to stand if it did not yet. */
+export async function ensureRevision<T extends RevisionOwner>(
+  context: ControllerContext,
+  kind: KindDefinition<T>,
+  owner: Stored<T>,
+): Promise<{ name: string; hash: string }> {
+  const plan = planRevision(kind, owner, revisionsOf(context, owner))
+  await keepRevision(context, kind, owner, plan)
+  return plan
+}
+
+/** Drops revisions beyond the owner's limit that are not in use. */
+export async function trimHistory(
+  context: ControllerContext,
+  owner: Stored<RevisionOwner>,
+  isInUse: (revision: StoredRevision) => boolean,
+): Promise<void> {
+  const revisions = revisionsOf(context, owner)
+  const inUse = new Set(revisions.filter(isInUse).map(({ metadata }) => metadata.name))
+  const dropped = planHistory(revisions, inUse, owner.spec.revisionHistoryLimit ?? DEFAULT_HISTORY)
+  await Promise.all(dropped.map((revision) => deleteObject(context, controllerRevisionKind, revision)))
 }

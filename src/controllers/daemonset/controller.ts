@@ -10,11 +10,12 @@ import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import { randomSuffix } from '../../base/random.ts'
 import type { Service } from '../../base/service.ts'
+import { writeStatus } from '../common/collisions.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { OrphanIndex } from '../common/owners.ts'
-import { dropRevisions, keepRevision, planHistory, planRevision, revisionsOf } from '../common/revisions.ts'
+import { ensureRevision, trimHistory } from '../common/revisions.ts'
 import { claimPods, createPod, deletePod, ownPods, podFromTemplate, watchOwners } from '../common/workload.ts'
-import { changeObject, settleAll } from '../common/writes.ts'
+import { settleAll } from '../common/writes.ts'
 import { specForNode } from './nodes.ts'
 import { planDaemonSet } from './plan.ts'
 
@@ -30,8 +31,7 @@ export function createDaemonSetController(context: ControllerContext): Service {
     const set = resources.get(daemonSetKind, namespace, name)
     if (set === undefined) return undefined
     await claimPods(context, { kind: daemonSetKind, owner: set, orphans })
-    const revision = planRevision(daemonSetKind, set, revisionsOf(context, set))
-    await keepRevision(context, daemonSetKind, set, revision)
+    const revision = await ensureRevision(context, daemonSetKind, set)
     const before = plan(context, set, revision.hash)
     try {
       await settleAll([
@@ -39,9 +39,12 @@ export function createDaemonSetController(context: ControllerContext): Service {
         ...before.delete.map(({ pod, why }) => deletePod(context, set, pod, why)),
       ])
     } finally {
-      await writeStatus(context, set, plan(context, set, revision.hash).status)
+      await writeStatus(context, daemonSetKind, set, plan(context, set, revision.hash).status)
     }
-    await trimHistory(context, set, revision)
+    const used = new Set(ownPods(context, set).map(({ metadata }) => metadata.labels?.[REVISION_HASH_LABEL]))
+    await trimHistory(context, set, ({ metadata }) => {
+      return metadata.name === revision.name || used.has(metadata.labels?.[REVISION_HASH_LABEL])
+    })
     return before.againAfterMs === undefined ? undefined : { againAfterMs: before.againAfterMs }
   }
 
@@ -82,34 +85,4 @@ function newPod(context: ControllerContext, set: Stored<DaemonSet>, nodeName: st
   const pod = podFromTemplate(daemonSetKind, set, set.spec.template, `${base}-${randomSuffix(context.random)}`)
   pod.metadata.labels[REVISION_HASH_LABEL] = hash
   return { ...pod, spec: specForNode(pod.spec, nodeName) }
-}
-
-async function writeStatus(
-  context: ControllerContext,
-  set: Stored<DaemonSet>,
-  status: NonNullable<DaemonSet['status']>,
-): Promise<void> {
-  if (jsonEqual(status, set.status)) return
-  await changeObject(context, daemonSetKind, set, {
-    part: 'status',
-    change: (current) => ({
-      ...current,
-      status: {
-        ...status,
-        ...(current.status?.collisionCount !== undefined && { collisionCount: current.status.collisionCount }),
-      },
-    }),
-  })
-}
-
-async function trimHistory(
-  context: ControllerContext,
-  set: Stored<DaemonSet>,
-  update: { name: string; hash: string },
-): Promise<void> {
-  const hashes = new Set(ownPods(context, set).map(({ metadata }) => metadata.labels?.[REVISION_HASH_LABEL]))
-  const revisions = revisionsOf(context, set)
-  const used = revisions.filter(({ metadata }) => hashes.has(metadata.labels?.[REVISION_HASH_LABEL]))
-  const inUse = new Set([update.name, ...used.map(({ metadata }) => metadata.name)])
-  await dropRevisions(context, planHistory(revisions, inUse, set.spec.revisionHistoryLimit ?? 10))
 }

@@ -8,9 +8,9 @@ import { podKind } from '../../api/pod_kind.ts'
 import { type ReplicaSet, replicaSetKind } from '../../api/replicaset.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
-import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { countCollision, writeStatus } from '../common/collisions.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import {
   controllerOf,
@@ -134,7 +134,7 @@ function execute(context: ControllerContext, deployment: Stored<Deployment>, ste
     case 'annotate':
       return annotate(context, deployment, step)
     case 'setStatus':
-      return setStatus(context, deployment, step)
+      return writeStatus(context, deploymentKind, deployment, step.status)
   }
 }
 
@@ -174,12 +174,7 @@ async function resolveCollision(
   const existing = context.resources.get(replicaSetKind, namespace, name)
   const ours = existing !== undefined && controllerOf(existing)?.uid === deployment.metadata.uid
   if (ours && sameTemplate(existing.spec.template, set.spec.template)) return
-  const collisionCount = (deployment.status?.collisionCount ?? 0) + 1
-  await changeObject(context, deploymentKind, deployment, {
-    part: 'status',
-    change: (current) => ({ ...current, status: { ...current.status, collisionCount } }),
-  })
-  throw new DroverError('conflict', `the name ${name} is taken by another ReplicaSet; trying another`)
+  await countCollision(context, deploymentKind, deployment, { name, takenBy: 'ReplicaSet' })
 }
 
 async function updateReplicaSet(
@@ -234,25 +229,6 @@ async function annotate(
     change: (current) => ({
       ...current,
       metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
-    }),
-  })
-}
-
-async function setStatus(
-  context: ControllerContext,
-  deployment: Stored<Deployment>,
-  { status }: DeploymentSteps['setStatus'],
-): Promise<void> {
-  if (jsonEqual(status, deployment.status)) return
-  // A collision that another pass has counted meanwhile is kept.
-  await changeObject(context, deploymentKind, deployment, {
-    part: 'status',
-    change: (current) => ({
-      ...current,
-      status: {
-        ...status,
-        ...(current.status?.collisionCount !== undefined && { collisionCount: current.status.collisionCount }),
-      },
     }),
   })
 }

@@ -16,6 +16,7 @@ import type { Condition, Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
 import { timestamp } from '../../base/clock.ts'
 import { formatIndexes, indexOfPod, parseIndexes } from './indexes.ts'
+import { failedIndexes, failsIndex, hasOwnLimits, successRule } from './per_index.ts'
 import { isTracked, restartsOf, verdictOn } from './verdict.ts'
 
 export type JobStatus = NonNullable<Job['status']>
@@ -105,6 +106,7 @@ function count({ job, pods }: JobSnapshot): Partial<JobStatus> & { fatal: string
   const failed = (old.failed ?? 0) + (pending.failed ?? []).length - keptFailed.length
   const isIndexed = job.spec.completionMode === 'Indexed'
   const indexes = completionsDone(job)
+  const lost = failedIndexes(job)
   let fatal: string | undefined
   for (const [uid, pod] of tracked) {
     const verdict = verdictOn(job, pod)
@@ -118,7 +120,10 @@ function count({ job, pods }: JobSnapshot): Partial<JobStatus> & { fatal: string
     }
     if (verdict.end === 'fatal') fatal ??= verdict.message
     if (!keptFailed.includes(uid)) keptFailed.push(uid)
+    const index = indexOfPod(pod)
+    if (index !== undefined && hasOwnLimits(job) && failsIndex(job, pod)) lost.add(index)
   }
+  for (const index of indexes) lost.delete(index)
   if (isIndexed) succeeded = indexes.size
   const uncounted = {
     ...(keptSucceeded.length > 0 && { succeeded: keptSucceeded }),
@@ -129,6 +134,7 @@ function count({ job, pods }: JobSnapshot): Partial<JobStatus> & { fatal: string
     failed,
     uncountedTerminatedPods: uncounted,
     ...(isIndexed && { completedIndexes: formatIndexes(indexes) }),
+    ...(hasOwnLimits(job) && { failedIndexes: formatIndexes(lost) }),
     fatal,
   }
 }
@@ -141,8 +147,8 @@ function conclude(snapshot: JobSnapshot, fatal: string | undefined): readonly Co
   const decided = isSet('FailureTarget') || isSet('SuccessCriteriaMet')
   if (!decided) {
     const failure = failureOf(snapshot, fatal)
-    if (isDone(snapshot)) {
-      const met = { reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' }
+    const met = successOf(snapshot)
+    if (met !== undefined) {
       conditions = withCondition(conditions, { type: 'SuccessCriteriaMet', status: 'True', ...met }, nowMs)
     } else if (failure !== undefined) {
       conditions = withCondition(conditions, { type: 'FailureTarget', status: 'True', ...failure }, nowMs)
@@ -163,6 +169,15 @@ function conclude(snapshot: JobSnapshot, fatal: string | undefined): readonly Co
   return conditions
 }
 
+function successOf(snapshot: JobSnapshot): Decision | undefined {
+  const { job } = snapshot
+  const rule = successRule(job, completionsDone(job))
+  if (rule !== undefined) return { reason: 'SuccessPolicy', message: `Matched rules at index ${rule}` }
+  return isDone(snapshot)
+    ? { reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' }
+    : undefined
+}
+
 function isDone({ job, pods }: JobSnapshot): boolean {
   const { completions } = job.spec
   const succeeded = succeededOf(job)
@@ -172,13 +187,21 @@ function isDone({ job, pods }: JobSnapshot): boolean {
 }
 
 function failureOf({ job, pods, nowMs }: JobSnapshot, fatal: string | undefined): Decision | undefined {
-  const { backoffLimit = 6, activeDeadlineSeconds, template } = job.spec
+  const { backoffLimit = 6, activeDeadlineSeconds, maxFailedIndexes, template } = job.spec
   if (fatal !== undefined) return { reason: 'PodFailurePolicy', message: fatal }
   const restarts = pods.filter(isActivePod).reduce((sum, pod) => sum + restartsOf(pod), 0)
   const restarted =
     template.spec.restartPolicy === 'OnFailure' && (backoffLimit === 0 ? restarts > 0 : restarts >= backoffLimit)
   if (failedOf(job) > backoffLimit || restarted) {
     return { reason: 'BackoffLimitExceeded', message: 'Job has reached the specified backoff limit' }
+  }
+  const lost = failedIndexes(job).size
+  if (lost > (maxFailedIndexes ?? Number.POSITIVE_INFINITY)) {
+    const message = 'Job has exceeded the specified maximal number of failed indexes'
+    return { reason: 'MaxFailedIndexesExceeded', message }
+  }
+  if (lost > 0 && lost + completionsDone(job).size >= (job.spec.completions ?? 0)) {
+    return { reason: 'FailedIndexes', message: 'Job has failed indexes' }
   }
   const { startTime } = job.status ?? {}
   if (activeDeadlineSeconds !== undefined && startTime !== undefined) {

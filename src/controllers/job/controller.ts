@@ -1,7 +1,15 @@
 /** Runs each Job's pods to their end and keeps its books: first the books, then what follows from them. */
 
 import { isPodFinished } from '../../api/conditions.ts'
-import { COMPLETION_INDEX, JOB_NAME_LABEL, type Job, jobKind, jobOutcome, TRACKING_FINALIZER } from '../../api/job.ts'
+import {
+  COMPLETION_INDEX,
+  INDEX_FAILURES,
+  JOB_NAME_LABEL,
+  type Job,
+  jobKind,
+  jobOutcome,
+  TRACKING_FINALIZER,
+} from '../../api/job.ts'
 import { splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
@@ -16,6 +24,7 @@ import { controllerOf, OrphanIndex } from '../common/owners.ts'
 import { claimPods, createPod, deletePod, ownPods, podFromTemplate, watchOwners } from '../common/workload.ts'
 import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
 import { type JobStatus, planStatus } from './account.ts'
+import { hasOwnLimits } from './per_index.ts'
 import { planJob } from './plan.ts'
 import { isTracked } from './verdict.ts'
 
@@ -73,7 +82,7 @@ async function follow(context: ControllerContext, job: Stored<Job>): Promise<Rec
     ...plan.release.map((pod) => release(context, pod)),
     ...plan.track.map((pod) => track(context, pod)),
     ...plan.delete.map((pod) => giveUp(context, job, pod)),
-    ...plan.create.map((index) => createPod(context, job, newPod(context, job, index))),
+    ...plan.create.map((index) => createPod(context, job, newPod(context, job, index, plan.failures))),
   ])
   return plan.againAfterMs === undefined ? undefined : { againAfterMs: plan.againAfterMs }
 }
@@ -150,7 +159,12 @@ async function releaseOrphans(context: ControllerContext, namespace: string, job
   await settleAll(pods.map((pod) => release(context, pod)))
 }
 
-function newPod(context: ControllerContext, job: Stored<Job>, index: number | undefined): Pod {
+function newPod(
+  context: ControllerContext,
+  job: Stored<Job>,
+  index: number | undefined,
+  failures: ReadonlyMap<number, number>,
+): Pod {
   const stem = index === undefined ? job.metadata.name : `${job.metadata.name}-${index}`
   const base = stem.slice(0, MAX_NAME_BASE).replace(/[-.]+$/, '')
   const pod = podFromTemplate(jobKind, job, job.spec.template, `${base}-${randomSuffix(context.random)}`)
@@ -159,6 +173,7 @@ function newPod(context: ControllerContext, job: Stored<Job>, index: number | un
   if (index === undefined) return { ...pod, metadata: { ...pod.metadata, finalizers: [...finalizers] } }
   pod.metadata.labels[COMPLETION_INDEX] = String(index)
   pod.metadata.annotations[COMPLETION_INDEX] = String(index)
+  if (hasOwnLimits(job)) pod.metadata.annotations[INDEX_FAILURES] = String(failures.get(index) ?? 0)
   pod.spec.hostname ??= stem.slice(0, 63)
   for (const container of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) {
     if (container.env?.some(({ name }) => name === 'JOB_COMPLETION_INDEX') === true) continue

@@ -5,6 +5,7 @@ import type { Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
 import { completionsDone, isAccounted, isActivePod, type JobSnapshot, succeededOf } from './account.ts'
 import { indexOfPod } from './indexes.ts'
+import { carriesCount, failedIndexes, hasOwnLimits, indexFailures } from './per_index.ts'
 import { endedAtMs, isTracked, verdictOn } from './verdict.ts'
 
 /** Creations of one pass; the rest follows when these have been written. */
@@ -15,6 +16,8 @@ const MAX_DELAY_MS = 600_000
 export interface JobPlan {
   /** Completion indexes of new pods; undefined for those of jobs that have none. */
   create: (number | undefined)[]
+  /** How often an index to be made has failed before, where each has a limit of its own. */
+  failures: Map<number, number>
   /** Pods that run and are not wanted: they count for nothing, so they lose their finalizer first. */
   delete: Stored<Pod>[]
   /** Pods whose end is in the books: the finalizer goes. */
@@ -28,7 +31,15 @@ export interface JobPlan {
 
 export function planJob(snapshot: JobSnapshot): JobPlan {
   const { job, pods, nowMs } = snapshot
-  const plan: JobPlan = { create: [], delete: [], release: [], track: [], expired: false, againAfterMs: undefined }
+  const plan: JobPlan = {
+    create: [],
+    failures: new Map(),
+    delete: [],
+    release: [],
+    track: [],
+    expired: false,
+    againAfterMs: undefined,
+  }
   const tracked = pods.filter(isTracked)
   const outcome = jobOutcome(job)
   if (outcome !== undefined || isTerminating(job)) {
@@ -36,10 +47,12 @@ export function planJob(snapshot: JobSnapshot): JobPlan {
     if (outcome !== undefined && !isTerminating(job)) planExpiry(job, nowMs, plan)
     return plan
   }
-  plan.release = tracked.filter((pod) => isAccounted(job, pod))
+  const ownLimits = hasOwnLimits(job)
+  const over = new Set([...completionsDone(job), ...failedIndexes(job)])
+  const isKept = (pod: Pod): boolean => ownLimits && !over.has(indexOfPod(pod) ?? -1) && carriesCount(job, pod, pods)
+  plan.release = tracked.filter((pod) => isAccounted(job, pod) && !(isGoingOn(job) && isKept(pod)))
   const active = pods.filter(isActivePod)
-  const isSet = (type: string): boolean => findCondition(job.status?.conditions, type)?.status === 'True'
-  if (job.spec.suspend === true || isSet('FailureTarget') || isSet('SuccessCriteriaMet')) {
+  if (job.spec.suspend === true || !isGoingOn(job)) {
     plan.delete = active
     return plan
   }
@@ -47,6 +60,12 @@ export function planJob(snapshot: JobSnapshot): JobPlan {
   plan.track = active.filter((pod) => !isTracked(pod) && !plan.delete.includes(pod))
   planDeadline(job, nowMs, plan)
   return plan
+}
+
+/** Neither its success nor its failure has been decided. */
+function isGoingOn({ status }: Job): boolean {
+  const isSet = (type: string): boolean => findCondition(status?.conditions, type)?.status === 'True'
+  return !isSet('FailureTarget') && !isSet('SuccessCriteriaMet')
 }
 
 function planExpiry({ spec, status }: Job, nowMs: number, plan: JobPlan): void {
@@ -68,7 +87,8 @@ function planDeadline({ spec, status }: Job, nowMs: number, plan: JobPlan): void
 function wantedActive({ job }: JobSnapshot, active: number): number {
   const { parallelism = 1, completions } = job.spec
   const succeeded = succeededOf(job)
-  if (completions !== undefined) return Math.min(parallelism, Math.max(0, completions - succeeded))
+  const open = (completions ?? 0) - succeeded - failedIndexes(job).size
+  if (completions !== undefined) return Math.min(parallelism, Math.max(0, open))
   return succeeded > 0 ? Math.min(active, parallelism) : parallelism
 }
 
@@ -84,7 +104,8 @@ function planActive(snapshot: JobSnapshot, active: readonly Stored<Pod>[], plan:
   const waiting = pods.filter((pod) => isTracked(pod) && !isActivePod(pod) && !isAccounted(job, pod))
   const missing = wanted - useful.length - waiting.length
   if (missing <= 0) return
-  const delayMs = backoffMs(snapshot)
+  const failures = hasOwnLimits(job) ? indexFailures(job, pods) : undefined
+  const delayMs = failures === undefined ? backoffMs(snapshot) : 0
   if (delayMs > 0) {
     plan.againAfterMs = delayMs
     return
@@ -94,15 +115,23 @@ function planActive(snapshot: JobSnapshot, active: readonly Stored<Pod>[], plan:
   if (!isIndexed) plan.create = Array.from({ length: count }, () => undefined)
   else {
     const taken = new Set([...useful, ...waiting].map(indexOfPod))
+    for (const index of [...completionsDone(job), ...failedIndexes(job)]) taken.add(index)
     for (let index = 0; index < (job.spec.completions ?? 0) && plan.create.length < count; index++) {
-      if (!taken.has(index) && !completionsDone(job).has(index)) plan.create.push(index)
+      if (taken.has(index)) continue
+      const failed = failures?.get(index)
+      const waitMs = failed === undefined ? 0 : failed.lastMs + delayAfter(failed.count) - snapshot.nowMs
+      if (waitMs > 0) plan.againAfterMs = Math.min(plan.againAfterMs ?? waitMs, waitMs)
+      else {
+        plan.create.push(index)
+        if (failed !== undefined) plan.failures.set(index, failed.count)
+      }
     }
   }
 }
 
 /** Pods whose index is done, is no index of the job, or has a pod already are of no use. */
 function sortIndexed(job: Job, active: readonly Stored<Pod>[]): { useful: Stored<Pod>[]; surplus: Stored<Pod>[] } {
-  const seen = completionsDone(job)
+  const seen = new Set([...completionsDone(job), ...failedIndexes(job)])
   const useful: Stored<Pod>[] = []
   const surplus: Stored<Pod>[] = []
   for (const pod of active) {
@@ -124,6 +153,9 @@ function backoffMs({ job, pods, nowMs }: JobSnapshot): number {
   const success = ended.findIndex(({ end }) => end === 'succeeded')
   const failures = success < 0 ? ended.length : success
   if (failures === 0) return 0
-  const delayMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (failures - 1))
-  return Math.max(0, (ended[0]?.atMs ?? 0) + delayMs - nowMs)
+  return Math.max(0, (ended[0]?.atMs ?? 0) + delayAfter(failures) - nowMs)
+}
+
+function delayAfter(failures: number): number {
+  return Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (failures - 1))
 }

@@ -6,7 +6,8 @@ import type { ContainerStatus, Pod } from '../../api/pod.ts'
 /** `ignored`: it failed, and the policy says that this does not count. */
 export type Verdict =
   | { end: 'succeeded' }
-  | { end: 'failed' }
+  /** `failsIndex`: its index is not tried again. */
+  | { end: 'failed'; failsIndex?: true }
   | { end: 'ignored' }
   | { end: 'fatal'; message: string }
   | undefined
@@ -35,6 +36,7 @@ function applyPolicy(job: Job, pod: Pod): Verdict {
     const match = matchRule(rule, pod)
     if (match === undefined) continue
     if (rule.action === 'Ignore') return { end: 'ignored' }
+    if (rule.action === 'FailIndex') return { end: 'failed', failsIndex: true }
     if (rule.action !== 'FailJob') return { end: 'failed' }
     return { end: 'fatal', message: `${match} matching FailJob rule at index ${index}` }
   }

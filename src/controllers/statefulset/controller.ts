@@ -6,12 +6,12 @@ import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { type StatefulSet, statefulSetKind } from '../../api/statefulset.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
-import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { writeStatus } from '../common/collisions.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { controllerReference, OrphanIndex, withoutOwner } from '../common/owners.ts'
-import { dropRevisions, keepRevision, planHistory, planRevision, revisionsOf, templateOf } from '../common/revisions.ts'
+import { ensureRevision, revisionsOf, templateOf, trimHistory } from '../common/revisions.ts'
 import { claimPods, createPod, deletePod, ownPods, watchOwners } from '../common/workload.ts'
 import { changeObject, deleteObject } from '../common/writes.ts'
 import { newPod, ordinalOf, ordinalOfClaim, revisionOf } from './identity.ts'
@@ -27,16 +27,17 @@ export function createStatefulSetController(context: ControllerContext): Service
     if (set === undefined) return undefined
     const fits = (pod: Stored<Pod>): boolean => ordinalOf(set, pod.metadata.name) !== undefined
     await claimPods(context, { kind: statefulSetKind, owner: set, orphans, fits })
-    const revision = planRevision(statefulSetKind, set, revisionsOf(context, set))
-    await keepRevision(context, statefulSetKind, set, revision)
+    const revision = await ensureRevision(context, statefulSetKind, set)
     const before = plan(context, set, revision.name)
     try {
       for (const step of before.steps) await execute(context, set, step)
     } finally {
       // What was done shows in the status at once, also when the rest failed.
-      await writeStatus(context, set, plan(context, set, revision.name).status)
+      await writeStatus(context, statefulSetKind, set, plan(context, set, revision.name).status)
     }
-    await trimHistory(context, set, revision.name)
+    const current = resources.get(statefulSetKind, namespace, name)?.status?.currentRevision
+    const used = new Set([revision.name, current, ...ownPods(context, set).map((pod) => revisionOf(pod))])
+    await trimHistory(context, set, ({ metadata }) => used.has(metadata.name))
     const { againAfterMs } = plan(context, set, revision.name)
     return againAfterMs === undefined ? undefined : { againAfterMs }
   }
@@ -114,29 +115,4 @@ function templateFor(context: ControllerContext, set: Stored<StatefulSet>, name:
   const template = revision && templateOf(revision)
   if (template === undefined) throw new DroverError('conflict', `revision ${name} of ${keyOf(set)} has gone`)
   return { name, template }
-}
-
-async function writeStatus(
-  context: ControllerContext,
-  set: Stored<StatefulSet>,
-  status: NonNullable<StatefulSet['status']>,
-): Promise<void> {
-  if (jsonEqual(status, set.status)) return
-  await changeObject(context, statefulSetKind, set, {
-    part: 'status',
-    change: (current) => ({
-      ...current,
-      status: { ...status, collisionCount: current.status?.collisionCount ?? status.collisionCount ?? 0 },
-    }),
-  })
-}
-
-async function trimHistory(context: ControllerContext, set: Stored<StatefulSet>, update: string): Promise<void> {
-  const current = context.resources.get(statefulSetKind, set.metadata.namespace ?? '', set.metadata.name)
-  const inUse = new Set([
-    update,
-    current?.status?.currentRevision ?? update,
-    ...ownPods(context, set).map((pod) => revisionOf(pod)),
-  ])
-  await dropRevisions(context, planHistory(revisionsOf(context, set), inUse, set.spec.revisionHistoryLimit ?? 10))
 }
