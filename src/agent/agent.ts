@@ -27,6 +27,7 @@ import { NodeConditionReporter } from './node_conditions.ts'
 import { observeNode, readBootId } from './node_facts.ts'
 import { type NodeFiles, nodeFiles } from './node_files.ts'
 import { NodeImageReporter } from './node_images.ts'
+import { isRunning } from './pod/facts.ts'
 import { EventSender } from './pod_events.ts'
 import { type Hello, Session } from './session.ts'
 import { SharedList } from './shared_list.ts'
@@ -35,6 +36,9 @@ import { StreamServer } from './streams.ts'
 import { TableSaver } from './table_saver.ts'
 import type { SavedTables, TableStore } from './table_store.ts'
 import { TokenRequests } from './token_requests.ts'
+import { registerContainerMetrics } from './usage/container_metrics.ts'
+import { DiskUse } from './usage/disk_use.ts'
+import { UsageSampler } from './usage/sampler.ts'
 import { VolumeRemoval } from './volume_removal.ts'
 
 export interface AgentOptions {
@@ -66,6 +70,8 @@ export interface AgentOptions {
   version: string
   /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
   http?: { host: string; port: number }
+  /** Whether it looks at what containers use, every ten seconds. */
+  measure?: boolean
   /** Where the tables are kept, so that a start without a server finds them; nowhere by default. */
   tables?: TableStore
   /** How servers are dialled; by gRPC unless said otherwise. */
@@ -165,11 +171,15 @@ function assemble(options: AgentOptions) {
       uids: () => manager.uids(),
       takeDown: (uid) => manager.takeDown(uid),
     },
-    imagesChanged: () => images.changed(),
+    imagesChanged() {
+      images.changed()
+      manager.imagesChanged()
+    },
     requestToken: (wish) => tokens.request(wish),
     clusterCa: () => (typeof tls === 'function' ? tls() : tls).ca,
     networkReady: () => network.ready,
   }
+  const measures = options.measure === true ? measure(context, registry) : []
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const conditions = new NodeConditionReporter(clock, (message) => session.send(message))
   const manager = new PodManager(context)
@@ -261,7 +271,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health, saver, restore, fence }
+  return { session, manager, network, streams, health, saver, restore, fence, measures }
 }
 
 async function hello(
@@ -279,6 +289,26 @@ async function hello(
   const conditions = [...(node.status?.conditions ?? []), ...reporter.list()]
   const nodeJson = jsonBytes({ ...node, status: { ...node.status, conditions, images: nodeImages } })
   return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }
+}
+
+/** Has what containers use be told, on /metrics and to whoever asks by a stream. */
+function measure(context: AgentContext, registry: Registry): { run(signal: AbortSignal): Promise<void> }[] {
+  const { clock, log } = context
+  const usage = new UsageSampler(context)
+  const disk = new DiskUse({ clock, log, layers: () => writableLayers(context) })
+  context.usage = usage
+  registerContainerMetrics(registry, context, disk)
+  return [usage, disk]
+}
+
+async function writableLayers({ containers, drivers }: AgentContext): Promise<ReadonlyMap<string, string>> {
+  const running = (await containers.read()).filter(isRunning)
+  return new Map(
+    running.flatMap(({ id }): [string, string][] => {
+      const path = drivers.runtime.writableLayerOf(id)
+      return path === undefined ? [] : [[id, path]]
+    }),
+  )
 }
 
 /** What keeps the agent from being ready, in words. */
@@ -330,6 +360,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
     parts.manager.run(both),
     parts.network.run(both),
     parts.session.run(both),
+    ...parts.measures.map((part) => part.run(both)),
     ...(parts.fence === undefined ? [] : [parts.fence.fencer.run(both)]),
     ...(parts.saver === undefined ? [] : [parts.saver.run(both)]),
     ...(parts.health === undefined ? [] : [parts.health.run(both)]),

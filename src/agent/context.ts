@@ -14,6 +14,7 @@ import type { ContainerState, RuntimeDriver } from './runtime/runtime.ts'
 import type { SharedList } from './shared_list.ts'
 import type { StatusReporter } from './status_reporter.ts'
 import type { TokenWish } from './token_requests.ts'
+import type { NodeUsage } from './usage/sampler.ts'
 import type { VolumeDriver } from './volumes/volumes.ts'
 
 export interface Drivers {
@@ -50,6 +51,8 @@ export interface AgentContext {
   fence?: FenceGuard
   /** Who looks after pods, for the node's check of itself. */
   care?: PodCare
+  /** What the node's pods use; absent where nothing is measured. */
+  usage?: { read(): Promise<NodeUsage> }
   /** An image has come or gone. */
   imagesChanged(): void
   /** Asks a server for a token by which a pod speaks. */

@@ -90,6 +90,14 @@ export class PodManager {
     this.#newWorker(uid).abandon()
   }
 
+  imagesChanged(): void {
+    for (const worker of this.#workers.values()) {
+      worker.imagesChanged().catch((err: unknown) => {
+        this.#log.warn({ err, pod: worker.uid }, 'cannot tell whether an image that a pod waits for has come')
+      })
+    }
+  }
+
   wakeAll(): void {
     for (const uid of this.#workers.keys()) this.#queue.add(uid)
   }

@@ -3,7 +3,7 @@
  * that cannot be met ends the stream with a coded error, which the API server turns into its own answer.
  */
 import { DroverError } from '../base/errors.ts'
-import type { FrameStream, NodeStreamVerb } from '../base/stream.ts'
+import { CHANNEL, type FrameStream, type NodeStreamVerb } from '../base/stream.ts'
 import type { NodeClient } from '../rpc/client.ts'
 import { parseJson } from '../rpc/messages.ts'
 import type { AgentContext } from './context.ts'
@@ -26,12 +26,18 @@ const HANDLERS: Readonly<Partial<Record<NodeStreamVerb, StreamHandler>>> = {
   exec: execStream,
   attach: attachStream,
   portForward: forwardPort,
+  usage: sendUsage,
   imageLoad,
   imageImport,
   imageList,
   imageRemove,
   imagePull,
   nodeFsck,
+}
+
+async function sendUsage({ usage }: AgentContext, _request: unknown, stream: FrameStream): Promise<void> {
+  if (usage === undefined) throw new DroverError('unsupported', 'this agent measures nothing')
+  await stream.send({ channel: CHANNEL.stdout, data: Buffer.from(JSON.stringify(await usage.read())) })
 }
 
 /** Streams at once on one node. */

@@ -11,6 +11,7 @@ import type { Exchange, Headers } from './exchange.ts'
 import { REVIEWS } from './reviews.ts'
 import { subresourcesOf } from './router.ts'
 import { HttpError } from './status_error.ts'
+import { USAGE_GROUP, USAGE_KINDS, USAGE_VERSION } from './usage.ts'
 
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
 
@@ -60,7 +61,19 @@ function allServed(): Served[] {
     verbs: ['create'],
     subresources: [],
   }))
-  return [...KINDS.map(servedKind), ...reviews]
+  const usage = USAGE_KINDS.map(({ kind, plural, namespaced }) => ({
+    group: USAGE_GROUP,
+    version: USAGE_VERSION,
+    kind,
+    plural,
+    singular: '',
+    namespaced,
+    shortNames: [],
+    categories: [],
+    verbs: ['get', 'list'],
+    subresources: [],
+  }))
+  return [...KINDS.map(servedKind), ...reviews, ...usage]
 }
 
 function legacyResources(served: readonly Served[]): object[] {

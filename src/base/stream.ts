@@ -33,6 +33,7 @@ export type NodeStreamVerb =
   | 'imageRemove'
   | 'imagePull'
   | 'nodeFsck'
+  | 'usage'
 
 /** The server's way to its nodes: implemented by dispatch, used by the API server, joined in the composition root. */
 export interface NodeGateway {

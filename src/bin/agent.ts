@@ -138,6 +138,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     log,
     registry,
     version,
+    measure: true,
     ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
   })
   await runServices([agent.service, ...services], { ...environment, log }, signal)

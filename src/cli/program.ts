@@ -5,6 +5,7 @@ import type { Io } from './context.ts'
 import { registerDelete } from './delete.ts'
 import { registerDescribe } from './describe.ts'
 import { registerDrain } from './drain.ts'
+import { registerEtcd } from './etcd.ts'
 import { registerEvents } from './events.ts'
 import { registerExec } from './exec.ts'
 import { registerGet } from './get.ts'
@@ -15,7 +16,9 @@ import { registerPlan } from './plan.ts'
 import { registerPortForward } from './port_forward.ts'
 import { registerRollout } from './rollout.ts'
 import { registerScale } from './scale.ts'
+import { registerSecrets } from './secrets.ts'
 import { registerToken } from './token.ts'
+import { registerTop } from './top.ts'
 import { registerVersion } from './version.ts'
 import { registerWhy } from './why.ts'
 
@@ -34,7 +37,10 @@ export function registerClientCommands(program: Command, io: Io, version: string
   registerNode(program, io)
   registerDrain(program, io)
   registerToken(program, io)
+  registerSecrets(program, io)
+  registerEtcd(program, io)
   registerWhy(program, io)
   registerPlan(program, io)
+  registerTop(program, io)
   registerVersion(program, io, version)
 }

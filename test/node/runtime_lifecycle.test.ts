@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
@@ -54,6 +54,25 @@ describe('containers under runc and conmon', () => {
     expect(lines.some((line) => line.endsWith(' stderr F oops'))).toBe(true)
     await remove(container)
     await remove(container)
+  })
+
+  it('tells what a container uses, and nothing once it is gone', async () => {
+    const container = await start({
+      args: ['/bin/sh', '-c', 'head -c 8000000 /dev/zero > /tmp/f; while :; do :; done'],
+    })
+    const usage = await eventually(() => {
+      const now = host.driver.usage(container.podUid, container.id, true)
+      if (now === undefined || now.cpuSeconds < 0.2) throw new Error('it has not worked yet')
+      return now
+    })
+    expect(usage.memoryBytes).toBeGreaterThan(0)
+    expect(usage.memoryWorkingSetBytes).toBeLessThanOrEqual(usage.memoryBytes)
+    expect(usage.memoryRssBytes).toBeLessThanOrEqual(usage.memoryBytes)
+    expect(usage.processes).toBeGreaterThanOrEqual(1)
+    const written = statSync(join(host.driver.writableLayerOf(container.id) ?? '', 'tmp/f')).size
+    expect(written).toBe(8_000_000)
+    await remove(container)
+    expect(host.driver.usage(container.podUid, container.id, true)).toBeUndefined()
   })
 
   it('passes signals, and removes a container that ignores them', async () => {

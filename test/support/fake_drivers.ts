@@ -170,6 +170,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     terminationMessage: async () => '',
     cgroupPathOf: (podUid) => `/fake/${podUid}`,
     usage: () => undefined,
+    writableLayerOf: (id) => `/nonexistent/${id}`,
   }
 }
 
@@ -237,8 +238,8 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
       host.act('applyPolicies')
     },
     async ensurePod(podUid, _path, onAddress) {
-      const address = host.interfaces.get(podUid) ?? host.nextAddress()
       if (host.full && !host.interfaces.has(podUid)) throw new DroverError('unavailable', 'no pod address is free')
+      const address = host.interfaces.get(podUid) ?? host.nextAddress()
       onAddress?.(address)
       await host.interfaceGate()
       host.act(`ensurePod ${podUid}`)
@@ -250,8 +251,8 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     },
     openSocket: (_path, port) => noSocket(port),
     traffic: async () => new Map(),
-    listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
     isFull: () => host.full,
+    listPods: async () => [...host.interfaces].map(([podUid, address]) => ({ podUid, address })),
     async removePod(podUid) {
       host.act(`removePod ${podUid}`)
       host.interfaces.delete(podUid)

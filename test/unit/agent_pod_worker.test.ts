@@ -121,6 +121,18 @@ describe('a worker', () => {
     expect(world.last?.status.phase).toBe('Running')
   })
 
+  test('an image that is brought while its pull backs off is used at once', async () => {
+    const world = new World(podOf({ containers: [{ name: 'app', image: 'gone:1' }] }))
+    await world.run(3)
+    await world.worker.imagesChanged()
+    await world.run(2)
+    expect(world.host.started).toHaveLength(0)
+    world.host.images.add('gone:1')
+    await world.worker.imagesChanged()
+    await world.run(2)
+    expect(world.host.started).toHaveLength(1)
+  })
+
   test('a pull policy of Never names its own reason', async () => {
     const world = new World(podOf({ containers: [{ name: 'app', image: 'far:1', imagePullPolicy: 'Never' }] }))
     await world.run(2)

@@ -17,8 +17,8 @@ import { createGeneration } from './generation.ts'
 import { createGuard } from './guard.ts'
 import { createKernelTable } from './kernel_table.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
-import { BRIDGE, GUARD_TABLE, POD_LINK, TABLE, VXLAN } from './names.ts'
-import type { NetworkDriver, NodeNetworkConfig, PodSocket } from './network.ts'
+import { BRIDGE, GUARD_TABLE, POD_LINK, podLink, TABLE, VXLAN } from './names.ts'
+import type { NetworkDriver, NodeNetworkConfig, PodSocket, Traffic } from './network.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
 import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
@@ -32,6 +32,7 @@ import { renderSkeleton, type TableFacts } from './skeleton.ts'
 import { addressesOf, deleteArguments, losesDatagrams, parseFlows, staleFlows } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
 import type { TableState } from './table.ts'
+import { parsePeerTraffic } from './traffic.ts'
 
 export interface NetworkDriverOptions {
   /** Holds the addresses given out and what to put back at teardown. */
@@ -61,6 +62,11 @@ const FRUITLESS_LOOKS = 3
 const REST_FACTOR = 9
 /** Lines of a transaction that are worth a person's time. */
 const MAX_RULES_TOLD = 20
+
+function firstLines(script: string): string[] {
+  const lines = script.split('\n').filter((line) => line !== '')
+  return lines.slice(0, MAX_RULES_TOLD)
+}
 
 function list(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isObject) : []
@@ -194,6 +200,16 @@ class Driver implements NetworkDriver {
     return this.#pods.list()
   }
 
+  async traffic(): Promise<ReadonlyMap<string, Traffic>> {
+    const { exitCode, stdout } = await this.#programs.run('cat', ['/proc/net/dev'])
+    const byLink = parsePeerTraffic(exitCode === 0 ? stdout : '')
+    const pods = this.#pods.uids().flatMap((uid): [string, Traffic][] => {
+      const traffic = byLink.get(podLink(uid))
+      return traffic === undefined ? [] : [[uid, traffic]]
+    })
+    return new Map(pods)
+  }
+
   openSocket(netNamespacePath: string | undefined, port: number): PodSocket {
     const { enter = [] } = this.#options
     return openPodSocket(netNamespacePath === undefined ? enter : ['nsenter', `--net=${netNamespacePath}`], port)
@@ -203,9 +219,14 @@ class Driver implements NetworkDriver {
     return readConnections(pid)
   }
 
+  isFull() {
+    return this.#pods.isFull()
+  }
+
   async removePod(podUid: string): Promise<void> {
     const address = this.#pods.addressOf(podUid)
     await this.#pods.remove(podUid)
+    if (address === undefined) return
     // The address' next holder is bound by its own policies alone.
     const bound = mentionsPod(this.#kernel.state, address)
     await Promise.all([this.#guards ? this.#guard.ensure() : undefined, bound ? this.#bindPods() : undefined])
@@ -215,14 +236,9 @@ class Driver implements NetworkDriver {
     return this.#serial(async () => {
       const config = this.#config
       if (config === undefined) return false
-  isFull() {
-    return this.#pods.isFull()
-  }
-
       const sysctls = await this.#sysctls.ensure()
       const node = await this.#mendNode(config)
       const peers = await this.#mendPeers(config)
-    if (address === undefined) return
       const table = await this.#lookAtRules(config)
       return sysctls || node || peers || table
     })
@@ -246,18 +262,14 @@ class Driver implements NetworkDriver {
     const peers = this.#peers !== undefined && standing ? await this.#planPeers(config, this.#peers) : undefined
     const { skeleton } = renderSkeleton(this.#facts(config))
     const rules = await this.#kernel.missing(skeleton, (observed) => this.#desiredTable(config, observed))
+    const guard = this.#guards ? await this.#guard.missing() : ''
     const lacks = (subject: string, lines: readonly string[]) =>
       lines.map((line) => ({ part: 'network' as const, subject, problem: `differs; mended by: ${line}` }))
     return [
       ...lacks('node devices', plan.commands),
       ...lacks('ways to other nodes', [...(peers?.bridge ?? []), ...(peers?.ip ?? [])]),
-      ...lacks(
-        'nft table',
-        rules
-          .split('\n')
-          .filter((line) => line !== '')
-          .slice(0, MAX_RULES_TOLD),
-      ),
+      ...lacks('nft table', firstLines(rules)),
+      ...lacks("nft table of pods' ports", firstLines(guard)),
     ]
   }
 

@@ -36,6 +36,19 @@ export interface Connection {
   sinceSentMs: number
 }
 
+export interface Counted {
+  bytes: number
+  packets: number
+  errors: number
+  dropped: number
+}
+
+/** Since the pod's interface was made. */
+export interface Traffic {
+  received: Counted
+  sent: Counted
+}
+
 /** A connection to a program of a pod. */
 export interface PodSocket {
   input: Writable
@@ -74,8 +87,12 @@ export interface NetworkDriver {
   listPods(): Promise<PodInterface[]>
   /** Connections that clients hold to the programs of a pod; `pid` is any process of it. Absent: cannot be told. */
   connections?(pid: number): Promise<Connection[]>
+  /** What pods with an interface have received and sent, by uid. */
+  traffic(): Promise<ReadonlyMap<string, Traffic>>
   /** Connects to a port on the loopback of a namespace, or of this one. Never throws: see `PodSocket.ended`. */
   openSocket(netNamespacePath: string | undefined, port: number): PodSocket
+  /** Whether no address is left for a further pod. */
+  isFull?(): boolean
   /** Removes the interface and frees the address. Idempotent. */
   removePod(podUid: string): Promise<void>
   /** Removes all that `ensureNode` and later calls made. */
@@ -91,8 +108,6 @@ export interface NetworkDriver {
    */
   findDamage?(
     pods: readonly { podUid: string; netNamespacePath: string }[],
-  /** Whether no address is left for a further pod. */
-  isFull?(): boolean
     known: ReadonlySet<string>,
   ): Promise<Damage[]>
 }

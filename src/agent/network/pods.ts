@@ -35,12 +35,14 @@ export interface PodPorts {
   deleteLink(link: string): Promise<void>
   /** Addresses given out, by pod. */
   held(): Readonly<Record<string, string>>
+  /** Pods that hold an address. */
+  uids(): string[]
   /** The address that the pod holds. */
   addressOf(podUid: string): string | undefined
-  remove(podUid: string): Promise<void>
-  /** Deletes every pod's link in `links` and forgets the addresses. */
   /** Whether no address is left for a further pod. */
   isFull(): boolean
+  remove(podUid: string): Promise<void>
+  /** Deletes every pod's link in `links` and forgets the addresses. */
   clear(links: readonly string[]): Promise<void>
 }
 
@@ -236,11 +238,12 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     },
     deleteLink,
     held: () => current?.held ?? {},
+    uids: () => Object.keys(current?.held ?? {}),
     addressOf: (podUid) => current?.held[podUid],
+    isFull: () => current !== undefined && isFull(current),
     remove(podUid) {
       checkPod(podUid)
       return exclusive(podUid, async () => {
-    isFull: () => current !== undefined && isFull(current),
         namespaces.delete(podUid)
         await deleteLink(podLink(podUid))
         if (current?.held[podUid] === undefined) return

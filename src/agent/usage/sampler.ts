@@ -1,0 +1,147 @@
+/**
+ * How fast containers and the node use the processor. The kernel counts; a rate needs two looks. The sampler looks every
+ * while, and whoever asks gets the rate since the look before: over ten seconds or a little more, as metrics servers do.
+ */
+import { type Clock, sleep } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import { readText } from '../../base/records.ts'
+import type { AgentContext } from '../context.ts'
+import { isRunning } from '../pod/facts.ts'
+
+const INTERVAL_MS = 10_000
+
+export interface Rates {
+  cpuNanoCores: number
+  memoryWorkingSetBytes: number
+  /** What the rate is taken over. */
+  windowMs: number
+}
+
+export interface PodRates {
+  namespace: string
+  name: string
+  containers: (Rates & { name: string })[]
+}
+
+export interface NodeUsage {
+  /** Milliseconds since the epoch. */
+  atMs: number
+  node: Rates
+  pods: PodRates[]
+}
+
+interface Look {
+  atMs: number
+  cpuSeconds: number
+}
+
+/** Seconds of work of all processors since the boot, and memory in use, from /proc/stat and /proc/meminfo. Pure. */
+export function parseNode(stat: string, meminfo: string): { cpuSeconds: number; memoryWorkingSetBytes: number } {
+  const TICKS_PER_SECOND = 100
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = (/^cpu +(.*)$/m.exec(stat)?.[1] ?? '')
+    .split(' ')
+    .map(Number)
+  const kibibytes = (name: string): number => Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(meminfo)?.[1] ?? 0)
+  return {
+    cpuSeconds: (user + nice + system + irq + softirq) / TICKS_PER_SECOND,
+    memoryWorkingSetBytes: (kibibytes('MemTotal') - kibibytes('MemAvailable')) * 1024,
+  }
+}
+
+/** Looks of one counter: the newest, and the one before, which a rate is taken from. */
+class Counter {
+  #before: Look
+  #newest: Look
+
+  constructor(begin: Look) {
+    this.#before = begin
+    this.#newest = begin
+  }
+
+  look(look: Look): void {
+    this.#before = this.#newest
+    this.#newest = look
+  }
+
+  /** From the look that is at least half an interval old to `now`. */
+  rate(now: Look): { cpuNanoCores: number; windowMs: number } {
+    const since = now.atMs - this.#newest.atMs >= INTERVAL_MS / 2 ? this.#newest : this.#before
+    const windowMs = Math.max(1, now.atMs - since.atMs)
+    const used = Math.max(0, now.cpuSeconds - since.cpuSeconds)
+    return { cpuNanoCores: Math.round((used / windowMs) * 1e12), windowMs }
+  }
+}
+
+export class UsageSampler {
+  readonly #agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired' | 'clock'>
+  readonly #clock: Clock
+  readonly #counters = new Map<string, Counter>()
+  #node: Counter | undefined
+
+  constructor(agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired' | 'clock'>) {
+    this.#agent = agent
+    this.#clock = agent.clock
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#look()
+      await sleep(this.#clock, INTERVAL_MS, signal).catch((error: unknown) => {
+        if (!(error instanceof DroverError && error.code === 'cancelled')) throw error
+      })
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { containers, drivers } = this.#agent
+    const running = (await containers.read()).filter(isRunning)
+    const present = new Set(running.map(({ id }) => id))
+    for (const id of this.#counters.keys()) if (!present.has(id)) this.#counters.delete(id)
+    const atMs = this.#clock.monotonicMs()
+    for (const { id, podUid, startedAtMs } of running) {
+      const usage = drivers.runtime.usage(podUid, id, false)
+      if (usage === undefined) continue
+      const look = { atMs, cpuSeconds: usage.cpuSeconds }
+      const known = this.#counters.get(id)
+      if (known === undefined) this.#counters.set(id, new Counter(this.#beginning(atMs, startedAtMs)))
+      this.#counters.get(id)?.look(look)
+    }
+    const { cpuSeconds } = nodeNow()
+    this.#node ??= new Counter({ atMs, cpuSeconds })
+    this.#node.look({ atMs, cpuSeconds })
+  }
+
+  /** A container has used nothing when it begins: a rate can be told before its second look. */
+  #beginning(atMs: number, startedAtMs: number | undefined): Look {
+    const ageMs = Math.max(0, this.#clock.now() - (startedAtMs ?? this.#clock.now()))
+    return { atMs: atMs - ageMs, cpuSeconds: 0 }
+  }
+
+  /** What the pods that the node is to run use now. */
+  async read(): Promise<NodeUsage> {
+    const { containers, drivers, desired } = this.#agent
+    const running = (await containers.read()).filter(isRunning)
+    const atMs = this.#clock.monotonicMs()
+    const pods: PodRates[] = []
+    for (const { metadata } of desired.pods()) {
+      const { namespace = '', name = '', uid } = metadata
+      const rates = running
+        .filter(({ podUid }) => podUid === uid)
+        .flatMap((container): PodRates['containers'] => {
+          const usage = drivers.runtime.usage(container.podUid, container.id, false)
+          if (usage === undefined) return []
+          const counter = this.#counters.get(container.id) ?? new Counter(this.#beginning(atMs, container.startedAtMs))
+          const rate = counter.rate({ atMs, cpuSeconds: usage.cpuSeconds })
+          return [{ name: container.name, ...rate, memoryWorkingSetBytes: usage.memoryWorkingSetBytes }]
+        })
+      if (rates.length > 0) pods.push({ namespace, name, containers: rates })
+    }
+    const { cpuSeconds, memoryWorkingSetBytes } = nodeNow()
+    const rate = (this.#node ?? new Counter({ atMs, cpuSeconds })).rate({ atMs, cpuSeconds })
+    return { atMs: this.#clock.now(), node: { ...rate, memoryWorkingSetBytes }, pods }
+  }
+}
+
+function nodeNow() {
+  return parseNode(readText('/proc/stat') ?? '', readText('/proc/meminfo') ?? '')
+}
