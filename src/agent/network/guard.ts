@@ -9,6 +9,8 @@ export interface Guard {
   ensure(): Promise<void>
   /** True when it had to write. `look`: compare with the kernel. */
   mend(look: boolean): Promise<boolean>
+  /** The transaction that a look would bring about. */
+  missing(): Promise<string>
   forget(): void
 }
 
@@ -34,6 +36,7 @@ export function createGuard(options: GuardOptions): Guard {
       })
     },
     mend: (look) => serial(() => bring(look)),
+    missing: () => table.missing(GUARD_SKELETON, () => planGuard(options.held())),
     forget: table.forget,
   }
 }
