@@ -1,4 +1,6 @@
-/** Names and variables by which containers find services, asked from inside pods on every host of a real cluster. */
+/** Names and variables by which containers find services, asked from inside pods on every one of five hosts of a real cluster. */
+import { createSocket } from 'node:dgram'
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Pod } from '../../src/api/pod.ts'
 import type { Service } from '../../src/api/service.ts'
@@ -28,29 +30,64 @@ function service(name: string, spec: object): object {
   return { apiVersion: 'v1', kind: 'Service', metadata: { name }, spec }
 }
 
-/** busybox' nslookup in a pod; an address is turned into its name below in-addr.arpa only where no type is given. */
+/** busybox' nslookup in a pod. */
 function lookup(pod: Pod, name: string, type: string): Promise<Outcome> {
-  return inside(pod, 'nslookup', ...(type === 'ptr' ? [] : [`-type=${type}`]), name)
+  return inside(pod, 'nslookup', `-type=${type}`, name)
 }
 
 function inside(pod: Pod, ...command: string[]): Promise<Outcome> {
   return cluster.drover(['exec', pod.metadata.name ?? '', '--', ...command])
 }
 
-async function everywhere(name: string, expected: string | RegExp, type = 'a'): Promise<void> {
-  for (const pod of clients) {
-    await eventually(async () => {
-      const { stdout } = await lookup(pod, name, type)
-      return typeof expected === 'string' ? stdout.includes(expected) : expected.test(stdout)
-    }, WAIT)
-  }
+interface Asked {
+  name: string
+  expected: string | RegExp
+  type?: string
+}
+
+const NEXT = '--- next'
+
+/** All questions come to be answered so, from pods on all hosts; asked in one go, since each `exec` costs a process here. */
+async function everywhere(...questions: Asked[]): Promise<void> {
+  // An address is turned into its name below in-addr.arpa only where no type is given.
+  const script = questions
+    .map(({ name, type = 'a' }) => `nslookup ${type === 'ptr' ? '' : `-type=${type}`} '${name}'; echo '${NEXT}'`)
+    .join('; ')
+  const isSo = (answer: string, expected: string | RegExp): boolean =>
+    typeof expected === 'string' ? answer.includes(expected) : expected.test(answer)
+  await Promise.all(
+    clients.map((pod) =>
+      eventually(async () => {
+        const answers = (await inside(pod, 'sh', '-c', script)).stdout.split(NEXT)
+        return questions.every(({ expected }, index) => isSo(answers[index] ?? '', expected))
+      }, WAIT),
+    ),
+  )
+}
+
+/** A name server that knows one address for everything. */
+async function nameServer(at: string, answer: readonly number[]): Promise<() => void> {
+  const socket = createSocket('udp4')
+  socket.on('message', (query, { port, address }) => {
+    const reply = Buffer.from(query)
+    reply.writeUInt16BE(0x8180, 2)
+    reply.writeUInt16BE(1, 6)
+    // The question's name, type A, class IN, for a minute.
+    const record = [0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...answer]
+    socket.send(Buffer.concat([reply, Buffer.from(record)]), port, address)
+  })
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', reject)
+    socket.bind(53, at, resolve)
+  })
+  return () => socket.close()
 }
 
 const podsIP = async (name: string): Promise<string> =>
   (await cluster.json<Pod>('get', `pod/${name}`)).status?.podIP ?? ''
 
 beforeAll(async () => {
-  await cluster.start('--nodes', '2', '--sample')
+  await cluster.start('--nodes', '5', '--sample')
   const hosts = cluster.record().hosts.map(({ name }) => name)
   const pinned = (host: string) => ({ nodeSelector: { 'kubernetes.io/hostname': host } })
   await cluster.apply([
@@ -76,42 +113,50 @@ afterAll(() => cluster.remove())
 
 describe('names', () => {
   it('have one client on each host', () => {
-    expect(new Set(clients.map(({ spec }) => spec.nodeName)).size).toBe(2)
+    expect(new Set(clients.map(({ spec }) => spec.nodeName)).size).toBe(5)
   })
 
   it('of a service lead to its address, in full and by what the search list makes of it', async () => {
     const { spec } = await cluster.json<Service>('get', 'svc/hello')
-    await everywhere(`hello.default.svc.${DOMAIN}`, spec.clusterIP ?? 'none')
-    for (const pod of clients) {
-      expect((await inside(pod, 'wget', '-qO-', 'http://hello/')).stdout).toContain('Hello from')
-      expect((await inside(pod, 'wget', '-qO-', 'http://hello.default/')).stdout).toContain('Hello from')
-    }
+    await everywhere({ name: `hello.default.svc.${DOMAIN}`, expected: spec.clusterIP ?? 'none' })
+    const both = 'wget -qO- http://hello/ && wget -qO- http://hello.default/'
+    const answers = await Promise.all(clients.map((pod) => inside(pod, 'sh', '-c', both)))
+    for (const { stdout } of answers) expect(stdout).toMatch(/^Hello from .*\nHello from .*\n$/)
   })
 
   it('of a headless service lead to its pods, each by its own name too', async () => {
-    for (const index of [0, 1]) {
-      await everywhere(`db.default.svc.${DOMAIN}`, await podsIP(`db-${index}`))
-      await everywhere(`db-${index}.db.default.svc.${DOMAIN}`, await podsIP(`db-${index}`))
-    }
+    const [first, last] = [await podsIP('db-0'), await podsIP('db-4')]
+    await everywhere(
+      { name: `db.default.svc.${DOMAIN}`, expected: first },
+      { name: `db.default.svc.${DOMAIN}`, expected: last },
+      { name: `db-0.db.default.svc.${DOMAIN}`, expected: first },
+      { name: `db-4.db.default.svc.${DOMAIN}`, expected: last },
+    )
+    const all = await lookup(clients[2] as Pod, `db.default.svc.${DOMAIN}`, 'a')
+    expect(all.stdout.match(/^Address: /gm)).toHaveLength(5)
   })
 
   it('tell ports, and addresses tell names', async () => {
     const { spec } = await cluster.json<Service>('get', 'svc/hello')
-    await everywhere(`_sql._tcp.db.default.svc.${DOMAIN}`, `5432 db-1.db.default.svc.${DOMAIN}`, 'srv')
-    await everywhere(spec.clusterIP ?? '', `hello.default.svc.${DOMAIN}`, 'ptr')
-    await everywhere(await podsIP('db-1'), `db-1.db.default.svc.${DOMAIN}`, 'ptr')
+    const full = `db-4.db.default.svc.${DOMAIN}`
+    await everywhere(
+      { name: `_sql._tcp.db.default.svc.${DOMAIN}`, expected: `5432 ${full}`, type: 'srv' },
+      { name: spec.clusterIP ?? '', expected: `hello.default.svc.${DOMAIN}`, type: 'ptr' },
+      { name: await podsIP('db-4'), expected: full, type: 'ptr' },
+    )
   })
 
   it('of an ExternalName service lead to what it stands for', async () => {
     const { spec } = await cluster.json<Service>('get', 'svc/hello')
-    await everywhere(`outer.default.svc.${DOMAIN}`, spec.clusterIP ?? 'none')
+    await everywhere({ name: `outer.default.svc.${DOMAIN}`, expected: spec.clusterIP ?? 'none' })
+    expect((await inside(clients[3] as Pod, 'wget', '-qO-', 'http://outer/')).stdout).toContain('Hello from')
   })
 
   it('go when the service goes', async () => {
     await cluster.apply(service('brief', { selector: { app: 'none' }, ports: [{ port: 80 }] }))
-    await everywhere(`brief.default.svc.${DOMAIN}`, /Address: 10\.\d+/)
+    await everywhere({ name: `brief.default.svc.${DOMAIN}`, expected: /Address: 10\.\d+/ })
     await cluster.ask('delete', 'svc/brief')
-    await everywhere(`brief.default.svc.${DOMAIN}`, /NXDOMAIN/)
+    await everywhere({ name: `brief.default.svc.${DOMAIN}`, expected: /NXDOMAIN/ })
   })
 })
 
@@ -141,6 +186,24 @@ describe('a pod', () => {
     expect(own.stdout).toContain('options ndots:2\n')
   })
 
+  it('asks whom it says, or whom its host asks', async () => {
+    const gateway = cluster.hostAddress(0)
+    const stop = await nameServer(gateway, [192, 0, 2, 77])
+    try {
+      await cluster.apply([
+        sleeper('none', { dnsPolicy: 'None', dnsConfig: { nameservers: [gateway], searches: ['corp.example'] } }),
+        sleeper('plain', { dnsPolicy: 'Default' }),
+      ])
+      const [none, plain] = await Promise.all(['none', 'plain'].map((name) => cluster.json<Pod>('get', `pod/${name}`)))
+      await eventually(async () => (await lookup(none as Pod, 'what.example', 'a')).stdout.includes('192.0.2.77'), WAIT)
+      expect((await inside(none as Pod, 'cat', '/etc/resolv.conf')).stdout).toMatch(/^search corp\.example$/m)
+      const hosts = /^nameserver \S+$/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[0] ?? 'nameserver'
+      await eventually(async () => (await inside(plain as Pod, 'cat', '/etc/resolv.conf')).stdout.includes(hosts), WAIT)
+    } finally {
+      stop()
+    }
+  })
+
   it('has variables of the services that were there before it', async () => {
     const { spec } = await cluster.json<Service>('get', 'svc/hello')
     await cluster.apply(sleeper('late'))
@@ -159,7 +222,7 @@ describe('a pod', () => {
 describe('without a server', () => {
   it('names lead where they led', async () => {
     const { spec } = await cluster.json<Service>('get', 'svc/hello')
-    const db = await podsIP('db-1')
+    const db = await podsIP('db-4')
     const server = cluster.pid('server')
     process.kill(server, 'SIGSTOP')
     try {
@@ -175,7 +238,7 @@ describe('without a server', () => {
             '169.254.20.53',
           ])
         expect((await ask(`hello.default.svc.${DOMAIN}`)).stdout).toContain(spec.clusterIP)
-        expect((await ask(`db-1.db.default.svc.${DOMAIN}`)).stdout).toContain(db)
+        expect((await ask(`db-4.db.default.svc.${DOMAIN}`)).stdout).toContain(db)
       }
     } finally {
       process.kill(server, 'SIGCONT')
