@@ -21,6 +21,7 @@ import { Desired } from './desired.ts'
 import type { Fencer } from './fence/fencer.ts'
 import { FenceGuard } from './fence/guard.ts'
 import { createHealthServer } from './http.ts'
+import { ImageCollector, type ImageDisk } from './image_collector.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { NodeConditionReporter } from './node_conditions.ts'
@@ -78,6 +79,8 @@ export interface AgentOptions {
   dial?: (address: string) => NodeClient
   /** The host's own unless said otherwise. */
   files?: NodeFiles
+  /** When images that nothing uses are removed; never by themselves without it. */
+  imageDisk?: ImageDisk
   /** What ends exclusive pods when no server has been heard for too long. Without it nothing does. */
   fencer?: Fencer
 }
@@ -182,6 +185,18 @@ function assemble(options: AgentOptions) {
   const measures = options.measure === true ? measure(context, registry) : []
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const conditions = new NodeConditionReporter(clock, (message) => session.send(message))
+  const collector =
+    options.imageDisk === undefined
+      ? undefined
+      : new ImageCollector({
+          drivers,
+          desired,
+          disk: options.imageDisk,
+          path: join(dataDir, 'image-use.json'),
+          clock,
+          log,
+          onRemoved: () => images.changed(),
+        })
   const manager = new PodManager(context)
   const removal = new VolumeRemoval({
     desired,
@@ -271,7 +286,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health, saver, restore, fence, measures }
+  return { session, manager, network, streams, health, saver, restore, fence, measures, collector }
 }
 
 async function hello(
@@ -362,6 +377,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
     parts.session.run(both),
     ...parts.measures.map((part) => part.run(both)),
     ...(parts.fence === undefined ? [] : [parts.fence.fencer.run(both)]),
+    ...(parts.collector === undefined ? [] : [parts.collector.run(both)]),
     ...(parts.saver === undefined ? [] : [parts.saver.run(both)]),
     ...(parts.health === undefined ? [] : [parts.health.run(both)]),
   ]

@@ -11,6 +11,7 @@ import type { OpenStream } from './session.ts'
 import { nodeFsck } from './streams/fsck.ts'
 import { imageImport, imageList, imageLoad, imagePull, imageRemove } from './streams/images.ts'
 import { streamLogs } from './streams/logs.ts'
+import { imageInspect, imagePrune, imagePush, imageSave, imageTag } from './streams/more_images.ts'
 import { forwardPort } from './streams/port_forward.ts'
 import { attachStream, execStream } from './streams/remote_command.ts'
 
@@ -32,6 +33,11 @@ const HANDLERS: Readonly<Partial<Record<NodeStreamVerb, StreamHandler>>> = {
   imageList,
   imageRemove,
   imagePull,
+  imagePush,
+  imageTag,
+  imageSave,
+  imageInspect,
+  imagePrune,
   nodeFsck,
 }
 

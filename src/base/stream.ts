@@ -32,6 +32,11 @@ export type NodeStreamVerb =
   | 'imageList'
   | 'imageRemove'
   | 'imagePull'
+  | 'imagePush'
+  | 'imageTag'
+  | 'imageSave'
+  | 'imageInspect'
+  | 'imagePrune'
   | 'nodeFsck'
   | 'usage'
 

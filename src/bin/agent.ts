@@ -1,5 +1,6 @@
 /** `drover agent`: joins a node's drivers with its agent; with `--reset`, removes what they made and ends. */
 import { mkdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAgent } from '../agent/agent.ts'
 import type { Drivers } from '../agent/context.ts'
@@ -51,6 +52,30 @@ function registryProxy(flags: AgentFlags): { url: string; authorization?: string
   return { url: flags.registryProxy, authorization: `Bearer ${secret}` }
 }
 
+/** By registry, in the order given. */
+export function parseMirrors(flags: readonly string[]): Record<string, string[]> {
+  const mirrors: Record<string, string[]> = {}
+  for (const flag of flags) {
+    const equals = flag.indexOf('=')
+    if (equals < 1 || equals === flag.length - 1) {
+      throw new DroverError(
+        'invalid',
+        `--registry-mirror takes REGISTRY=URL, e.g. docker.io=https://mirror.local, not "${flag}"`,
+      )
+    }
+    const registry = flag.slice(0, equals)
+    mirrors[registry] = [...(mirrors[registry] ?? []), flag.slice(equals + 1)]
+  }
+  return mirrors
+}
+
+/** Of the file system that holds the images, as df counts it: what is kept for root counts as used. */
+async function usedPercent(directory: string): Promise<number> {
+  const { blocks, bfree, bavail } = await statfs(directory)
+  const used = blocks - bfree
+  return (used / Math.max(1, used + bavail)) * 100
+}
+
 const fenceDir = ({ runDir }: AgentFlags): string => join(runDir, 'fence')
 
 function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Drivers {
@@ -71,6 +96,7 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
       dataDir: join(dataDir, 'images'),
       registry,
       insecureRegistries: flags.insecureRegistry ?? [],
+      mirrors: parseMirrors(flags.registryMirror ?? []),
       log: log.child({ part: 'images' }),
       ...(proxy === undefined ? {} : { proxy }),
     }),
@@ -127,6 +153,11 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     dataDir: flags.dataDir,
     nodeAddress,
     ...declared,
+    imageDisk: {
+      highPercent: Number(flags.imageHighPercent),
+      lowPercent: Number(flags.imageLowPercent),
+      usedPercent: () => usedPercent(flags.dataDir),
+    },
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
     fencer: createFencer({
       directory: fenceDir(flags),

@@ -57,6 +57,10 @@ export interface AgentFlags {
   registryProxy?: string
   registryProxySecretFile?: string
   insecureRegistry?: string[]
+  /** `docker.io=https://mirror.local`, in the order in which they are asked. */
+  registryMirror?: string[]
+  imageHighPercent: string
+  imageLowPercent: string
   listen?: string
   manageSysctls?: boolean
   reset?: boolean

@@ -1,13 +1,21 @@
-/** `drover image load|import|ls|rm|pull`: images on the cluster's nodes. */
+/** `drover image`: images on the cluster's nodes. */
 import { createReadStream, existsSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { Command } from 'commander'
 import { DroverError, type ErrorCode } from '../base/errors.ts'
 import { type CliContext, contextOf, type Io } from './context.ts'
+import {
+  addCredentialOptions,
+  type CredentialOptions,
+  credentialsFor,
+  IMAGES_PATH,
+  inspectImage,
+  saveImage,
+} from './image_transfer.ts'
 import { jsonLines } from './rest_client.ts'
 import { alignColumns } from './table.ts'
 
-const PATH = '/apis/drover.dev/v1/images'
+const PATH = IMAGES_PATH
 
 interface NodeOption {
   node?: string[]
@@ -57,18 +65,56 @@ export function registerImages(program: Command, io: Io): void {
     .action((file: string, reference: string, options: NodeOption, command: Command) =>
       run(command, (context) => send(context, { verb: 'import', file, reference, nodes: options.node })),
     )
+  for (const [verb, what, more] of [
+    ['pull', 'fetch an image to the nodes before it is needed', '<name...>'],
+    ['push', 'send an image from a node that has it to the registry in its name', '<name>'],
+  ] as const) {
+    addCredentialOptions(image.command(verb).description(what).argument('<reference>'))
+      .option(`--node ${more}`, verb === 'pull' ? 'only on these nodes' : 'from this node')
+      .action((reference: string, options: CredentialOptions & { node?: string[] | string }, command: Command) =>
+        run(command, async (context) => {
+          const body = await credentialsFor(io, reference, options)
+          const query = { verb, reference, node: [options.node ?? []].flat().join(',') || undefined }
+          const settings = { query, timeoutMs: 0, signal: context.io.signal, ...(body === undefined ? {} : { body }) }
+          await report(context, await context.client.open('POST', PATH, settings))
+        }),
+      )
+  }
   image
-    .command('pull')
-    .description('fetch an image to the nodes before it is needed')
+    .command('tag')
+    .description('give an image one more name, on the nodes that have it')
     .argument('<reference>')
-    .option('--node <name...>', 'only on these nodes')
-    .action((reference: string, options: NodeOption, command: Command) =>
+    .argument('<name>', 'the new name, e.g. registry.local:5000/app:2')
+    .action((reference: string, target: string, _options: object, command: Command) =>
       run(command, async (context) => {
-        const query = { verb: 'pull', reference, node: options.node?.join(',') }
-        await report(
-          context,
-          await context.client.open('POST', PATH, { query, timeoutMs: 0, signal: context.io.signal }),
-        )
+        const query = { verb: 'tag', reference, target }
+        await report(context, await context.client.open('POST', PATH, { query, timeoutMs: 60_000 }))
+      }),
+    )
+  image
+    .command('save')
+    .description('write an image as an archive that drover, Docker and skopeo read')
+    .argument('<reference>')
+    .option('-o, --output <file>', 'where to (default: standard output)')
+    .action((reference: string, options: { output?: string }, command: Command) =>
+      run(command, (context) => saveImage(context, reference, options.output)),
+    )
+  image
+    .command('inspect')
+    .description('what is known of an image, as JSON')
+    .argument('<reference>')
+    .action((reference: string, _options: object, command: Command) =>
+      run(command, (context) => inspectImage(context, reference)),
+    )
+  image
+    .command('prune')
+    .description('remove images without a name from the nodes')
+    .option('--all', 'every image that no container or pod there uses')
+    .option('--node <name...>', 'only on these nodes')
+    .action((options: NodeOption & { all?: boolean }, command: Command) =>
+      run(command, async (context) => {
+        const query = { verb: 'prune', all: options.all, node: options.node?.join(',') }
+        await report(context, await context.client.open('POST', PATH, { query, timeoutMs: 120_000 }))
       }),
     )
   image

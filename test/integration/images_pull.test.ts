@@ -294,7 +294,7 @@ describe('ways to a registry', () => {
       await eventually(() => proxy.connections() === 0)
       const request = { url: new URL(`https://127.0.0.1:${port}/v2/`), headers: {}, verifyTls: true, signal }
       for (const more of [{}, { proxy: { url: `http://${proxy.host}` } }]) {
-        await expect(new HttpClient({ clock: systemClock, ...more }).get(request)).rejects.toMatchObject({
+        await expect(new HttpClient({ clock: systemClock, ...more }).send(request)).rejects.toMatchObject({
           code: 'unavailable',
           message: expect.stringContaining('NODE_EXTRA_CA_CERTS'),
         })

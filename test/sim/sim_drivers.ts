@@ -159,6 +159,9 @@ function imagesOf(host: SimHost, call: Call, random: Random): Drivers['images'] 
         return imageOf(reference)
       }),
     load: unsupported,
+    tag: unsupported,
+    push: unsupported,
+    save: unsupported,
     importRootfs: unsupported,
     remove: unsupported,
     resolveUser: () => call('resolveUser', LOOK, () => ({ uid: 0, gid: 0, additionalGids: [], home: '/' })),

@@ -207,6 +207,9 @@ function fakeImages(host: FakeHost): ImageDriver {
       return image(reference)
     },
     load: unsupported,
+    tag: unsupported,
+    push: unsupported,
+    save: unsupported,
     importRootfs: unsupported,
     remove: async (reference) => {
       host.images.delete(reference)

@@ -44,13 +44,14 @@ export function forward(
   return new Promise((resolve, reject) => {
     const [host, port] = target.split(':')
     const headers = { ...asked.headers, host: target }
-    request({ host, port, path: asked.url, method: asked.method, headers, agent: false }, (got) => {
+    const behind = request({ host, port, path: asked.url, method: asked.method, headers, agent: false }, (got) => {
       const chunks: Buffer[] = []
       got.on('data', (chunk: Buffer) => chunks.push(chunk))
       got.on('end', () => resolve({ status: got.statusCode ?? 0, headers: got.headers, body: Buffer.concat(chunks) }))
     })
-      .on('error', reject)
-      .end()
+    behind.on('error', reject)
+    if (typeof asked.pipe === 'function') asked.pipe(behind)
+    else behind.end()
   })
 }
 

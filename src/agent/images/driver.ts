@@ -1,5 +1,6 @@
 /** The image driver: joins the stores of layers and images with archives and registries. Contract: images.ts. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { arch } from 'node:process'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -7,17 +8,21 @@ import type { Logger } from '../../base/log.ts'
 import type { Registry } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
 import { readArchive } from './archive.ts'
+import { endpointsOf } from './endpoint.ts'
 import { HttpClient, type ProxyOptions } from './http.ts'
 import { createImageMetrics, type ImageMetrics } from './image_metrics.ts'
 import { type ImageRecord, ImageStore, type NewImage, sha256 } from './image_store.ts'
 import type { Image, ImageDriver, PullOptions, PullProgress, ResolvedUser } from './images.ts'
 import { inheritAttributes } from './inherit.ts'
-import { type LayerHold, LayerStore } from './layer_store.ts'
+import { type Layer, type LayerHold, LayerStore } from './layer_store.ts'
 import { type ConfigDocument, parseConfig } from './manifest.ts'
 import { isMounted } from './mounted.ts'
 import { machinePlatform } from './platform.ts'
 import { type PullContext, type PullRequest, pullImage } from './pull.ts'
+import { pushImage } from './push.ts'
 import { formatReference, parseReference } from './reference.ts'
+import { RegistrySession } from './registry_session.ts'
+import { saveImage } from './save.ts'
 import { SharedWork, type Work } from './shared_work.ts'
 import { readUserFiles, resolveUserIn } from './users.ts'
 
@@ -126,7 +131,8 @@ class Driver implements ImageDriver {
       const layer = await this.#layers.add(archive, { signal, hold })
       if (layer.entries === 0) throw new DroverError('invalid', 'the archive is empty')
       const config = {
-        created: new Date(this.#options.clock.now()).toISOString(),
+        // The same archive is the same image on every node, whenever it comes there.
+        created: new Date(0).toISOString(),
         architecture: this.#machine.architecture,
         os: this.#machine.os,
         config: { Env: [DEFAULT_PATH], Cmd: ['/bin/sh'] },
@@ -142,6 +148,64 @@ class Driver implements ImageDriver {
     })
     if (record === undefined) throw new DroverError('internal', 'an import made no image')
     return this.#image(record)
+  }
+
+  async tag(reference: string, name: string): Promise<Image> {
+    const parsed = parseReference(name)
+    if (parsed.digest !== '') throw new DroverError('invalid', `"${name}" has a digest; tag with a name and a tag`)
+    return this.#image(await this.#images.tag(reference, formatReference(parsed)))
+  }
+
+  async push(reference: string, options: PullOptions): Promise<string> {
+    const parsed = parseReference(reference)
+    if (parsed.digest !== '') throw new DroverError('invalid', `"${reference}" has a digest; push under a tag`)
+    const record = this.#found(formatReference(parsed))
+    const { http, clock, random, rules } = this.#pullContext
+    // Never to a mirror: those are copies of what is pushed elsewhere.
+    const endpoint = endpointsOf(parsed.registry, { ...rules, mirrors: {} })[0]
+    if (endpoint === undefined) throw new DroverError('internal', `no endpoint for ${reference}`)
+    const { signal, credentials, onProgress = () => undefined } = options
+    const { repository } = parsed
+    const own = credentials?.(endpoint.host)
+    const session = new RegistrySession({ http, clock, random, endpoint, repository, credentials: own, signal })
+    const config = await this.#images.configBytes(record)
+    const scratch = join(this.#options.dataDir, 'tmp', 'push', random.uuid())
+    try {
+      const layers = this.#allLayers(record)
+      return await pushImage({
+        session,
+        tag: parsed.tag,
+        config,
+        layers,
+        store: this.#layers,
+        scratch,
+        signal,
+        onProgress,
+      })
+    } finally {
+      await rm(scratch, { recursive: true, force: true })
+    }
+  }
+
+  async save(reference: string): Promise<AsyncIterable<Uint8Array>> {
+    const record = this.#found(reference)
+    const config = await this.#images.configBytes(record)
+    return saveImage({ names: record.names, config, layers: this.#allLayers(record) }, this.#layers)
+  }
+
+  #found(reference: string): ImageRecord {
+    const record = this.#images.find(reference)
+    if (record === undefined) throw new DroverError('notFound', `no image ${reference} on this node`)
+    return record
+  }
+
+  /** As the configuration lists them, hidden ones and doubles too. */
+  #allLayers(record: ImageRecord): Layer[] {
+    return this.#images.config(record).diffIds.map((diffId) => {
+      const layer = this.#layers.get(diffId)
+      if (layer === undefined) throw new DroverError('internal', `layer ${diffId} of image ${record.id} is missing`)
+      return layer
+    })
   }
 
   async remove(reference: string): Promise<void> {

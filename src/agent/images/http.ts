@@ -32,6 +32,10 @@ export interface HttpRequest {
   headers: Readonly<Record<string, string>>
   verifyTls: boolean
   signal: AbortSignal
+  /** GET unless said otherwise. */
+  method?: 'HEAD' | 'POST' | 'PATCH' | 'PUT'
+  /** Small enough to be held whole. */
+  body?: Uint8Array
 }
 
 export interface HttpResponse {
@@ -58,8 +62,8 @@ export class HttpClient {
     }
   }
 
-  /** GET. Rejects with `unavailable` or `timeout` when there is no answer; any answer is one, whatever its status. */
-  async get(request: HttpRequest): Promise<HttpResponse> {
+  /** Rejects with `unavailable` or `timeout` when there is no answer; any answer is one, whatever its status. */
+  async send(request: HttpRequest): Promise<HttpResponse> {
     throwIfAborted(request.signal)
     const own = new AbortController()
     const onAbort = () => own.abort(request.signal.reason)
@@ -94,7 +98,14 @@ export class HttpClient {
     const connecting = clock.schedule(connectTimeoutMs, late('connecting', connectTimeoutMs), true)
     const answering = clock.schedule(connectTimeoutMs + idleTimeoutMs, late('the answer', idleTimeoutMs), true)
     try {
-      const options: RequestOptions = { headers: { ...headers, host: url.host }, agent: false, signal: own.signal }
+      const { method = 'GET', body } = request
+      const length = body === undefined ? {} : { 'content-length': body.length }
+      const options: RequestOptions = {
+        method,
+        headers: { ...headers, ...length, host: url.host },
+        agent: false,
+        signal: own.signal,
+      }
       if (!secure && this.#proxy !== undefined) {
         Object.assign(options, address(this.#proxy), { path: url.href })
         options.headers = { ...options.headers, ...proxyHeaders(proxy) }
@@ -117,7 +128,7 @@ export class HttpClient {
           response.once('close', () => (tunnel ?? response.socket)?.destroy())
           resolve(response)
         })
-        sent.end()
+        sent.end(body)
       })
     } catch (error) {
       throw own.signal.reason instanceof DroverError ? own.signal.reason : error

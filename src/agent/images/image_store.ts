@@ -127,6 +127,27 @@ export class ImageStore {
     })
   }
 
+  /** Gives an image one more name, taking it from another that has it. */
+  tag(text: string, name: string): Promise<ImageRecord> {
+    return this.#change(async () => {
+      const record = this.find(text)
+      if (record === undefined) throw new DroverError('notFound', `no image ${text} on this node`)
+      const records = new Map(this.#records)
+      for (const [id, other] of records) {
+        if (other.names.includes(name)) records.set(id, { ...other, names: other.names.filter((own) => own !== name) })
+      }
+      const tagged = { ...record, names: union([name], record.names) }
+      records.set(record.id, tagged)
+      await this.#write(records)
+      return tagged
+    })
+  }
+
+  /** The configuration as it came: its hash is the image. */
+  configBytes(record: ImageRecord): Promise<Buffer> {
+    return readFile(this.#blobPath(record.id))
+  }
+
   /** Takes a name from its image, or with an ID all of them; the image goes with its last name. */
   remove(text: string, mayGo: (record: ImageRecord) => Promise<void>): Promise<void> {
     return this.#change(async () => {

@@ -60,6 +60,12 @@ export interface ImageDriver {
   pull(reference: string, options: PullOptions): Promise<Image>
   /** Reads a docker-archive or OCI-archive (plain or gzip). Rejects with `invalid`; nothing half-done stays. */
   load(archive: AsyncIterable<Uint8Array>, reference: string | undefined, signal: AbortSignal): Promise<Image[]>
+  /** Gives an image that is here one more name, without a digest. Rejects with `notFound`. */
+  tag(reference: string, name: string): Promise<Image>
+  /** Sends an image to the registry that its name says; resolves with the digest it has there. */
+  push(reference: string, options: PullOptions): Promise<string>
+  /** The image as an archive that `load`, Docker and skopeo read. */
+  save(reference: string): Promise<AsyncIterable<Uint8Array>>
   /** Makes an image of one layer from a tar of a root file system. */
   importRootfs(archive: AsyncIterable<Uint8Array>, reference: string, signal: AbortSignal): Promise<Image>
   /** Removes a name, and the image with the layers no other needs when it was the last. Rejects with `notFound`. */

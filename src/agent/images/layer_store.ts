@@ -2,6 +2,7 @@
  * Unpacked layers on disk, each once, known by the hash of its plain tar (diff ID).
  *
  *   layers/<id>/layer.json   what it is
+ *   layers/<id>/recipe.gz    how to make the tar again, for those who ask for it
  *   layers/<id>/fs           its root; ids are short, since overlayfs takes all of them in one page of options
  *   tmp/<n>                  work in progress, swept at start
  *
@@ -17,6 +18,7 @@ import type { Logger } from '../../base/log.ts'
 import { runOk } from '../../base/process.ts'
 import { decompress } from './decompress.ts'
 import { writeFileAtomic } from './files.ts'
+import { layerTar, RecipeWriter, tarSize } from './recipe.ts'
 import { isDigest } from './reference.ts'
 import { type UnpackResult, unpackLayer } from './unpack.ts'
 
@@ -42,6 +44,8 @@ export interface AddOptions {
   signal: AbortSignal
   hold: LayerHold
 }
+
+const RECIPE = 'recipe.gz'
 
 /** Keeps layers from being dropped before an image that needs them is recorded. */
 export class LayerHold {
@@ -84,6 +88,12 @@ export class LayerStore {
     return join(this.#directory, 'layers', layer.id, 'fs')
   }
 
+  /** The layer's tar as it came, and its size. */
+  async tar(layer: Layer): Promise<{ sizeBytes: number; bytes: AsyncIterable<Uint8Array> }> {
+    const recipe = join(this.#directory, 'layers', layer.id, RECIPE)
+    return { sizeBytes: await tarSize(recipe), bytes: layerTar(recipe, this.path(layer), layer.diffId) }
+  }
+
   /** A directory with nothing in it, for images without layers. */
   get emptyPath(): string {
     return join(this.#directory, 'empty')
@@ -105,13 +115,16 @@ export class LayerStore {
     const hash = createHash('sha256')
     try {
       await mkdir(join(work, 'fs'), { recursive: true, mode: 0o700 })
-      const unpacked = await unpackLayer(this.#measured(decompress(source), hash), {
+      const recipe = new RecipeWriter(join(work, RECIPE))
+      const unpacking = unpackLayer(this.#measured(decompress(source), hash), {
         directory: join(work, 'fs'),
         scratch: join(work, 'scratch'),
         maxEntries: this.#limits.maxEntries,
         signal: options.signal,
         log: this.#log,
+        recipe,
       })
+      const unpacked = await unpacking.finally(() => recipe.close())
       const diffId = `sha256:${hash.digest('hex')}`
       if (options.diffId !== undefined && options.diffId !== diffId) {
         throw new DroverError('invalid', `the layer's content is ${diffId}; the image names ${options.diffId}`)

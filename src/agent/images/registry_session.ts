@@ -38,6 +38,12 @@ const MAX_CONFIG_BYTES = 8 << 20
 const MAX_ERROR_BYTES = 64 << 10
 const MAX_RETRY_AFTER_SECONDS = 10
 
+interface Asked {
+  headers: Record<string, string>
+  method?: 'HEAD' | 'POST' | 'PATCH' | 'PUT'
+  body?: Uint8Array
+}
+
 export class RegistrySession {
   readonly #options: SessionOptions
   #baseUrl: string | undefined
@@ -141,25 +147,90 @@ export class RegistrySession {
 
   /** GET below the repository; resolves for 200 and 206 only. */
   async #get(path: string, headers: Record<string, string>): Promise<HttpResponse> {
-    const suffix = `/v2/${this.#options.repository}/${path}`
-    let response = await this.#reach(suffix, headers)
-    if (response.status === 401) {
-      const header = response.header('www-authenticate') ?? ''
-      response.discard()
-      this.#authorization = await this.#authorize(parseChallenges(header))
-      response = await this.#reach(suffix, headers)
-    }
+    const response = await this.#ask(`/v2/${this.#options.repository}/${path}`, { headers })
     if (response.status === 200 || response.status === 206) return response
     throw await this.#refusal(response, path)
   }
 
+  /** One request, with a new token where the registry asks for one. `target`: a path, or the URL that it gave. */
+  async #ask(target: string, asked: Asked): Promise<HttpResponse> {
+    const response = await this.#reach(target, asked)
+    if (response.status !== 401) return response
+    const header = response.header('www-authenticate') ?? ''
+    response.discard()
+    this.#authorization = await this.#authorize(parseChallenges(header))
+    return this.#reach(target, asked)
+  }
+
+  /** Whether the registry has the blob. */
+  async hasBlob(digest: string): Promise<boolean> {
+    return this.#retried(async () => {
+      const path = `blobs/${digest}`
+      const response = await this.#ask(`/v2/${this.#options.repository}/${path}`, { headers: {}, method: 'HEAD' })
+      if (response.status === 200 || response.status === 404) {
+        response.discard()
+        return response.status === 200
+      }
+      throw await this.#refusal(response, path)
+    })
+  }
+
+  /** Sends a blob in pieces. A piece that fails is sent again from where the registry says that it stands. */
+  async upload(digest: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const repository = this.#options.repository
+    let location = await this.#retried(() => this.#begin(`/v2/${repository}/blobs/uploads/`))
+    let offset = 0
+    for await (const piece of bytes) {
+      const range = `${offset}-${offset + piece.length - 1}`
+      const headers = { 'content-type': 'application/octet-stream', 'content-range': range }
+      location = await this.#retried(async () => {
+        const response = await this.#ask(location, { headers, method: 'PATCH', body: piece })
+        return this.#located(response, 202, 'blobs/uploads')
+      })
+      offset += piece.length
+    }
+    await this.#retried(async () => {
+      const url = new URL(location)
+      url.searchParams.set('digest', digest)
+      const response = await this.#ask(url.href, { headers: {}, method: 'PUT', body: Buffer.alloc(0) })
+      await this.#located(response, 201, `blobs/${digest}`)
+    })
+  }
+
+  async putManifest(tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<void> {
+    const path = `manifests/${tagOrDigest}`
+    await this.#retried(async () => {
+      const headers = { 'content-type': mediaType }
+      const response = await this.#ask(`/v2/${this.#options.repository}/${path}`, {
+        headers,
+        method: 'PUT',
+        body: bytes,
+      })
+      await this.#located(response, 201, path)
+    })
+  }
+
+  async #begin(path: string): Promise<string> {
+    const response = await this.#ask(path, { headers: {}, method: 'POST', body: Buffer.alloc(0) })
+    return this.#located(response, 202, 'blobs/uploads')
+  }
+
+  /** Where the registry says that it goes on, in full; throws its refusal when the status is another. */
+  async #located(response: HttpResponse, status: number, path: string): Promise<string> {
+    if (response.status !== status) throw await this.#refusal(response, path)
+    response.discard()
+    return new URL(response.header('location') ?? '', `${this.#baseUrl}/`).href
+  }
+
   /** Finds out which of the endpoint's base URLs answers, then stays with it. */
-  async #reach(suffix: string, headers: Record<string, string>): Promise<HttpResponse> {
-    if (this.#baseUrl !== undefined) return this.#follow(new URL(this.#baseUrl + suffix), headers)
+  async #reach(target: string, asked: Asked): Promise<HttpResponse> {
+    if (this.#baseUrl !== undefined) {
+      return this.#follow(new URL(target.startsWith('/') ? this.#baseUrl + target : target), asked)
+    }
     let failure: DroverError | undefined
     for (const baseUrl of this.#options.endpoint.baseUrls) {
       try {
-        const response = await this.#follow(new URL(baseUrl + suffix), headers)
+        const response = await this.#follow(new URL(baseUrl + target), asked)
         this.#baseUrl = baseUrl
         return response
       } catch (thrown) {
@@ -170,15 +241,16 @@ export class RegistrySession {
     throw failure ?? new DroverError('internal', `no address for registry ${this.#host}`)
   }
 
-  async #follow(start: URL, headers: Record<string, string>): Promise<HttpResponse> {
+  async #follow(start: URL, { headers, method, body }: Asked): Promise<HttpResponse> {
     const { http, endpoint, signal } = this.#options
     let url = start
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       // Credentials are the registry's; where it sends us for its blobs they are nobody's business.
-      const own = url.origin === start.origin && this.#authorization !== undefined
+      const own = url.origin === new URL(this.#baseUrl ?? start.href).origin && this.#authorization !== undefined
       const all = own ? { ...headers, authorization: this.#authorization as string } : headers
       const verifyTls = endpoint.verifyTls || url.host !== start.host
-      const response = await http.get({ url, headers: all, verifyTls, signal })
+      const sent = { ...(method === undefined ? {} : { method }), ...(body === undefined ? {} : { body }) }
+      const response = await http.send({ url, headers: all, verifyTls, signal, ...sent })
       const location = response.header('location')
       if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
       response.discard()
@@ -217,7 +289,7 @@ export class RegistrySession {
     url.searchParams.set('scope', challenge.parameters.get('scope') ?? `repository:${repository}:pull`)
     if (credentials !== undefined) url.searchParams.set('account', credentials.username)
     const headers = { accept: 'application/json', ...(basic === undefined ? {} : { authorization: basic }) }
-    const response = await http.get({ url, headers, verifyTls: endpoint.verifyTls, signal })
+    const response = await http.send({ url, headers, verifyTls: endpoint.verifyTls, signal })
     if (response.status !== 200) throw await this.#refusal(response, 'token')
     const document = parseObject(await readBody(response, MAX_ERROR_BYTES))
     const token = document?.token ?? document?.access_token

@@ -52,7 +52,11 @@ export class TarReader {
   #paddingLeft = 0
   #globalBytes = 0
 
-  constructor(source: AsyncIterable<Uint8Array>) {
+  /** `onRest` hears every byte that `read` does not hand out, in order: with those an archive can be put together again. */
+  readonly #onRest: (bytes: Uint8Array) => void
+
+  constructor(source: AsyncIterable<Uint8Array>, onRest: (bytes: Uint8Array) => void = () => undefined) {
+    this.#onRest = onRest
     this.#source = source[Symbol.asyncIterator]()
   }
 
@@ -101,7 +105,10 @@ export class TarReader {
 
   /** Reads the stream to its end, past the archive's: whoever hashes the stream must see all of it. */
   async drain(): Promise<void> {
-    while (await this.#fill()) this.#offset = this.#buffer.length
+    do {
+      this.#onRest(this.#buffer.subarray(this.#offset))
+      this.#offset = this.#buffer.length
+    } while (await this.#fill())
   }
 
   #entry(block: Buffer, flag: string, size: number, locals: ReadonlyMap<string, string>): TarEntry {
@@ -151,6 +158,7 @@ export class TarReader {
     }
     const taken = this.#buffer.subarray(this.#offset, this.#offset + count)
     this.#offset += count
+    this.#onRest(taken)
     return taken
   }
 
@@ -158,6 +166,7 @@ export class TarReader {
     let left = count
     while (left > 0) {
       const here = Math.min(left, this.#buffer.length - this.#offset)
+      this.#onRest(this.#buffer.subarray(this.#offset, this.#offset + here))
       this.#offset += here
       left -= here
       if (left > 0 && !(await this.#fill())) throw truncated()

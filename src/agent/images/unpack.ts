@@ -30,6 +30,7 @@ import type { Logger } from '../../base/log.ts'
 import { runOk } from '../../base/process.ts'
 import { setAttributes } from './attributes.ts'
 import { ConfinedRoot, isWhiteout } from './confined_root.ts'
+import type { RecipeWriter } from './recipe.ts'
 import { type TarEntry, TarReader, toNative, toText } from './tar_reader.ts'
 
 export interface UnpackOptions {
@@ -40,6 +41,8 @@ export interface UnpackOptions {
   maxEntries: number
   signal: AbortSignal
   log: Logger
+  /** Takes down how to make the archive again. */
+  recipe?: RecipeWriter
 }
 
 export interface UnpackResult {
@@ -62,7 +65,7 @@ const KEPT_ATTRIBUTES = /^(security\.capability|user\.(?!overlay\.)[\w.+-]+|syst
 
 export async function unpackLayer(tar: AsyncIterable<Uint8Array>, options: UnpackOptions): Promise<UnpackResult> {
   const unpacking = new Unpacking(options)
-  const reader = new TarReader(tar)
+  const reader = new TarReader(tar, (bytes) => options.recipe?.rest(bytes))
   for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
     throwIfAborted(options.signal)
     try {
@@ -179,6 +182,7 @@ class Unpacking {
   async #file(path: string, entry: TarEntry, reader: TarReader): Promise<void> {
     const native = this.#root.absolute(path)
     const fd = this.#create(path, native)
+    this.#options.recipe?.file(path, entry.sizeBytes)
     try {
       for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
         for (let written = 0; written < piece.length; ) written += writeSync(fd, piece, written)

@@ -1,23 +1,25 @@
 /** Image verbs over a stream: archives come on stdin, progress and lists go to stdout. */
+import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import { CHANNEL, type FrameStream } from '../../base/stream.ts'
 import type { ImageListEntry } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
+import type { PullProgress, RegistryCredentials } from '../images/images.ts'
 import { isRunning, NOTE } from '../pod/facts.ts'
 
-function textOf(request: unknown, field: string): string | undefined {
+export function textOf(request: unknown, field: string): string | undefined {
   const value = isObject(request) ? request[field] : undefined
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-function referenceOf(request: unknown): string {
+export function referenceOf(request: unknown): string {
   const reference = textOf(request, 'reference')
   if (reference === undefined) throw new DroverError('invalid', 'name an image, as in app:1.0')
   return reference
 }
 
-async function say(stream: FrameStream, text: string): Promise<void> {
+export async function say(stream: FrameStream, text: string): Promise<void> {
   await stream.send({ channel: CHANNEL.stdout, data: Buffer.from(text, 'utf8') })
 }
 
@@ -86,22 +88,52 @@ export async function imageRemove(
   await say(stream, `Removed ${reference}\n`)
 }
 
+/** Several times a second is enough for eyes, and a layer comes in thousands of pieces. */
+const TELL_EVERY_MS = 500
+
+/** Progress as lines. They go out one after the other; the work does not wait for a slow reader. */
+export function tellProgress(stream: FrameStream, clock: Clock) {
+  let saying = Promise.resolve()
+  let toldAtMs = Number.NEGATIVE_INFINITY
+  let last = ''
+  return {
+    tell({ message, doneBytes, totalBytes }: PullProgress): void {
+      const nowMs = clock.monotonicMs()
+      const same = last === message
+      if (same && nowMs - toldAtMs < TELL_EVERY_MS && doneBytes < totalBytes) return
+      const bytes = totalBytes > 0 ? `, ${megabytes(doneBytes)} of ${megabytes(totalBytes)} MB` : ''
+      const line = `${message}${bytes}\n`
+      toldAtMs = nowMs
+      last = message
+      saying = saying.then(() => say(stream, line)).catch(() => undefined)
+    },
+    told: () => saying,
+  }
+}
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1)
+
+/** A name and password that came with the request, for the registry that it is about. */
+export function credentialsOf(request: unknown): () => RegistryCredentials | undefined {
+  const username = textOf(request, 'username')
+  const password = textOf(request, 'password')
+  return () => (username === undefined || password === undefined ? undefined : { username, password })
+}
+
 export async function imagePull(
-  { drivers, imagesChanged }: AgentContext,
+  { drivers, imagesChanged, clock }: AgentContext,
   request: unknown,
   stream: FrameStream,
   signal: AbortSignal,
 ): Promise<void> {
   const reference = referenceOf(request)
-  // Lines go out one after the other; the pull does not wait for a slow reader.
-  let saying = Promise.resolve()
+  const progress = tellProgress(stream, clock)
   const image = await drivers.images.pull(reference, {
     signal,
-    onProgress: ({ message }) => {
-      saying = saying.then(() => say(stream, `${message}\n`)).catch(() => undefined)
-    },
+    credentials: credentialsOf(request),
+    onProgress: progress.tell,
   })
   imagesChanged()
-  await saying
+  await progress.told()
   await say(stream, `Pulled ${image.names[0] ?? reference} ${image.digest || image.id}\n`)
 }
