@@ -1,7 +1,9 @@
 /** What handlers share: built once in server.ts, passed as an argument. */
 
+import type { SecretKeysPort } from '../api/maintenance.ts'
 import type { PlacementPort } from '../api/why.ts'
 import type { Clock } from '../base/clock.ts'
+import type { DatabasePort } from '../base/database.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { NodeGateway } from '../base/stream.ts'
@@ -37,6 +39,9 @@ export interface ApiContext {
   serviceAccounts?: ServiceAccountTokens | undefined
   /** Says where pods would go; without it nobody can be asked. */
   placement?: PlacementPort
+  /** Absent: this server does not keep them. */
+  secretKeys?: SecretKeysPort | undefined
+  database?: DatabasePort | undefined
   clock: Clock
   random: Random
   log: Logger

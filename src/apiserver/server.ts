@@ -2,14 +2,16 @@
  * The REST server: HTTPS with HTTP/2 and HTTP/1.1 on one port, client certificates asked for but not demanded (a bearer
  * token will do). Kubernetes clients speak HTTP/2 for requests and HTTP/1.1 for upgrades.
  */
+import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { createSecureServer, type Http2SecureServer, Http2ServerRequest, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import type { DatabasePort, SecretKeysPort } from '../api/maintenance.ts'
+import type { SecretKeysPort } from '../api/maintenance.ts'
 import type { PlacementPort } from '../api/why.ts'
 import type { Clock } from '../base/clock.ts'
 import { sleep } from '../base/clock.ts'
+import type { DatabasePort } from '../base/database.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import type { Registry } from '../base/metrics.ts'
@@ -106,6 +108,8 @@ class HttpsServer implements ApiServer {
   constructor(options: ApiServerOptions) {
     this.#options = options
     this.#tls = options.tls
+    // Every watch and session listens for the end of the server.
+    setMaxListeners(0, this.#stopping.signal)
     const { resources, gateway, clock, random, log, version, readiness, registry, tokens, network } = options
     this.#authorizer = new Authorizer(resources)
     const authenticateToken = createTokenAuthenticator(tokens, options.serviceAccounts)

@@ -54,6 +54,7 @@ const BY_CODE: Readonly<Record<ErrorCode, readonly [number, string]>> = {
   gone: [410, 'Expired'],
   tooLarge: [413, 'RequestEntityTooLarge'],
   tooManyRequests: [429, 'TooManyRequests'],
+  outOfSpace: [507, 'InsufficientStorage'],
   unsupported: [501, 'NotImplemented'],
   unavailable: [503, 'ServiceUnavailable'],
   timeout: [504, 'Timeout'],

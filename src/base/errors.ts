@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'gone' // the revision asked for is compacted away: list again
   | 'tooLarge'
   | 'tooManyRequests'
+  | 'outOfSpace' // the store takes no writes until someone makes room
   | 'unsupported'
   | 'unavailable' // a peer cannot be reached or is not ready: retry later
   | 'timeout'
@@ -20,7 +21,7 @@ export type ErrorCode =
   | 'internal' // a defect of ours or of the machine
 
 /** Codes that may pass by themselves; work queues and service runners retry only these. */
-const TEMPORARY: ReadonlySet<ErrorCode> = new Set(['conflict', 'unavailable', 'timeout', 'tooManyRequests', 'gone'])
+const TEMPORARY: ReadonlySet<ErrorCode> = new Set(['conflict', 'unavailable', 'timeout', 'tooManyRequests', 'outOfSpace', 'gone'])
 
 /** One thing wrong with one field. `path` is in Kubernetes' notation, e.g. `spec.template.spec.containers[0].image`. */
 export interface FieldError {

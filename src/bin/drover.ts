@@ -50,6 +50,10 @@ async function createFullProgram(io: Io, version: string): Promise<Command> {
   }
   const { registerClientCommands } = await import('../cli/program.ts')
   registerClientCommands(program, io, version)
+  if (words.includes('etcd')) {
+    const { registerEtcdRestore } = await import('./etcd_restore.ts')
+    registerEtcdRestore(program, io)
+  }
   registerRoles(program, io, version)
   return program
 }

@@ -22,6 +22,7 @@ export interface ServerFlags {
   etcdCa?: string
   etcdCert?: string
   etcdKey?: string
+  etcdQuota: string
   clusterCidr: string
   serviceCidr: string
   nodeCidrLength: string

@@ -27,6 +27,8 @@ export interface PresenceOptions {
 export interface Presence {
   services: Service[]
   servers: ServerDirectory
+  /** Ids of all that live, this one among them. */
+  ids(): string[]
   /** Of all servers that live. */
   apiEndpoints: ApiEndpoints
   /** Counts up with every lease of ours that the others can see; undefined without one. */
@@ -94,6 +96,7 @@ export function createPresence(options: PresenceOptions): Presence {
           }),
       },
     ],
+    ids: () => [...new Set([serverId, ...[...(seen?.values() ?? [])].map(({ id }) => id)])],
     term: () => (terms.held === undefined || terms.held.aborted ? undefined : terms.count),
     apiEndpoints: {
       list: () => {

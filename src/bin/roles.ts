@@ -16,6 +16,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--etcd-ca <file>', "CA of that etcd's certificate")
     .option('--etcd-cert <file>', 'client certificate for that etcd')
     .option('--etcd-key <file>', 'its key')
+    .option('--etcd-quota <size>', 'space for the database before writes are refused; not with --etcd', '2Gi')
     .option('--cluster-cidr <range>', 'addresses of pods', '10.244.0.0/16')
     .option('--service-cidr <range>', 'addresses of services', '10.96.0.0/16')
     .option('--node-cidr-length <bits>', "prefix length of one node's range", '24')

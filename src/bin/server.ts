@@ -9,11 +9,13 @@ import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { createApiServer, type TlsMaterial } from '../apiserver/server.ts'
 import { systemClock } from '../base/clock.ts'
+import { SECRET_KEYS_FILE, saveSecretKeys } from '../base/cluster_keys.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Gauge, Registry } from '../base/metrics.ts'
 import { certificateFacts } from '../base/pki.ts'
+import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices, type Service } from '../base/service.ts'
 import { createControllers } from '../controllers/manager.ts'
@@ -24,6 +26,7 @@ import { createResources } from '../resources/create.ts'
 import { ensureDefaultRoles } from '../resources/default_roles.ts'
 import { createEventRecorder, createEventSweeper } from '../resources/events.ts'
 import type { Resources } from '../resources/resources.ts'
+import { createSecretKeys, isSecretKey } from '../resources/secret_keys.ts'
 import { createServiceAccountTokens } from '../resources/service_account_tokens.ts'
 import { hostOf } from '../rpc/client.ts'
 import { openPeerLine } from '../rpc/peer_line.ts'
@@ -31,9 +34,11 @@ import type { TlsFiles } from '../rpc/server.ts'
 import { createScheduler } from '../scheduler/loop.ts'
 import { createPlacementPort } from '../scheduler/port.ts'
 import { createCompactor } from '../store/compactor.ts'
+import { createEncryptedStore } from '../store/encrypted.ts'
 import type { EtcdTls } from '../store/etcd/connection.ts'
 import { createEtcdServer } from '../store/etcd/server.ts'
 import { createEtcdStore, type RenewableStore } from '../store/etcd/store.ts'
+import { SecretCipher } from '../store/secret_cipher.ts'
 import type { Fence, Store } from '../store/store.ts'
 import { createCertificateRenewal } from './certificates.ts'
 import { type HostPort, parseHostPort, parsePortRange, type RoleContext, type ServerFlags } from './flags.ts'
@@ -48,6 +53,7 @@ import { readTokens } from './tokens.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
 const DAY_MS = 86_400_000
+const MIN_QUOTA_BYTES = 16 << 20
 /** Longer than a small change takes from request to running: its events are written when it is done, not beside it. */
 const GATHER_EVENTS_MS = 75
 /** A node that was away for longer joins again. */
@@ -74,7 +80,7 @@ interface Etcd {
 function openEtcd(
   flags: ServerFlags,
   pki: ServerPki,
-  shared: { serverId: string; log: Logger; registry: Registry },
+  shared: { serverId: string; quotaBytes: number; log: Logger; registry: Registry },
 ): Etcd {
   const { serverId: writerId, log, registry } = shared
   const options = { ...environment, writerId, log: log.child({ part: 'store' }), registry }
@@ -105,6 +111,7 @@ function openEtcd(
     ...environment,
     log: log.child({ part: 'etcd' }),
     dataDir: join(flags.dataDir, 'etcd'),
+    quotaBytes: shared.quotaBytes,
     pki: {
       caFile: files.certPath('ca'),
       serverCertFile: files.certPath('etcd'),
@@ -126,6 +133,12 @@ function openEtcd(
   }
 }
 
+function readQuota(text: string): number {
+  const bytes = parseBytes(text)
+  if (bytes >= MIN_QUOTA_BYTES) return bytes
+  throw new DroverError('invalid', `--etcd-quota: "${text}" is less than etcd needs to work; give 16Mi or more`)
+}
+
 export async function runServer(flags: ServerFlags, { version, signal }: RoleContext): Promise<void> {
   const listen = flags.listen.map((text) => parseHostPort(text, '--listen'))
   const nodeListen = parseHostPort(flags.nodeListen, '--node-listen')
@@ -134,6 +147,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   const leafMs = Number(flags.certificateDays) * DAY_MS
   if (!(leafMs > 0))
     throw new DroverError('invalid', `--certificate-days takes a number, not "${flags.certificateDays}"`)
+  const quotaBytes = readQuota(flags.etcdQuota)
   const log = createLogger('server', flags.logLevel)
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -152,7 +166,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   const leaves = await pki.ensure()
 
   const runner = { ...environment, log }
-  const etcd = openEtcd(flags, pki, { serverId, log, registry })
+  const etcd = openEtcd(flags, pki, { serverId, quotaBytes, log, registry })
   const etcdStop = new AbortController()
   const etcdRunning = runServices(etcd.services, runner, etcdStop.signal)
   try {
@@ -171,6 +185,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
         nodeAddresses,
         store,
         etcdTls: etcd.tls,
+        quotaBytes: flags.etcd === undefined ? quotaBytes : undefined,
         registry,
         log,
         version,
@@ -199,6 +214,8 @@ interface Serving {
   nodeAddresses: string[]
   store: RenewableStore
   etcdTls: () => EtcdTls | undefined
+  /** Of an etcd of our own. */
+  quotaBytes: number | undefined
   registry: Registry
   log: Logger
   version: string
@@ -210,9 +227,24 @@ async function serve(serving: Serving): Promise<void> {
   const { network, nodePortRange, nodeListen, version } = serving
   const { clusterCidr, serviceCidr, overlay } = network
   const runner = { ...environment, log }
+  const announced = { nodeAddresses: serving.nodeAddresses, apiEndpoints: apiEndpoints(serving) }
+  const presence = createPresence({ store, serverId, ...announced, log, registry })
+  const pkiDir = join(flags.dataDir, 'pki')
+  const cipher = new SecretCipher(pki.secretKeys)
+  const secretKeys = createSecretKeys({
+    store,
+    cipher,
+    serverId,
+    clock: systemClock,
+    log: log.child({ part: 'secret-keys' }),
+    file: join(pkiDir, SECRET_KEYS_FILE),
+    save: (keys) => saveSecretKeys(pkiDir, keys),
+    liveServers: presence.ids,
+  })
+  await secretKeys.check()
   const resources = createResources({
     ...environment,
-    store,
+    store: createEncryptedStore(store, cipher, isSecretKey),
     log: log.child({ part: 'resources' }),
     registry,
     serviceCidr,
@@ -227,8 +259,6 @@ async function serve(serving: Serving): Promise<void> {
   }
   const serviceAccounts = createServiceAccountTokens({ ...environment, resources, keys: pki.signingKeys })
   let current = leaves
-  const announced = { nodeAddresses: serving.nodeAddresses, apiEndpoints: apiEndpoints(serving) }
-  const presence = createPresence({ store, serverId, ...announced, log, registry })
   const dispatch = createDispatch({
     ...environment,
     resources,
@@ -267,6 +297,8 @@ async function serve(serving: Serving): Promise<void> {
     listen: serving.listen,
     tokens: readTokens(flags.tokenFile),
     serviceAccounts,
+    secretKeys,
+    database: store.database(serving.quotaBytes),
     log: log.child({ part: 'apiserver' }),
     registry,
     version,
@@ -307,6 +339,7 @@ async function serve(serving: Serving): Promise<void> {
       }),
       createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) }),
       createAllocationRepair({ ...leading, store, log: log.child({ part: 'allocations' }) }),
+      secretKeys.migration(fence),
       createEventSweeper({ ...leading, log: log.child({ part: 'events' }) }),
       createCompactor({ ...environment, store, log: log.child({ part: 'compactor' }) }),
     ]

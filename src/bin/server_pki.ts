@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { ensureSigningKeys, type SigningKey } from '../base/cluster_keys.ts'
+import { ensureSecretKeys, ensureSigningKeys, type SecretKey, type SigningKey } from '../base/cluster_keys.ts'
 import type { CertificateAndKey } from '../base/pki.ts'
 import { type LeafRequest, openPki, type PkiFiles, type PkiLives } from '../base/pki_files.ts'
 
@@ -19,6 +19,8 @@ export interface ServerPki {
   files: PkiFiles
   /** Sign tokens of service accounts; all servers share them. */
   signingKeys: readonly SigningKey[]
+  /** Encrypt Secrets before they are stored; all servers share them. As they were at the start. */
+  secretKeys: readonly SecretKey[]
   /** The leaves as they stand on disk; those that are due are renewed first. */
   ensure(): Promise<ServerLeaves>
 }
@@ -78,6 +80,7 @@ export async function openServerPki(options: ServerPkiOptions): Promise<ServerPk
   return {
     files,
     signingKeys: ensureSigningKeys(join(dataDir, 'pki')),
+    secretKeys: ensureSecretKeys(join(dataDir, 'pki')),
     ensure: async () => ({
       server: await files.ensureLeaf(server),
       admin: await files.ensureLeaf(admin),

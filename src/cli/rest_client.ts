@@ -33,7 +33,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   RequestEntityTooLarge: 'tooLarge',
   ServiceUnavailable: 'unavailable',
   Timeout: 'timeout',
-  InsufficientStorage: 'unavailable',
+  InsufficientStorage: 'outOfSpace',
   MethodNotAllowed: 'unsupported',
   UnsupportedMediaType: 'unsupported',
   NotAcceptable: 'unsupported',

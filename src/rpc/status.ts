@@ -12,6 +12,7 @@ const TO_STATUS: Readonly<Record<ErrorCode, status>> = {
   gone: status.OUT_OF_RANGE,
   tooLarge: status.RESOURCE_EXHAUSTED,
   tooManyRequests: status.RESOURCE_EXHAUSTED,
+  outOfSpace: status.RESOURCE_EXHAUSTED,
   unsupported: status.UNIMPLEMENTED,
   unavailable: status.UNAVAILABLE,
   timeout: status.DEADLINE_EXCEEDED,

@@ -39,6 +39,7 @@ beforeEach(async () => {
       notReadyAfter: '4000',
       certificateDays: String(LIFE_MS / 86_400_000),
       joinLine: false,
+      etcdQuota: '2Gi',
       logLevel: 'silent',
     },
     { version: '0.1.0', signal: control.signal },

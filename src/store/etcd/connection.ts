@@ -133,6 +133,24 @@ export class EtcdConnection {
     return { client, failed: () => this.#moveOn(index) }
   }
 
+  /** Every endpoint by itself, for what concerns one member: no moving on, and as long as it takes. */
+  async each<T>(
+    work: (client: Etcd3, options: CallOptions, endpoint: string) => Promise<T>,
+    timeoutMs: number = CALL_TIMEOUT_MS,
+  ): Promise<T[]> {
+    const results: T[] = []
+    for (const [index, endpoint] of this.#endpoints.entries()) {
+      const client = this.#clients[index]
+      if (this.#closed || client === undefined) throw closedError()
+      try {
+        results.push(await work(client, { deadline: this.#clock.now() + timeoutMs }, endpoint))
+      } catch (thrown) {
+        throw toDroverError(thrown, endpoint)
+      }
+    }
+    return results
+  }
+
   /** For connections from now on. Those that stand go on: a certificate is looked at only when one begins. */
   setTls(tls: EtcdTls): void {
     for (const endpoint of this.#endpoints) checkEndpoint(endpoint, tls)
@@ -201,6 +219,13 @@ const ANSWERS: readonly (readonly [new (...args: never[]) => Error, DroverError[
   [GRPCOutOfRangeError, 'invalid'],
 ]
 
+export function outOfSpace(endpoint: string): string {
+  return (
+    `etcd at ${endpoint} has used up its space quota and takes no writes; reads go on. ` +
+    'To mend it: `drover etcd compact`, then `drover etcd defrag`; if little is freed, give it a larger quota'
+  )
+}
+
 /** Gives what etcd or gRPC said a code and words that say what to do. */
 export function toDroverError(thrown: unknown, endpoint: string): DroverError {
   if (thrown instanceof DroverError) return thrown
@@ -210,11 +235,7 @@ export function toDroverError(thrown: unknown, endpoint: string): DroverError {
   if (message.includes('has been compacted')) return answered('gone', 'that revision is compacted; list again')
   if (message.includes('future revision')) return answered('invalid', 'that revision is in the future')
   if (message.includes('database space exceeded')) {
-    return answered(
-      'tooManyRequests',
-      `etcd at ${endpoint} has used up its space quota and takes no writes: compact and defragment it, then run ` +
-        '`etcdctl alarm disarm`, or give it a larger quota',
-    )
+    return answered('outOfSpace', outOfSpace(endpoint))
   }
   if (message.includes('too large') || message.includes('received message larger than max')) {
     return answered('tooLarge', `etcd at ${endpoint} refuses a request of that size`)

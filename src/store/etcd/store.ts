@@ -2,7 +2,9 @@
  * The store on etcd: reads and lists are linearizable and retried freely; writes go through group commit (commit.ts),
  * watches through our own watcher (watch.ts), leadership through leases (election.ts).
  */
+
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
+import type { DatabasePort } from '../../base/database.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Registry } from '../../base/metrics.ts'
@@ -19,8 +21,9 @@ import type {
   WriteOutcome,
 } from '../store.ts'
 import { Committer } from './commit.ts'
-import { closedError, EtcdConnection, type EtcdTls } from './connection.ts'
+import { closedError, EtcdConnection, type EtcdTls, outOfSpace } from './connection.ts'
 import { optionalItem, prefixEnd, rangeStart, toItem } from './convert.ts'
+import { createDatabase } from './database.ts'
 import { campaign } from './election.ts'
 import { createStoreMetrics, type StoreMetrics } from './metrics.ts'
 import { progressIsInOrder } from './version.ts'
@@ -55,6 +58,8 @@ const CLOSE_GRACE_MS = 3_000
 export interface RenewableStore extends Store {
   /** Takes a renewed certificate for new connections. */
   setTls(tls: EtcdTls): void
+  /** The members' own keeping. `quotaBytes`: where it is known, for etcd does not tell it. */
+  database(quotaBytes?: number): DatabasePort
 }
 
 /** Rejects with `unavailable` when no endpoint answers in time. */
@@ -102,6 +107,10 @@ class EtcdStore implements RenewableStore {
 
   setTls(tls: EtcdTls): void {
     this.#connection.setTls(tls)
+  }
+
+  database(quotaBytes?: number): DatabasePort {
+    return createDatabase(this.#connection, quotaBytes)
   }
 
   async get(key: string): Promise<StoredItem | undefined> {
@@ -194,8 +203,7 @@ class EtcdStore implements RenewableStore {
     const sizeBytes = Number(status.dbSize)
     this.#metrics.databaseBytes(sizeBytes)
     if (status.errors.some((text) => text.includes('NOSPACE'))) {
-      const what = `etcd at ${this.#connection.endpoint} has used up its space quota and takes no writes`
-      throw new DroverError('unavailable', `${what}: compact and defragment it, then run \`etcdctl alarm disarm\``)
+      throw new DroverError('outOfSpace', outOfSpace(this.#connection.endpoint))
     }
     return { revision: Number(read.header.revision), sizeBytes }
   }
