@@ -115,6 +115,8 @@ export const nodeKind = defineKind<Node>({
   applyDefaults(node) {
     node.spec ??= {}
     node.status ??= {}
+    // Whoever uncordons ends a drain, kubectl too: the next cordon is not to begin it anew.
+    if (node.spec.unschedulable !== true) delete node.metadata.annotations?.[ANNOTATION.draining]
   },
   validate: ({ metadata }) =>
     isDnsSubdomain(metadata.name ?? '')

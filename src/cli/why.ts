@@ -14,7 +14,7 @@ import { alignColumns } from './table.ts'
 
 const MAX_NODES = 10
 /** Conditions of workloads that are good when they are False. */
-const GOOD_WHEN_FALSE = new Set(['ReplicaFailure', 'Failed', 'Suspended'])
+const GOOD_WHEN_FALSE = new Set(['ReplicaFailure', 'Failed', 'FailureTarget', 'Suspended', 'RolledBack'])
 
 export function registerWhy(program: Command, io: Io): void {
   program

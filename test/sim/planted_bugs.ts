@@ -133,7 +133,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'dispatch loses a change',
     firstSeed: 104,
-    breaks: ['converges', 'nothing unwanted runs', 'is as was asked for'],
+    breaks: ['converges', 'nothing unwanted runs', 'is as was asked for', 'no two copies of a fenced pod'],
     plant() {
       let events = 0
       return {
@@ -175,7 +175,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a replica set counts only pods that run',
     firstSeed: 1,
-    breaks: ['sets keep their size'],
+    breaks: ['sets keep their size', 'jobs keep their size'],
     plant: () => ({
       resources: (resources, part) =>
         part === 'controllers'

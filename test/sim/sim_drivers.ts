@@ -116,6 +116,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     terminationMessage: () => call('terminationMessage', LOOK, () => ''),
     cgroupPathOf: (podUid) => `/sim/${podUid}`,
     usage: () => undefined,
+    reopenLog: async () => undefined,
     writableLayerOf: () => undefined,
   }
 }
@@ -257,6 +258,7 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
 function filesOf(host: SimHost, call: Call): NodeFiles {
   return {
     read: (path) => call('read', LOOK, () => (path.endsWith('/boot_id') ? `${host.name}-boot-${host.boots}` : '')),
+    end: () => call('readFile', LOOK, () => Buffer.alloc(0)),
     makeDirectory: (path) =>
       call('makeDirectory', LOOK, () => {
         host.files.add(path)

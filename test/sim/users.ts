@@ -150,13 +150,7 @@ export class Users {
     if (api?.get(nodeKind, '', name) === undefined) return
     const write = api.modify(nodeKind, '', name, 'main', (node) => {
       const { unschedulable: _old, ...spec } = node.spec ?? {}
-      // As `drover node uncordon` does: a drain is over with it.
-      const { [ANNOTATION.draining]: _draining, ...annotations } = node.metadata.annotations ?? {}
-      return {
-        ...node,
-        metadata: { ...node.metadata, annotations },
-        spec: unschedulable ? { ...spec, unschedulable } : spec,
-      }
+      return { ...node, spec: unschedulable ? { ...spec, unschedulable } : spec }
     })
     this.#desk.send(`${unschedulable ? 'cordon' : 'uncordon'} ${name}`, write, () => undefined)
   }

@@ -151,6 +151,9 @@ export class WorkloadUsers {
     const [container] = template.spec.containers
     const { readinessProbe: _probe, ...main } = container ?? { name: 'main' }
     const completions = between(random, 1, 5)
+    const indexed = random.next() < 0.4
+    const restartPolicy = random.next() < 0.3 ? ('OnFailure' as const) : ('Never' as const)
+    const ownLimits = indexed && restartPolicy === 'Never' && random.next() < 0.5
     const job: Job = {
       apiVersion: 'batch/v1',
       kind: 'Job',
@@ -158,11 +161,11 @@ export class WorkloadUsers {
       spec: {
         completions,
         parallelism: between(random, 1, 3),
-        backoffLimit: 3,
-        completionMode: random.next() < 0.3 ? 'Indexed' : 'NonIndexed',
+        ...(ownLimits ? { backoffLimitPerIndex: 2 } : { backoffLimit: 3 }),
+        completionMode: indexed ? 'Indexed' : 'NonIndexed',
         template: {
           ...template,
-          spec: { ...template.spec, restartPolicy: random.next() < 0.3 ? 'OnFailure' : 'Never', containers: [main] },
+          spec: { ...template.spec, restartPolicy, containers: [main] },
         },
       },
     }

@@ -8,7 +8,7 @@ import { deploymentKind } from '../../src/api/deployment.ts'
 import { eventKind } from '../../src/api/event.ts'
 import { type Job, jobKind, jobOutcome } from '../../src/api/job.ts'
 import { ANNOTATION, DRAIN_WAITS } from '../../src/api/names.ts'
-import { nodeKind } from '../../src/api/node.ts'
+import { isDraining, nodeKind } from '../../src/api/node.ts'
 import { persistentVolumeKind } from '../../src/api/persistentvolume.ts'
 import { persistentVolumeClaimKind } from '../../src/api/persistentvolumeclaim.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
@@ -379,6 +379,22 @@ describe('a drained node', () => {
       spec: budget(1).spec,
     }))
     await eventually(() => plane.pods().length === 1 && names()[0] !== first.metadata.name)
+  })
+})
+
+describe('a node that takes pods again', () => {
+  it('is drained no more when it is cordoned later, whoever uncordoned it', async () => {
+    const cordon = (unschedulable: boolean, annotations?: Record<string, string>) =>
+      plane.resources.modify(nodeKind, '', 'n1', 'main', (node) => ({
+        ...node,
+        metadata: { ...node.metadata, ...(annotations && { annotations }) },
+        spec: { ...node.spec, unschedulable },
+      }))
+    await cordon(true, { [ANNOTATION.draining]: timestamp(systemClock.now()) })
+    expect(isDraining(plane.resources.get(nodeKind, '', 'n1'))).toBe(true)
+    await cordon(false)
+    await cordon(true)
+    expect(isDraining(plane.resources.get(nodeKind, '', 'n1'))).toBe(false)
   })
 })
 
