@@ -20,9 +20,10 @@ const SETS: ReadonlyMap<string, string> = new Map([
 ])
 /** Before the frame is learned from (bridge input) and before br_netfilter shows it to the IP hooks. */
 const BASES = new Map([['from-pods', { type: 'filter', hook: 'prerouting', priority: -300 }]])
+/** What there is most of comes first. */
 const RULES = [
-  `iifname != @${PORTS} accept`,
   `ether type ip iifname . ether saddr . ip saddr @${PODS} accept`,
+  `iifname != @${PORTS} accept`,
   `ether type arp iifname . ether saddr . arp saddr ip @${PODS} iifname . arp saddr ether . arp saddr ip @${PODS} accept`,
   'drop',
 ]
