@@ -22,6 +22,7 @@ import type { Fencer } from './fence/fencer.ts'
 import { FenceGuard } from './fence/guard.ts'
 import { createHealthServer } from './http.ts'
 import { ImageCollector, type ImageDisk } from './image_collector.ts'
+import { type LogBounds, LogRotation } from './logs/rotation.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { NodeConditionReporter } from './node_conditions.ts'
@@ -71,6 +72,8 @@ export interface AgentOptions {
   version: string
   /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
   http?: { host: string; port: number }
+  /** What logs are bounded by; without it they grow. */
+  logBounds?: LogBounds
   /** Whether it looks at what containers use, every ten seconds. */
   measure?: boolean
   /** Where the tables are kept, so that a start without a server finds them; nowhere by default. */
@@ -182,7 +185,18 @@ function assemble(options: AgentOptions) {
     clusterCa: () => (typeof tls === 'function' ? tls() : tls).ca,
     networkReady: () => network.ready,
   }
-  const measures = options.measure === true ? measure(context, registry) : []
+  const upkeep = options.measure === true ? measure(context, registry) : []
+  if (options.logBounds !== undefined) {
+    upkeep.push(
+      new LogRotation({
+        bounds: options.logBounds,
+        clock,
+        log,
+        containers: () => context.containers.read(),
+        reopen: (id) => drivers.runtime.reopenLog(id),
+      }),
+    )
+  }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const conditions = new NodeConditionReporter(clock, (message) => session.send(message))
   const collector =
@@ -286,7 +300,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health, saver, restore, fence, measures, collector }
+  return { session, manager, network, streams, health, saver, restore, fence, upkeep, collector }
 }
 
 async function hello(
@@ -375,7 +389,7 @@ async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal:
     parts.manager.run(both),
     parts.network.run(both),
     parts.session.run(both),
-    ...parts.measures.map((part) => part.run(both)),
+    ...parts.upkeep.map((part) => part.run(both)),
     ...(parts.fence === undefined ? [] : [parts.fence.fencer.run(both)]),
     ...(parts.collector === undefined ? [] : [parts.collector.run(both)]),
     ...(parts.saver === undefined ? [] : [parts.saver.run(both)]),

@@ -7,6 +7,7 @@ import type { Drivers } from '../agent/context.ts'
 import { createDnsDriver } from '../agent/dns/driver.ts'
 import { createFencer, removeFencer } from '../agent/fence/fencer.ts'
 import { createImageDriver } from '../agent/images/driver.ts'
+import type { LogBounds } from '../agent/logs/rotation.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
 import { detectCgroups } from '../agent/runtime/cgroups.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
@@ -19,10 +20,14 @@ import { createLogger, type Logger } from '../base/log.ts'
 import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
 import { caHash } from '../base/pki.ts'
 import { useLauncher } from '../base/process.ts'
+import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
 import { type AgentFlags, parseHostPort, type RoleContext } from './flags.ts'
 import { parseTaint, resolveMembership } from './membership.ts'
+
+/** Smaller files would be cut at every look. */
+const MIN_LOG_BYTES = 64 << 10
 
 const environment = { clock: systemClock, random: systemRandom }
 
@@ -74,6 +79,21 @@ async function usedPercent(directory: string): Promise<number> {
   const { blocks, bfree, bavail } = await statfs(directory)
   const used = blocks - bfree
   return (used / Math.max(1, used + bavail)) * 100
+}
+
+function logBounds({ logMaxSize, logMaxFiles, logMaxTotal }: AgentFlags): LogBounds {
+  const bounds = {
+    maxFileBytes: parseBytes(logMaxSize),
+    maxFiles: Number(logMaxFiles),
+    maxNodeBytes: parseBytes(logMaxTotal),
+  }
+  if (!(bounds.maxFileBytes >= MIN_LOG_BYTES)) {
+    throw new DroverError('invalid', `--log-max-size ${logMaxSize}: at least ${MIN_LOG_BYTES} bytes`)
+  }
+  if (!Number.isInteger(bounds.maxFiles) || bounds.maxFiles < 1) {
+    throw new DroverError('invalid', `--log-max-files ${logMaxFiles}: a number of at least 1`)
+  }
+  return bounds
 }
 
 const fenceDir = ({ runDir }: AgentFlags): string => join(runDir, 'fence')
@@ -158,6 +178,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
       lowPercent: Number(flags.imageLowPercent),
       usedPercent: () => usedPercent(flags.dataDir),
     },
+    logBounds: logBounds(flags),
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
     fencer: createFencer({
       directory: fenceDir(flags),

@@ -61,6 +61,9 @@ export interface AgentFlags {
   /** `docker.io=https://mirror.local`, in the order in which they are asked. */
   registryMirror?: string[]
   imageHighPercent: string
+  logMaxSize: string
+  logMaxFiles: string
+  logMaxTotal: string
   imageLowPercent: string
   listen?: string
   manageSysctls?: boolean

@@ -170,6 +170,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     terminationMessage: async () => '',
     cgroupPathOf: (podUid) => `/fake/${podUid}`,
     usage: () => undefined,
+    reopenLog: async () => undefined,
     writableLayerOf: (id) => `/nonexistent/${id}`,
   }
 }

@@ -59,10 +59,13 @@ describe('log lines', () => {
   test('tail', async () => {
     const read = async (position: number, length: number) => LOG.subarray(position, position + length)
     const tail = async (lines: number) =>
-      LOG.subarray(await tailStart(LOG.length, lines, read))
+      LOG.subarray((await tailStart(LOG.length, lines, read)).position)
         .toString()
         .split('\n').length - 1
     expect([await tail(0), await tail(1), await tail(3), await tail(4), await tail(9)]).toEqual([0, 1, 3, 4, 4])
+    const found = async (lines: number) => (await tailStart(LOG.length, lines, read)).lines
+    expect([await found(0), await found(1), await found(4), await found(9)]).toEqual([0, 1, 4, 4])
+    expect(await tailStart(0, 3, read)).toEqual({ position: 0, lines: 0 })
   })
 })
 

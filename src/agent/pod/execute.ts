@@ -1,9 +1,10 @@
 /** How each step is done. Every executor may be cut off at any point and done again. */
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { isExclusive } from '../../api/exclusive.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
+import { rotatedNumbers } from '../logs/log_files.ts'
 import { isBusy } from './drain.ts'
 import { attemptKey, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
@@ -13,6 +14,7 @@ import { ensureVolumes } from './pod_volumes.ts'
 import { prepare } from './prepare.ts'
 import { pullImage } from './pull.ts'
 import { resolveRequest } from './start_request.ts'
+import { signalName } from './stop_signal.ts'
 
 export interface StepContext {
   agent: AgentContext
@@ -157,7 +159,7 @@ export const EXECUTORS: Executors = {
     notes.messages.delete(id)
     if (notes.hooks.delete(id) && container !== undefined) await removeMark(agent, container)
     const logPath = container?.annotations[NOTE.logPath]
-    if (logPath?.startsWith(agent.logsDir)) await agent.files.remove(logPath)
+    if (logPath?.startsWith(agent.logsDir)) await removeLog(agent, logPath)
   },
 
   async cleanUp(_step, { agent, notes, facts }) {
@@ -220,9 +222,11 @@ export function containerOf(pod: Pod, name: string): Container {
   return container
 }
 
-function signalName(text: string): NodeJS.Signals {
-  const name = text.toUpperCase()
-  return (/^SIG[A-Z0-9+]+$/.test(name) ? name : /^[A-Z]/.test(name) ? `SIG${name}` : 'SIGTERM') as NodeJS.Signals
+/** With what was rotated of it. */
+async function removeLog({ files }: AgentContext, path: string): Promise<void> {
+  const directory = dirname(path)
+  const numbers = rotatedNumbers(basename(path), await files.list(directory))
+  for (const each of [path, ...numbers.map((number) => `${path}.${number}`)]) await files.remove(each)
 }
 
 /** By uid alone: of an orphan nothing else may be known. */

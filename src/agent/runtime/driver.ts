@@ -18,6 +18,7 @@ import { createOciRuntime, hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
 import type { RuntimeDriver } from './runtime.ts'
 import { ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
+import { reopenLog } from './stream_pump.ts'
 import { cgroupDetails, cgroupUsage } from './usage.ts'
 
 export interface RuntimeDriverOptions {
@@ -127,6 +128,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     exec: (id, execOptions, stream) => executor.exec(id, execOptions, stream),
     attach: (id, stream) => executor.attach(id, stream),
     terminationMessage: (id) => containers.terminationMessage(id),
+    reopenLog: (id) => reopenLog(containers.pathsOf(id).control),
     writableLayerOf: (id) => join(containers.pathsOf(id).directory, 'upper'),
     usage: (podUid, containerId, details) =>
       (details ? cgroupDetails : cgroupUsage)(cgroups(), cgroupPathOf(podUid, containerId)),

@@ -160,6 +160,8 @@ export interface RuntimeDriver {
   terminationMessage(id: string): Promise<string>
   /** What a pod's container uses; undefined once its cgroup is gone. `details`: with what is absent otherwise. */
   usage(podUid: string, containerId: string, details: boolean): CgroupUsage | undefined
+  /** Has a container's log file be opened anew, after it was renamed. One that has ended is no error. */
+  reopenLog(containerId: string): Promise<void>
   /** Directory of what a container has written over its image. */
   writableLayerOf(containerId: string): string | undefined
   /** Path below each cgroup hierarchy's mount point: of the pod, or of one of its containers. */

@@ -63,14 +63,25 @@ export function parseResize(data: Uint8Array): { width: number; height: number }
   return { width: Math.min(MAX, Math.floor(width)), height: Math.min(MAX, Math.floor(height)) }
 }
 
-/** Tells conmon through its control FIFO. A terminal that has gone is no error. */
+/** Tells conmon the terminal's size. A terminal that has gone is no error. */
 export async function resizeTerminal(controlFifo: string, width: number, height: number): Promise<void> {
   const RESIZE = 1
+  await tellConmon(controlFifo, `${RESIZE} ${height} ${width}`)
+}
+
+/** Has conmon open its log file anew, which makes one if it has been renamed. */
+export async function reopenLog(controlFifo: string): Promise<void> {
+  const REOPEN_LOGS = 2
+  await tellConmon(controlFifo, `${REOPEN_LOGS} 0 0`)
+}
+
+/** A message on its control FIFO; a conmon that has gone hears nothing. Source: containers/conmon, src/ctrl.c. */
+async function tellConmon(controlFifo: string, message: string): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_NONBLOCK
   const file = await open(controlFifo, flags).catch(() => undefined)
   if (file === undefined) return
   try {
-    await file.write(`${RESIZE} ${height} ${width}\n`)
+    await file.write(`${message}\n`)
   } catch {
     // The pipe's reader went away between open and write.
   } finally {

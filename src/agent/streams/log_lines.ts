@@ -80,13 +80,16 @@ export class LogLines {
 
 const TAIL_CHUNK_BYTES = 64 << 10
 
-/** Where the last `lines` records of a file begin. Partial records count as lines of their own. */
+/**
+ * Where the last `lines` records of a file begin, and how many they are: fewer when the file has no more. Partial records
+ * count as lines of their own.
+ */
 export async function tailStart(
   sizeBytes: number,
   lines: number,
   read: (position: number, length: number) => Promise<Buffer>,
-): Promise<number> {
-  if (lines <= 0) return sizeBytes
+): Promise<{ position: number; lines: number }> {
+  if (lines <= 0 || sizeBytes === 0) return { position: sizeBytes, lines: 0 }
   let found = 0
   let end = sizeBytes
   while (end > 0) {
@@ -96,9 +99,10 @@ export async function tailStart(
       // The newline that ends the file begins no further line.
       if (chunk[index] !== NEWLINE || start + index === sizeBytes - 1) continue
       found++
-      if (found === lines) return start + index + 1
+      if (found === lines) return { position: start + index + 1, lines }
     }
     end = start
   }
-  return 0
+  // What stands before the first newline is a record too.
+  return { position: 0, lines: found + 1 }
 }
