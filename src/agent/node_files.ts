@@ -1,9 +1,11 @@
 /** The host's files that the agent itself touches: an argument, so that a simulated host can have its own. */
-import { mkdir, readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rm, statfs } from 'node:fs/promises'
 
 export interface NodeFiles {
   /** A file's text; empty when it cannot be read. */
   read(path: string): Promise<string>
+  /** The last bytes of a file; empty when it cannot be read. */
+  end(path: string, maxBytes: number): Promise<Buffer>
   makeDirectory(path: string): Promise<void>
   /** A file, or a directory with all below it; one that is gone is no error. */
   remove(path: string): Promise<void>
@@ -15,6 +17,7 @@ export interface NodeFiles {
 
 export const nodeFiles: NodeFiles = {
   read: (path) => readFile(path, 'utf8').catch(() => ''),
+  end: (path, maxBytes) => readEnd(path, maxBytes).catch(() => Buffer.alloc(0)),
   async makeDirectory(path) {
     await mkdir(path, { recursive: true })
   },
@@ -25,4 +28,16 @@ export const nodeFiles: NodeFiles = {
       ({ blocks, bsize }) => blocks * bsize,
       () => 0,
     ),
+}
+
+async function readEnd(path: string, maxBytes: number): Promise<Buffer> {
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    const length = Math.min(size, maxBytes)
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
 }

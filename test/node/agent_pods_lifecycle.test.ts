@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { AgentPods } from '../support/agent_pods.ts'
+import { healthServer } from '../support/grpc_health.ts'
 import { addressOf } from '../support/node_session.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
@@ -210,6 +211,35 @@ describe('probes and limits', () => {
       await pods.remove('probed', 1)
     } finally {
       answers.server.close()
+    }
+  })
+
+  test('a gRPC probe, and the last words of a container that failed without a message', async () => {
+    const grpc = await healthServer()
+    try {
+      await pods.run(
+        'grpc',
+        { ...sh(SERVE), readinessProbe: { grpc: { port: grpc.port, service: 'ready' } } },
+        volume(),
+      )
+      await pods.run(
+        'wordy',
+        {
+          ...sh('echo first; echo the disk is on fire >&2; exit 3'),
+          terminationMessagePolicy: 'FallbackToLogsOnError',
+        },
+        { ...volume(), restartPolicy: 'Never' },
+      )
+      await pods.holds(() => expect(pods.container('wordy')?.state?.terminated).toMatchObject({ exitCode: 3 }))
+      expect(pods.container('wordy')?.state?.terminated?.message).toBe('first\nthe disk is on fire')
+      await pods.holds(() => expect(grpc.asked).toContain('ready'))
+      expect(pods.container('grpc')).toMatchObject({ ready: false })
+      grpc.serving = true
+      await pods.ready('grpc')
+      await pods.remove('grpc')
+      await pods.remove('wordy')
+    } finally {
+      grpc.close()
     }
   })
 

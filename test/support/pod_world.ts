@@ -53,6 +53,7 @@ function memoryFiles(): NodeFiles {
   const paths = new Set<string>()
   return {
     read: async () => '',
+    end: async () => Buffer.alloc(0),
     makeDirectory: async (path) => {
       paths.add(path)
     },

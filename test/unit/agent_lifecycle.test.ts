@@ -1,8 +1,10 @@
 /** Hooks, sidecars and time limits: what the planner and the worker make of them. */
 import { describe, expect, test } from 'vitest'
 import { outcome, type PodFacts, type ProbeFact } from '../../src/agent/pod/facts.ts'
+import { LAST_LOG_BYTES, lastWords } from '../../src/agent/pod/last_words.ts'
 import { planPod } from '../../src/agent/pod/plan_pod.ts'
 import { podStatus } from '../../src/agent/pod/status.ts'
+import { signalName } from '../../src/agent/pod/stop_signal.ts'
 import type { Container, Pod } from '../../src/api/pod.ts'
 import { eventually } from '../support/eventually.ts'
 import { brief, container, exited, factsOf, NOW, podOf, present } from '../support/pod_facts.ts'
@@ -236,6 +238,24 @@ describe('plans of hooks, sidecars and time limits', () => {
       ready: false,
     })
   })
+})
+
+test('stop signals are said in several ways', () => {
+  const said = ['SIGQUIT', 'quit', '3', 'SIGRTMIN+3', '37', 'nonsense', '0', '']
+  expect(said.map(signalName)).toEqual([
+    ...['SIGQUIT', 'SIGQUIT', 'SIGQUIT', 'SIGRTMIN+3', 'SIGRTMIN+3'],
+    ...['SIGTERM', 'SIGTERM', 'SIGTERM'],
+  ])
+})
+
+test('last words are the end of what was said, whole lines first', () => {
+  const record = (text: string, tag = 'F') => `2026-11-21T00:00:00.000000000Z stdout ${tag} ${text}\n`
+  expect(lastWords(Buffer.from(record('a', 'P') + record('b') + record('c')))).toBe('ab\nc')
+  const many = Array.from({ length: 200 }, (_, index) => record(`line ${index}`)).join('')
+  const words = lastWords(Buffer.from(many).subarray(-LAST_LOG_BYTES))
+  expect(words.split('\n')).toHaveLength(80)
+  expect(words.endsWith('line 198\nline 199')).toBe(true)
+  expect(Buffer.byteLength(lastWords(Buffer.from(record('ü'.repeat(3_000)))))).toBeLessThanOrEqual(2_048)
 })
 
 describe('a worker with hooks, sidecars and time limits', () => {

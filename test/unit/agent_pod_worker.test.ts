@@ -234,15 +234,27 @@ describe('a worker', () => {
     expect(world.last?.status.containerStatuses?.[0]).toMatchObject({ ready: true, restartCount: 1 })
   })
 
-  test('killed after any driver call, on the way up and down, it comes to the same end', async () => {
+  /** With what takes time of its own: a sidecar, and hooks. */
+  const lingering = (): Pod => {
+    const pod = full()
+    const [app] = pod.spec.containers
+    if (app !== undefined) app.lifecycle = { postStart: { sleep: { seconds: 1 } }, preStop: { sleep: { seconds: 1 } } }
+    pod.spec.initContainers?.push({ name: 'proxy', image: 'app:2', restartPolicy: 'Always' })
+    return pod
+  }
+
+  test.each([
+    ['', full],
+    ['with a sidecar and hooks ', lingering],
+  ])('%skilled after any driver call, on the way up and down, it comes to the same end', async (_what, podOf) => {
     let kills = 0
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 0, max: 40 }), async (up, down) => {
-        const world = new World(full())
+        const world = new World(podOf())
         world.host.exitsAtOnce.set('init', 0)
         world.fuse.left = up
         // A step that fails half-way is tried again after a delay.
-        await world.run(8)
+        await world.run(10)
         expect(world.host.running('app')).toHaveLength(1)
         expect(world.host.running('side')).toHaveLength(1)
         expect(new Set(world.host.started).size).toBe(world.host.started.length)
@@ -251,7 +263,7 @@ describe('a worker', () => {
         expect(restarts).toEqual([0, 0])
         world.delete(2)
         world.fuse.left = down
-        await world.run(8)
+        await world.run(10)
         expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
         expect(world.last?.removed).toBe(true)
         kills += world.kills

@@ -77,7 +77,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   return {
     sandbox,
     connected,
-    podIP: podIP === LOOPBACK ? '' : podIP,
+    podIP: sandbox.netNamespacePath !== undefined && isCutOff(pod) ? '' : podIP,
     ...madeVolumes,
     etcFiles: await volumes.ensureEtcFiles(podUid, files),
   }

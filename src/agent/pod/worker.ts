@@ -17,10 +17,12 @@ import {
   isRunning,
   isSidecar,
   NO_POD_ADDRESS,
+  NOTE,
   type NodeFailure,
   outcome,
   type PodFacts,
 } from './facts.ts'
+import { LAST_LOG_BYTES, lastWords } from './last_words.ts'
 import { newNotes, type PodNotes } from './notes.ts'
 import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts'
 import { areVolumesStale } from './pod_volumes.ts'
@@ -339,12 +341,22 @@ export class PodWorker {
     })
   }
 
-  async #readMessages({ containers }: PodFacts): Promise<void> {
+  async #readMessages({ pod, containers }: PodFacts): Promise<void> {
     const { messages } = this.#notes
-    for (const { id, phase } of containers) {
-      if (phase !== 'exited' || messages.has(id)) continue
-      messages.set(id, await this.#agent.drivers.runtime.terminationMessage(id).catch(() => ''))
+    for (const container of containers) {
+      if (container.phase !== 'exited' || messages.has(container.id)) continue
+      const message = await this.#agent.drivers.runtime.terminationMessage(container.id).catch(() => '')
+      messages.set(container.id, message === '' ? await this.#lastWords(pod, container) : message)
     }
+  }
+
+  /** Of a container that failed without a message, where its last lines shall stand for one. */
+  async #lastWords(pod: Pod | undefined, { name, exit, annotations }: ContainerState): Promise<string> {
+    const { initContainers = [], containers = [] } = pod?.spec ?? {}
+    const policy = [...initContainers, ...containers].find((each) => each.name === name)?.terminationMessagePolicy
+    const path = annotations[NOTE.logPath]
+    if (policy !== 'FallbackToLogsOnError' || exit?.code === 0 || path === undefined) return ''
+    return lastWords(await this.#agent.files.end(path, LAST_LOG_BYTES))
   }
 
   #report(facts: PodFacts): void {

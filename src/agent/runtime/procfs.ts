@@ -5,10 +5,18 @@ import { readText } from '../../base/records.ts'
 /** Sends a signal; a process that is gone is no error. */
 export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, signal)
+    process.kill(pid, realTimeNumber(signal) ?? signal)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
+}
+
+/** Signals that Node knows no names for: `SIGRTMIN+3` asks systemd in a container to stop. */
+function realTimeNumber(signal: string): number | undefined {
+  const [, end, offset = '0'] = /^SIGRT(MIN|MAX)([+-]\d+)?$/.exec(signal) ?? []
+  if (end === undefined) return undefined
+  const [first, last] = [34, 64]
+  return Math.min(last, Math.max(first, (end === 'MIN' ? first : last) + Number(offset)))
 }
 
 /** Kills a process and all that it has started. Each is stopped before its children are read, so that none is missed. */
