@@ -5,6 +5,7 @@ import type { Job } from '../../src/api/job.ts'
 import type { PersistentVolume } from '../../src/api/persistentvolume.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import type { PodDisruptionBudget } from '../../src/api/poddisruptionbudget.ts'
+import type { PlannedWorkload, WhyAnswer } from '../../src/api/why.ts'
 import { localKubeconfig, localStateDir } from '../../src/base/paths.ts'
 import { eventually } from '../support/eventually.ts'
 import { LocalCluster, runProgram } from '../support/local_cluster.ts'
@@ -200,5 +201,147 @@ describe('a PodDisruptionBudget', () => {
     expect(refused.stderr).toContain("Cannot evict pod as it would violate the pod's disruption budget.")
     expect((await pods('hello')).length).toBe(3)
     await cluster.kubectl('uncordon', pod?.spec.nodeName ?? '')
+  })
+})
+
+describe('a drain that a budget forbids', () => {
+  it('waits, says which budget and what it needs, and ends with its own exit code', async () => {
+    await cluster.kubectl('patch', 'pdb/hello', '--type=merge', '-p', '{"spec":{"minAvailable":5}}')
+    const [pod] = await pods('hello')
+    const node = pod?.spec.nodeName ?? ''
+    const refused = await cluster.drover(['drain', node, '--timeout', '4'])
+    expect(refused.code).toBe(5)
+    expect(refused.stderr).toMatch(/pod\/default\/hello-\S+ waits: .*The disruption budget hello needs 5 healthy pods/)
+    expect((await pods('hello')).filter(({ spec }) => spec.nodeName === node).length).toBeGreaterThan(0)
+    await cluster.ask('node', 'uncordon', node)
+    await cluster.kubectl('delete', 'pdb/hello')
+    await eventually(async () => (await pods('hello')).length === 3, WAIT)
+  })
+})
+
+describe('drover why', () => {
+  const why = async (name: string) => cluster.json<WhyAnswer>('why', `pod/${name}`)
+
+  it('counts what keeps a pod waiting, and names the smallest change that would help', async () => {
+    await cluster.apply({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'huge' },
+      spec: template('huge', STAY, {}, { resources: { requests: { memory: '900Ti' } } }).spec,
+    })
+    const told = await eventually(async () => {
+      const text = await cluster.ask('why', 'pod/huge')
+      return /0\/2 nodes/.test(text) && text
+    }, WAIT)
+    expect(told).toMatch(/^pod\/huge waits for a node: 0\/2 nodes .*2 insufficient memory/i)
+    expect(told).toMatch(/The smallest change that would help: \S+ more memory on node \S+/)
+    expect(await why('huge')).toMatchObject({
+      state: 'pending',
+      placement: { nodes: [{ obstacles: [{ type: 'resource', resource: 'memory' }] }, {}] },
+    })
+    await cluster.kubectl('delete', 'pod', 'huge')
+  })
+
+  it('tells the scores of one that is placed, and the end of one that is gone', async () => {
+    const [pod] = await pods('hello')
+    const name = pod?.metadata.name ?? ''
+    const answer = await why(name)
+    expect(answer).toMatchObject({
+      state: 'ready',
+      node: pod?.spec.nodeName,
+      summary: expect.stringContaining('is ready'),
+    })
+    expect(answer.placement?.nodes.every(({ score }) => typeof score?.fullness === 'number')).toBe(true)
+    expect(await cluster.ask('why', `pod/${name}`)).toContain('Nodes, if it were placed now (best first):')
+    await cluster.kubectl('delete', 'pod', name)
+    const gone = await eventually(async () => {
+      const now = await why(name)
+      return now.state === 'gone' && now
+    }, WAIT)
+    expect(gone.causes[0]?.reason).toMatch(/Killing|SuccessfulDelete/)
+  })
+
+  it('tells how often a container was restarted and how it ended, and why a rollout went back', async () => {
+    const crashing = (script: string) => ({
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'fragile', annotations: { 'drover.dev/auto-rollback': 'true' } },
+      spec: {
+        replicas: 1,
+        minReadySeconds: 1,
+        progressDeadlineSeconds: 3,
+        selector: { matchLabels: { app: 'fragile' } },
+        template: template('fragile', script),
+      },
+    })
+    await cluster.apply(crashing(STAY))
+    await cluster.kubectl('rollout', 'status', 'deploy/fragile', '--timeout=60s')
+    const crashy = template('crashy', 'exit 3').spec
+    await cluster.apply([
+      crashing('exit 3'),
+      { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'crashy' }, spec: crashy },
+    ])
+    const restarted = await eventually(async () => {
+      const { causes } = await why('crashy')
+      return causes.find(({ message }) => /ended with exit code 3, restarted \d+ times/.test(message))
+    }, WAIT)
+    expect(restarted.reason).toBe('Error')
+    const told = await eventually(async () => {
+      const text = await cluster.ask('why', 'deploy/fragile')
+      return text.includes('stands in until the template changes') && text
+    }, WAIT)
+    expect(told).toMatch(/^deployment\/fragile: (ProgressDeadlineExceeded|CrashLoop): Revision 2 \(fragile-\S+\) failed: /m)
+    await cluster.kubectl('delete', 'deploy/fragile', 'pod/crashy', '--wait=false')
+  })
+})
+
+describe('drover plan', () => {
+  const planned = (replicas: number, change: { image?: string; memory?: string; name?: string } = {}) => ({
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: change.name ?? 'planned' },
+    spec: {
+      replicas,
+      strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+      selector: { matchLabels: { app: 'planned' } },
+      template: template(
+        'planned',
+        STAY,
+        {},
+        {
+          ...(change.image === undefined ? {} : { image: change.image }),
+          ...(change.memory === undefined ? {} : { resources: { requests: { memory: change.memory } } }),
+        },
+      ),
+    },
+  })
+  const plan = (manifest: object, ...flags: string[]) =>
+    cluster.drover(['plan', '-f', '-', ...flags], { input: JSON.stringify(manifest) })
+
+  it('shows what would change, where pods would go and whether a rollout has room; scripts read its exit code', async () => {
+    const created = await plan(planned(2))
+    expect([created.code, created.stdout.split('\n')[0]]).toEqual([10, '+ deployment.apps/planned'])
+    expect((await cluster.drover(['get', 'deploy/planned'])).code).not.toBe(0)
+    await cluster.apply(planned(2))
+    await cluster.kubectl('rollout', 'status', 'deploy/planned', '--timeout=60s')
+    expect((await plan(planned(2))).code).toBe(0)
+    const changed = await plan(planned(3, { image: 'drover.local/hello:2' }), '-o', 'json')
+    expect(changed.code).toBe(10)
+    const { items } = JSON.parse(changed.stdout) as {
+      items: { changes: { path: string; old?: unknown; new?: unknown }[]; placement: PlannedWorkload }[]
+    }
+    const [item] = items
+    expect(item?.changes).toContainEqual({ path: 'spec.replicas', old: 2, new: 3 })
+    expect(item?.changes.find(({ path }) => path.endsWith('.image'))).toMatchObject({ new: 'drover.local/hello:2' })
+    expect(Object.values(item?.placement.placements ?? {}).reduce((sum, count) => sum + count, 0)).toBe(3)
+    expect(item?.placement).toMatchObject({ refused: 0, surge: { wanted: 1, placed: 1 } })
+    const tooBig = await plan(planned(2, { memory: '900Ti' }))
+    expect(tooBig.code).toBe(11)
+    expect(tooBig.stdout).toMatch(/insufficient memory/i)
+    const refused = await plan(planned(-1))
+    expect(refused.code).toBe(2)
+    expect(refused.stdout).toMatch(/^! deployment\.apps\/planned: .*replicas/)
+    expect((await cluster.json<{ spec: { replicas: number } }>('get', 'deploy/planned')).spec.replicas).toBe(2)
+    await cluster.kubectl('delete', 'deploy', 'planned', '--wait=false')
   })
 })
