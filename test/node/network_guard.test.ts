@@ -20,10 +20,15 @@ socket.on('message', (text, from) => {
 socket.bind(Number(process.argv[1]), '0.0.0.0')
 setTimeout(() => process.exit(3), 12_000)
 `
+/** One datagram from each source, in order. */
 const SEND = `
-const [source, address, port, text] = process.argv.slice(1)
-const socket = require('node:dgram').createSocket('udp4')
-socket.bind(0, source, () => socket.send(text, Number(port), address, () => process.exit(0)))
+const [address, port, text, ...sources] = process.argv.slice(1)
+const send = (source) => new Promise((resolve) => {
+  const socket = require('node:dgram').createSocket('udp4')
+  socket.bind(0, source, () => socket.send(text, Number(port), address, () => { socket.close(); resolve() }))
+})
+const main = async () => { for (const source of sources) await send(source) }
+main()
 `
 
 const place = (name: string): TestNamespace => hosts.pod(name).namespace
@@ -41,10 +46,10 @@ async function heard(from: string, to: string, sources: readonly string[]): Prom
   await eventually(async () => (await target.namespace.exec(['ss', '-Hlun', `sport = :${PORT}`])).stdout !== '', {
     timeoutMs: 10_000,
   })
-  const send = (source: string, text: string) =>
-    must(place(from), process.execPath, '-e', SEND, source, target.address, String(PORT), text)
-  for (const source of sources) await send(source, 'forged')
-  await send(hosts.pod(from).address, 'end')
+  const send = (text: string, ...list: string[]) =>
+    must(place(from), process.execPath, '-e', SEND, target.address, String(PORT), text, ...list)
+  await send('forged', ...sources)
+  await send('end', hosts.pod(from).address)
   const { exitCode, stdout } = await listener
   expect(exitCode).toBe(0)
   return JSON.parse(stdout) as string[]
@@ -69,6 +74,9 @@ describe('a pod that forges', () => {
     const strangers = ['10.244.1.99', '10.244.2.77', '198.51.100.5']
     const forged = [...strangers, b, '10.244.1.1']
     for (const source of forged) await must(place('a'), 'ip', 'addr', 'add', `${source}/32`, 'dev', 'eth0')
+    // Or the pod would ask for its gateway under the address that it sends from, and get no answer for itself either.
+    const gateway = ['10.244.1.1', 'lladdr', addressMac('10.244.1.1'), 'dev', 'eth0', 'nud', 'permanent']
+    await must(place('a'), 'ip', 'neigh', 'replace', ...gateway)
     expect(await heard('a', 'c', forged)).toEqual([a])
     // Without the guard all this arrives: the test can fail.
     const host = hosts.host(0)
@@ -119,10 +127,13 @@ describe('a pod that forges', () => {
     await must(namespace, 'nft', 'add table ip drvt-count')
     await must(namespace, 'nft', 'add chain ip drvt-count c { type filter hook input priority 0; }')
     await must(namespace, 'nft', `add rule ip drvt-count c udp dport 4789 @th,64,32 0x12345678 counter`)
-    const send = (from: TestNamespace, source: string) =>
-      must(from, process.execPath, '-e', SEND, source, config.nodeAddress, '4789', '\x124Vx')
-    await send(place('a'), hosts.pod('a').address)
-    await send(place('c'), hosts.pod('c').address)
+    const send = (from: TestNamespace, source: string, to = config.nodeAddress) =>
+      must(from, process.execPath, '-e', SEND, to, '4789', '\x124Vx', source)
+    for (const name of ['a', 'c']) {
+      for (const to of [config.nodeAddress, '10.244.2.1', '10.244.2.0']) {
+        await send(place(name), hosts.pod(name).address, to)
+      }
+    }
     // A host may; by when this has come, what pods sent would have.
     await send(hosts.host(0).namespace, '0.0.0.0')
     await eventually(async () => (await counted()) > 0, { timeoutMs: 10_000 })

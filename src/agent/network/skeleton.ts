@@ -72,17 +72,20 @@ const NODE_PORT_KEY = 'meta l4proto . th dport'
 
 function tunnelChains({ vxlanPort, nodeAddress, cluster }: TableFacts): [string, string[]][] {
   if (vxlanPort === undefined) return []
+  const { clusterCidr, serviceCidr } = cluster
   const packet = `udp dport ${vxlanPort}`
   return [
     [
       'tunnel-in',
       [
-        // Whoever could send to a tunnel's end could put any packet, of any pod, into the overlay.
-        `${packet} iifname "${BRIDGE}" ip daddr != ${cluster.clusterCidr} drop`,
+        // Whoever could send to a tunnel's end could put any packet, of any pod, into the overlay: no pod may, to a host's
+        // address in the overlay or to one outside.
+        `${packet} ip saddr ${clusterCidr} fib daddr type local drop`,
+        `${packet} iifname "${BRIDGE}" ip daddr != ${clusterCidr} ip daddr != ${serviceCidr} drop`,
         `${packet} ip daddr ${nodeAddress} notrack`,
       ],
     ],
-    ['tunnel-out', [`${packet} ip saddr ${nodeAddress} ip daddr != ${cluster.serviceCidr} notrack`]],
+    ['tunnel-out', [`${packet} ip saddr ${nodeAddress} ip daddr != ${serviceCidr} notrack`]],
   ]
 }
 
