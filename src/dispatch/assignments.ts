@@ -151,7 +151,8 @@ export class Assignments {
     return isHere && node.table.apply([[volumeKey(volume), jsonBytes(volume)]])
   }
 
-  #putPod(node: NodeTable, pod: Stored<Pod>): boolean {
+  #putPod(node: NodeTable, stored: Stored<Pod>): boolean {
+    const pod = this.#withPullSecrets(stored)
     const key = `pod/${keyOf(pod)}`
     const wanted = podReferences(pod)
     const rows: (readonly [string, Uint8Array | undefined])[] = []
@@ -166,6 +167,15 @@ export class Assignments {
     node.references.set(key, wanted)
     rows.push([key, jsonBytes(assignedPod(pod, this.#options.needsDrain, this.#automounts(pod)))])
     return node.table.apply(rows)
+  }
+
+  /** A pod that names no pull secrets has its account's, as in Kubernetes. */
+  #withPullSecrets(pod: Stored<Pod>): Stored<Pod> {
+    const { metadata, spec } = pod
+    if ((spec.imagePullSecrets ?? []).length > 0) return pod
+    const account = spec.serviceAccountName ?? DEFAULT_SERVICE_ACCOUNT
+    const { imagePullSecrets = [] } = this.#resources.get(serviceAccountKind, metadata.namespace ?? '', account) ?? {}
+    return imagePullSecrets.length === 0 ? pod : { ...pod, spec: { ...spec, imagePullSecrets } }
   }
 
   /** The pod's word counts first, then its account's. */
