@@ -17,12 +17,15 @@ export function writeFileAtomic(path: string, content: string | Uint8Array, mode
   renameSync(temporary, path)
 }
 
+/** Of /proc and cgroups, the last two: what the file was of has gone between its opening and its reading. */
+const GONE: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ESRCH', 'ENODEV'])
+
 /** The file's text, or undefined when there is none. */
 export function readIfExists(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (GONE.has((error as NodeJS.ErrnoException).code)) return undefined
     throw error
   }
 }

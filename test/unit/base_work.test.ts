@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { microTimestamp, sleep, systemClock, timestamp, withTimeout } from '../../src/base/clock.ts'
 import { DroverError } from '../../src/base/errors.ts'
+import { readIfExists } from '../../src/base/files.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { WorkQueue } from '../../src/base/queue.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -207,5 +210,20 @@ describe('errors', () => {
     const own = new DroverError('invalid', 'y')
     expect(DroverError.from(own)).toBe(own)
     expect(own.temporary).toBe(false)
+  })
+})
+
+describe('readIfExists', () => {
+  it('a process that has gone between the opening and the reading of its file is one that is not there', async () => {
+    const child = spawn('sleep', ['100'])
+    const file = openSync(`/proc/${child.pid}/stat`)
+    try {
+      const exited = new Promise((resolve) => child.on('exit', resolve))
+      child.kill('SIGKILL')
+      await exited
+      expect(readIfExists(`/proc/self/fd/${file}`)).toBeUndefined()
+    } finally {
+      closeSync(file)
+    }
   })
 })
