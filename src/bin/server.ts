@@ -363,6 +363,7 @@ async function serve(serving: Serving): Promise<void> {
     const services = [
       ...Object.values(events),
       ...presence.services,
+      secretKeys.service,
       dispatch.service,
       leader,
       leaderWatch,

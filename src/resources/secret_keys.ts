@@ -85,22 +85,28 @@ export function createSecretKeys(options: SecretKeysOptions): SecretKeys {
   }
 
   async function check(): Promise<void> {
-    const word = cipher.encrypt(CHECK_KEY, CHECK_WORD)
-    const outcome = await store.write({ type: 'put', key: CHECK_KEY, value: word, expect: { modRevision: 0 } })
+    const found = (await store.get(CHECK_KEY)) ?? (await putCheck())
     try {
       // Started in the midst of a change.
       const offer = parseOffer(await store.get(OFFER_KEY))
       if (offer !== undefined) await take(offer)
-      if (!outcome.ok && outcome.current !== undefined) cipher.decrypt(CHECK_KEY, outcome.current.value)
+      if (found !== undefined) cipher.decrypt(CHECK_KEY, found.value)
     } catch (cause) {
       if (!isCode(cause, 'internal')) throw cause
-      const name = (outcome.ok ? undefined : keyNameOf(outcome.current?.value ?? '')) ?? ''
+      const name = keyNameOf(found?.value ?? '') ?? ''
       throw new DroverError(
         'invalid',
         `${file} does not hold the key ${name} that this cluster's Secrets are encrypted with: copy that file from another server, or put the key back from a backup`,
         { cause },
       )
     }
+  }
+
+  /** What another server put there first, if one did. */
+  async function putCheck(): Promise<StoredItem | undefined> {
+    const value = cipher.encrypt(CHECK_KEY, CHECK_WORD)
+    const outcome = await store.write({ type: 'put', key: CHECK_KEY, value, expect: { modRevision: 0 } })
+    return outcome.ok ? undefined : outcome.current
   }
 
   async function take({ name, stage, sealed }: Offer): Promise<void> {

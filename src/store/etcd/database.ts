@@ -7,7 +7,7 @@
 import type { IDuplexStream, ISnapshotResponse } from 'etcd3'
 import type { DatabasePort, DatabaseStatus } from '../../base/database.ts'
 import { DroverError } from '../../base/errors.ts'
-import type { EtcdConnection } from './connection.ts'
+import { type EtcdConnection, toDroverError } from './connection.ts'
 import { RawStream } from './raw_stream.ts'
 
 /** A member answers nobody while it defragments: about a second for 100 MB. */
@@ -51,7 +51,12 @@ export function createDatabase(connection: EtcdConnection, quotaBytes: number | 
         `etcd at ${full.endpoint} still takes ${full.sizeBytes} of ${quotaBytes} bytes: run \`drover etcd compact\` first; if its history is gone already, delete what is not needed or give it a larger quota`,
       )
     }
-    await connection.retry((client, call) => client.maintenance.alarm({ action: 'Deactivate', alarm: 'Nospace' }, call))
+    // Each alarm is a member's own, and is lifted by that member's id.
+    const { alarms } = await connection.retry((client, call) => client.maintenance.alarm({ action: 'Get' }, call))
+    for (const { memberID, alarm } of alarms) {
+      const request = { action: 'Deactivate', memberID, alarm } as const
+      await connection.retry((client, call) => client.maintenance.alarm(request, call))
+    }
   }
 
   return {
@@ -72,10 +77,15 @@ export function createDatabase(connection: EtcdConnection, quotaBytes: number | 
       const onAbort = (): void => stream.close()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        for (;;) {
-          const { blob, remaining_bytes: remaining } = await stream.next()
-          yield blob
-          if (Number(remaining) === 0) return
+        // The hash of it all comes in a message of its own, after the last that has content.
+        for (let isComplete = false; ; ) {
+          const message = await stream.next().catch((error: unknown) => {
+            if (isComplete) return undefined
+            throw toDroverError(error, connection.endpoint)
+          })
+          if (message === undefined) return
+          isComplete = Number(message.remaining_bytes) === 0
+          yield message.blob
         }
       } finally {
         signal.removeEventListener('abort', onAbort)

@@ -88,7 +88,7 @@ function bindOnce(port: number): Promise<number> {
   })
 }
 
-/** Whether etcd says of itself that it is healthy: it has a leader and commits. */
+/** Whether etcd says of itself that it is healthy: it has a leader and commits. A full one is: it serves reads, and is mended. */
 export async function probeHealth(url: string, pki: EtcdPki): Promise<boolean> {
   try {
     const [ca, cert, key] = await Promise.all([
@@ -97,15 +97,19 @@ export async function probeHealth(url: string, pki: EtcdPki): Promise<boolean> {
       readFile(pki.clientKeyFile),
     ])
     return await new Promise((resolve) => {
-      const probe = request(`${url}/health`, { ca, cert, key, agent: false, timeout: PROBE_TIMEOUT_MS }, (response) => {
-        let text = ''
-        response.setEncoding('utf8')
-        response.on('data', (chunk: string) => {
-          text += chunk
-        })
-        response.on('end', () => resolve(text.includes('true')))
-        response.on('error', () => resolve(false))
-      })
+      const probe = request(
+        `${url}/health?exclude=NOSPACE`,
+        { ca, cert, key, agent: false, timeout: PROBE_TIMEOUT_MS },
+        (response) => {
+          let text = ''
+          response.setEncoding('utf8')
+          response.on('data', (chunk: string) => {
+            text += chunk
+          })
+          response.on('end', () => resolve(text.includes('true')))
+          response.on('error', () => resolve(false))
+        },
+      )
       probe.on('timeout', () => probe.destroy())
       probe.on('error', () => resolve(false))
       probe.end()

@@ -102,7 +102,13 @@ class EtcdStore implements RenewableStore {
       budgetMs: timeoutMs,
     })
     this.#progressInOrder = progressIsInOrder(status.version)
-    await this.#committer.takeOver(timeoutMs)
+    try {
+      await this.#committer.takeOver(timeoutMs)
+    } catch (error) {
+      // A full database serves reads, and must be mended through us: the first write takes over, once writes are taken.
+      if (!isCode(error, 'outOfSpace')) throw error
+      this.#options.log.error({ err: error }, 'the database is full')
+    }
   }
 
   setTls(tls: EtcdTls): void {
