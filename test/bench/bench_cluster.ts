@@ -31,8 +31,8 @@ export class BenchCluster {
   }
 
   /** Brings it up with the image on every node. */
-  async start(): Promise<void> {
-    await this.local.start()
+  async start(...flags: string[]): Promise<void> {
+    await this.local.start(...flags)
     const query = { verb: 'import', reference: SAMPLE_IMAGE }
     const options = { query, body: await sampleRootfs(), contentType: 'application/x-tar', timeoutMs: 0 }
     const answer = await this.client.open('POST', '/apis/drover.dev/v1/images', options)
@@ -47,11 +47,11 @@ export class BenchCluster {
   }
 
   /** Milliseconds from sending the Deployment until a watch says that all replicas are ready. */
-  async apply(name: string, replicas: number): Promise<number> {
+  async apply(name: string, replicas: number, command: readonly string[] = COMMAND): Promise<number> {
     const ready = await this.watchReady(name, replicas)
     const startedMs = systemClock.monotonicMs()
     try {
-      await this.client.call('POST', path(), { body: manifest(name, replicas) })
+      await this.client.call('POST', path(), { body: manifest(name, replicas, command) })
       return (await ready.reached) - startedMs
     } finally {
       ready.stop()
@@ -119,8 +119,8 @@ export class BenchCluster {
   }
 }
 
-function manifest(name: string, replicas: number): object {
-  const container = { name: 'main', image: SAMPLE_IMAGE, command: COMMAND }
+function manifest(name: string, replicas: number, command: readonly string[]): object {
+  const container = { name: 'main', image: SAMPLE_IMAGE, command }
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',

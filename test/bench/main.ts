@@ -5,6 +5,7 @@ import { benchCli } from './cli.ts'
 import { benchDns } from './dns.ts'
 import { benchMemory } from './memory.ts'
 import { benchNetwork } from './network.ts'
+import { benchNode } from './node.ts'
 import { benchPods } from './pods.ts'
 import { type BenchResult, exitCodeOf, reportOf, tableLines } from './result.ts'
 import { benchStore } from './store.ts'
@@ -16,10 +17,11 @@ const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
   network: benchNetwork,
   store: benchStore,
   pods: benchPods,
+  node: benchNode,
   memory: benchMemory,
 }
 
-const NEED_ROOT: readonly string[] = ['network', 'pods', 'memory']
+const NEED_ROOT: readonly string[] = ['network', 'pods', 'memory', 'node']
 
 function parse(words: readonly string[]): { parts: string[]; json: boolean } {
   const at = words.indexOf('--output')

@@ -48,7 +48,7 @@ function row(name: string, measured: { peakMb: number; limitMb: number; detail: 
 }
 
 /** A field of /proc/PID/status, in MB (10^6 bytes). */
-function status(pid: number, field: 'VmHWM' | 'VmRSS'): number {
+export function status(pid: number, field: 'VmHWM' | 'VmRSS'): number {
   const text = readFileSync(`/proc/${pid}/status`, 'utf8')
   const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]
   if (kib === undefined) throw new Error(`process ${pid} has no ${field}`)
@@ -68,7 +68,7 @@ async function peaks({ local }: BenchCluster) {
 }
 
 /** Process ids of Perl processes, each with its parent's. */
-async function perls(): Promise<[number, number][]> {
+export async function perls(): Promise<[number, number][]> {
   const listing = await output('ps', ['-o', 'pid=,ppid=', '-C', 'perl'])
   const rows = listing.split('\n').map((line) => line.trim().split(/\s+/).map(Number))
   return rows.flatMap(([pid, parent]) =>

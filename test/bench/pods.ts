@@ -107,7 +107,7 @@ async function killedAndBack(cluster: BenchCluster): Promise<number[]> {
 }
 
 /** The first child of the only conmon of the cluster. */
-async function containerInit(cluster: string): Promise<number> {
+export async function containerInit(cluster: string): Promise<number> {
   const listing = await output('ps', ['-eo', 'pid=,ppid=,args='])
   const rows = listing.split('\n').map((line) => line.trim().split(/\s+/))
   const monitor = rows.find(([, , program, ...args]) => program?.endsWith('conmon') && args.join(' ').includes(cluster))

@@ -1,0 +1,152 @@
+/**
+ * One node: pods beside the bare loop, a killed container's way back, what an agent costs at rest with a hundred pods, and
+ * pulling beside the tools that do no more than copy and unpack.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { sleep, systemClock } from '../../src/base/clock.ts'
+import { localStateDir } from '../../src/base/paths.ts'
+import { sampleRootfs } from '../../src/local/sample_image.ts'
+import { eventually } from '../support/eventually.ts'
+import { BenchCluster } from './bench_cluster.ts'
+import { perls, status } from './memory.ts'
+import { benchPull } from './node_pull.ts'
+import { createPlainLoop, type PlainLoop } from './plain_loop.ts'
+import { containerInit } from './pods.ts'
+import { type BenchResult, median } from './result.ts'
+
+const LIMIT = 1.3
+const ONE_ROUNDS = 9
+const MANY = 100
+const MANY_ROUNDS = 2
+const KILLS = 9
+const RESTART_LIMIT_MS = 100
+const REST_SECONDS = 20
+const REST_LIMIT_PERCENT = 1
+const RSS_LIMIT_MB = 90
+/** Ticks of a processor in /proc/PID/stat. */
+const TICKS_PER_SECOND = 100
+
+export async function benchNode(): Promise<BenchResult[]> {
+  const plain = await createPlainLoop(await sampleRootfs())
+  const cluster = new BenchCluster()
+  try {
+    await cluster.start('--nodes', '1')
+    await round(cluster, plain, 1)
+    const one = await rounds(cluster, plain, 1, ONE_ROUNDS)
+    const many = await rounds(cluster, plain, MANY, MANY_ROUNDS)
+    const restarts = await restartTimes(cluster)
+    const rest = await atRest(cluster)
+    return [
+      besideLoop(`apply to Ready, 1 pod on one node, beside a plain loop`, one),
+      besideLoop(`apply to Ready, ${MANY} pods on one node, beside a plain loop`, many),
+      {
+        name: 'exit of a killed container to its successor running (ms / ms)',
+        ratio: median(restarts) / RESTART_LIMIT_MS,
+        limit: 1,
+        better: 'lower',
+        detail: `p50 ${median(restarts).toFixed(0)} ms, best ${Math.min(...restarts).toFixed(0)}, worst ${Math.max(...restarts).toFixed(0)}`,
+      },
+      ...rest,
+      await benchPull(),
+    ]
+  } finally {
+    await cluster.remove()
+    await plain.remove()
+  }
+}
+
+interface Times {
+  cluster: number[]
+  plain: number[]
+}
+
+async function rounds(cluster: BenchCluster, plain: PlainLoop, count: number, times: number): Promise<Times> {
+  const all: Times = { cluster: [], plain: [] }
+  for (let i = 0; i < times; i++) {
+    const measured = await round(cluster, plain, count)
+    all.cluster.push(measured.cluster)
+    all.plain.push(measured.plain)
+  }
+  return all
+}
+
+async function round(cluster: BenchCluster, plain: PlainLoop, count: number) {
+  const plainMs = await plain.start(count)
+  await plain.stop(count)
+  const clusterMs = await cluster.apply('bench', count)
+  await cluster.delete('bench')
+  return { plain: plainMs, cluster: clusterMs }
+}
+
+function besideLoop(name: string, { cluster, plain }: Times): BenchResult {
+  const said = (ms: readonly number[]) => `${median(ms).toFixed(0)} ms (best ${Math.min(...ms).toFixed(0)})`
+  const ratio = median(cluster) / median(plain)
+  return { name, ratio, limit: LIMIT, better: 'lower', detail: `${said(cluster)}, plain ${said(plain)}` }
+}
+
+/** SIGKILL until the successor has written its first line, by the time that its log gives it. */
+async function restartTimes(cluster: BenchCluster): Promise<number[]> {
+  const times: number[] = []
+  const command = ['sh', '-c', 'echo up; trap "exit 0" TERM; sleep 1000000 & wait']
+  for (let i = 0; i < KILLS; i++) {
+    await cluster.apply('bench', 1, command)
+    const init = await containerInit(cluster.local.name)
+    const killedAtMs = systemClock.now()
+    process.kill(init, 'SIGKILL')
+    const line = await eventually(() => firstLineOfSuccessor(cluster.local.name), { timeoutMs: 60_000, intervalMs: 5 })
+    times.push(Date.parse(line.split(' ')[0] ?? '') - killedAtMs)
+    await cluster.delete('bench')
+  }
+  return times
+}
+
+function firstLineOfSuccessor(cluster: string): string | undefined {
+  const root = localStateDir(cluster)
+  const path = readdirSync(root, { recursive: true, encoding: 'utf8' }).find((name) =>
+    /logs\/default_bench-[^/]*\/main\/1\.log$/.test(name),
+  )
+  const text = path === undefined ? '' : readFileSync(join(root, path), 'utf8')
+  return text.includes(' up') ? text : undefined
+}
+
+/** Of the agent with what starts its programs: a hundred pods stand, and nobody wants anything. */
+async function atRest(cluster: BenchCluster): Promise<BenchResult[]> {
+  await cluster.apply('bench', MANY)
+  const host = cluster.local.record().hosts[0]?.name ?? ''
+  const agent = cluster.local.pid(`agent-${host}`)
+  const pids = [agent, ...(await perls()).filter(([, parent]) => parent === agent).map(([pid]) => pid)]
+  const ticks = () => pids.reduce((sum, pid) => sum + ticksOf(pid), 0)
+  // What came with the start settles first.
+  await sleep(systemClock, 5_000)
+  const before = ticks()
+  const startedMs = systemClock.monotonicMs()
+  await sleep(systemClock, REST_SECONDS * 1000)
+  const seconds = (systemClock.monotonicMs() - startedMs) / 1000
+  const percent = ((ticks() - before) / TICKS_PER_SECOND / seconds) * 100
+  const rssMb = pids.reduce((sum, pid) => sum + status(pid, 'VmRSS'), 0)
+  await cluster.delete('bench')
+  return [
+    {
+      name: `processor of an agent at rest with ${MANY} pods (% / %)`,
+      ratio: percent / REST_LIMIT_PERCENT,
+      limit: 1,
+      better: 'lower',
+      detail: `${percent.toFixed(2)} % of a core over ${seconds.toFixed(0)} s`,
+    },
+    {
+      name: `memory of an agent at rest with ${MANY} pods (MB / MB)`,
+      ratio: rssMb / RSS_LIMIT_MB,
+      limit: 1,
+      better: 'lower',
+      detail: `${rssMb.toFixed(0)} MB of ${RSS_LIMIT_MB} MB resident`,
+    },
+  ]
+}
+
+/** Fields 14 and 15: in user and kernel mode. */
+function ticksOf(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
