@@ -72,6 +72,8 @@ export interface AgentOptions {
   version: string
   /** Where /metrics, /healthz and /readyz are served; nowhere by default. Port 0 takes a free one. */
   http?: { host: string; port: number }
+  /** Kernel parameters that pods may set besides the safe ones. */
+  allowedSysctls?: readonly string[]
   /** What logs are bounded by; without it they grow. */
   logBounds?: LogBounds
   /** Whether it looks at what containers use, every ten seconds. */
@@ -157,6 +159,8 @@ function assemble(options: AgentOptions) {
     nodeName,
     nodeAddress,
     logsDir: join(dataDir, 'logs'),
+    seccompDir: join(dataDir, 'seccomp'),
+    allowedSysctls: options.allowedSysctls ?? [],
     clusterDomain: () => cluster?.clusterDomain ?? DEFAULT_DOMAIN,
     nodeCpuMillis: capacity.cpu === undefined ? availableParallelism() * 1000 : parseCpuMillis(capacity.cpu),
     nodeMemoryBytes: capacity.memory === undefined ? totalmem() : parseBytes(capacity.memory),

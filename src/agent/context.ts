@@ -35,6 +35,10 @@ export interface AgentContext {
   nodeAddress: string
   /** Logs of containers lie below it. */
   logsDir: string
+  /** The node's own seccomp profiles lie below it. */
+  seccompDir: string
+  /** Kernel parameters that pods may set besides the safe ones; `net.core.*` allows many. */
+  allowedSysctls: readonly string[]
   clusterDomain(): string
   nodeCpuMillis: number
   nodeMemoryBytes: number

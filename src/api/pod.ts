@@ -88,6 +88,13 @@ const Lifecycle = object({ postStart: opt(LifecycleHandler), preStop: opt(Lifecy
 
 const Capabilities = object({ add: opt(Type.Array(text)), drop: opt(Type.Array(text)) })
 
+export const SeccompProfile = object({
+  type: oneOf('RuntimeDefault', 'Unconfined', 'Localhost'),
+  /** Of a file below the node's directory for profiles. */
+  localhostProfile: opt(text),
+})
+export type SeccompProfile = Static<typeof SeccompProfile>
+
 export const SecurityContext = object({
   runAsUser: opt(int64),
   runAsGroup: opt(int64),
@@ -96,7 +103,7 @@ export const SecurityContext = object({
   readOnlyRootFilesystem: opt(bool),
   allowPrivilegeEscalation: opt(bool),
   capabilities: opt(Capabilities),
-  seccompProfile: ignored(),
+  seccompProfile: opt(SeccompProfile),
   appArmorProfile: ignored(),
   seLinuxOptions: ignored(),
   procMount: ignored(),
@@ -286,8 +293,8 @@ export const PodSpec = object({
       runAsNonRoot: opt(bool),
       supplementalGroups: opt(Type.Array(int64)),
       fsGroup: opt(int64),
-      sysctls: ignored(),
-      seccompProfile: ignored(),
+      sysctls: opt(Type.Array(object({ name: text, value: text }))),
+      seccompProfile: opt(SeccompProfile),
       appArmorProfile: ignored(),
       seLinuxOptions: ignored(),
       fsGroupChangePolicy: opt(oneOf('Always', 'OnRootMismatch')),

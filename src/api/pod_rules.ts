@@ -19,6 +19,7 @@ import type {
 } from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
 import { validateLifecycle } from './pod_lifecycle_rules.ts'
+import { validatePodSecurity } from './pod_security_rules.ts'
 import { validateMount, validateSharing, validateVolume } from './pod_volume_rules.ts'
 
 export const DEFAULT_GRACE_SECONDS = 30
@@ -202,7 +203,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
       errors.push({ path: `${path}.${field}`, reason: 'Invalid', message: `"${spec[field]}" is not a DNS label` })
     }
   }
-  errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path))
+  errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path), ...validatePodSecurity(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

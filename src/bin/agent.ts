@@ -179,6 +179,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
       usedPercent: () => usedPercent(flags.dataDir),
     },
     logBounds: logBounds(flags),
+    allowedSysctls: flags.allowSysctl ?? [],
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
     fencer: createFencer({
       directory: fenceDir(flags),

@@ -61,6 +61,7 @@ export interface AgentFlags {
   /** `docker.io=https://mirror.local`, in the order in which they are asked. */
   registryMirror?: string[]
   imageHighPercent: string
+  allowSysctl?: string[]
   logMaxSize: string
   logMaxFiles: string
   logMaxTotal: string

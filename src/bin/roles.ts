@@ -62,6 +62,10 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--registry-mirror <registry=url...>', 'ask there first, e.g. docker.io=https://mirror.local')
     .option('--image-high-percent <percent>', 'disk use above which images that nothing uses are removed', '85')
     .option('--image-low-percent <percent>', 'disk use down to which they are', '80')
+    .option(
+      '--allow-sysctl <name...>',
+      'kernel parameters that pods may set besides the safe ones, e.g. net.core.somaxconn',
+    )
     .option('--log-max-size <bytes>', "size at which a container's log goes on in a new file", '10Mi')
     .option('--log-max-files <count>', "files that are kept of a container's log", '5')
     .option('--log-max-total <bytes>', 'size that older log files of this node may have together', '2Gi')

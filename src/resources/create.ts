@@ -2,6 +2,7 @@
 import type { KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
+import { namespaceKind } from '../api/namespace.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
@@ -19,6 +20,7 @@ import { DEFAULT_RING_EVENTS, type Listener } from './hub.ts'
 import { META_PREFIX } from './keys.ts'
 import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
+import { withPodSecurity } from './pod_security.ts'
 import type { ApplyOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { ResourceWriter } from './writer.ts'
 
@@ -41,12 +43,16 @@ export interface ResourcesOptions {
 export function createResources(options: ResourcesOptions): Resources & Service {
   const { store, clock, random, log, kinds = KINDS, ringEvents = DEFAULT_RING_EVENTS } = options
   const cache = new WatchCache({ store, clock, log, kinds, ringEvents })
-  const admission = createAdmission({
+  const services = createAdmission({
     allocator: new Allocator({ store, clock, log }),
     random,
     serviceCidr: parseCidr(options.serviceCidr),
     nodePortRange: options.nodePortRange,
   })
+  const namespaces = kinds.includes(namespaceKind as KindDefinition)
+  const admission = withPodSecurity(services, (name) =>
+    namespaces ? cache.table(namespaceKind as KindDefinition).get('', name)?.object : undefined,
+  )
   const writer = new ResourceWriter({ store, cache, clock, random, admission })
   if (options.registry !== undefined) registerCacheMetrics(options.registry, cache)
   const encodings = new WeakMap<object, Buffer>()

@@ -63,6 +63,21 @@ describe('what a container may see and do', () => {
     expect(await output('grep NoNewPrivs /proc/self/status', { noNewPrivileges: false })).toMatch(/0$/)
   })
 
+  it('has no profile, or one of its own, where it asks for that', async () => {
+    expect(await output('grep Seccomp: /proc/self/status', { seccomp: 'unconfined' })).toMatch(/Seccomp:\s+0/)
+    const refused = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 95 }
+    const seccomp = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [refused] }
+    expect(await output('touch /tmp/a && mkdir /tmp/d; ls /tmp', { seccomp })).toMatch(/Operation not supported\na$/)
+    await expect(output('true', { seccomp: { defaultAction: 'SCMP_ACT_NONSENSE' } })).rejects.toThrow(/seccomp|action/i)
+  })
+
+  it("sets kernel parameters of the pod's namespaces, and no others", async () => {
+    const sysctls = { 'net.ipv4.ip_unprivileged_port_start': '77', 'kernel.shm_rmid_forced': '1' }
+    const files = Object.keys(sysctls).map((name) => `/proc/sys/${name.replaceAll('.', '/')}`)
+    expect(await output(`cat ${files.join(' ')}`, { sysctls })).toBe('77\n1')
+    await expect(output('true', { sysctls: { 'vm.swappiness': '1' } })).rejects.toThrow(/vm.swappiness/)
+  })
+
   it('refuses system calls that need no privilege but reach too far', async () => {
     // The host's Perl, mounted in, to make system calls by number.
     const calls =

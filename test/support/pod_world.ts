@@ -111,6 +111,8 @@ export class World {
       nodeName: 'n1',
       nodeAddress: '192.0.2.1',
       logsDir: '/nonexistent-drvt-logs',
+      seccompDir: '/nonexistent-drvt-seccomp',
+      allowedSysctls: [],
       clusterDomain: () => 'cluster.local',
       nodeCpuMillis: 2000,
       nodeMemoryBytes: 2 ** 30,

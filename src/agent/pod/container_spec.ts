@@ -1,10 +1,11 @@
 /** From a pod's container and its image to what the runtime starts. Pure: look-ups have been made by the caller. */
 import { createHash } from 'node:crypto'
 import type { Container, Pod } from '../../api/pod.ts'
+import { sysctlName } from '../../api/pod_sysctls.ts'
 import { DroverError } from '../../base/errors.ts'
 import { parseBytes, parseCpuMillis } from '../../base/quantity.ts'
 import type { Image, ResolvedUser } from '../images/images.ts'
-import type { ContainerRequest, ContainerResources, Mount, Sandbox } from '../runtime/runtime.ts'
+import type { ContainerRequest, ContainerResources, Mount, Sandbox, SeccompRequest } from '../runtime/runtime.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { NOTE } from './facts.ts'
 
@@ -13,6 +14,8 @@ export interface ContainerContext {
   sandbox: Sandbox
   image: Image
   user: ResolvedUser
+  /** Absent: the runtime's own profile. */
+  seccomp?: SeccompRequest
   /** By mount path in the container: volumes and their sub-paths, resolved. */
   volumePaths: ReadonlyMap<string, string>
   /** Files made for the pod, by path in the container. */
@@ -73,6 +76,8 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     addCapabilities: security.capabilities?.add ?? [],
     dropCapabilities: security.capabilities?.drop ?? [],
     noNewPrivileges: !privileged && security.allowPrivilegeEscalation !== true,
+    ...(context.seccomp === undefined ? {} : { seccomp: context.seccomp }),
+    ...sysctls(pod),
     tty: container.tty === true,
     stdin: container.stdin === true,
     ...(container.stdinOnce === true ? { stdinOnce: true } : {}),
@@ -88,6 +93,12 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
       [NOTE.logPath]: context.logPath,
     },
   }
+}
+
+function sysctls({ spec }: Pod): Pick<ContainerRequest, 'sysctls'> {
+  const given = spec.securityContext?.sysctls ?? []
+  if (given.length === 0) return {}
+  return { sysctls: Object.fromEntries(given.map(({ name, value }) => [sysctlName(name), value])) }
 }
 
 function imageIdText(image: Image): string {

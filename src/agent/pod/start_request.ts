@@ -11,6 +11,7 @@ import { type EnvironmentContext, expand, resolveEnvironment } from './environme
 import { kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { environmentContext } from './pod_volumes.ts'
+import { seccompOf } from './seccomp.ts'
 
 /** Looks up what the runtime is to start. */
 export async function resolveRequest(
@@ -30,8 +31,10 @@ export async function resolveRequest(
     volumePaths.set(mount.mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
     checkPropagation(mount, path)
   }
+  const seccomp = await seccompOf(agent, pod, container)
   return containerRequest(pod, container, {
     ...next,
+    ...(seccomp === undefined ? {} : { seccomp }),
     environment,
     sandbox: prepared.sandbox,
     image,

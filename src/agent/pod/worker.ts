@@ -4,6 +4,7 @@
  */
 import { isExclusive } from '../../api/exclusive.ts'
 import type { Pod, PodStatus } from '../../api/pod.ts'
+import { forbiddenSysctl } from '../../api/pod_sysctls.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
@@ -91,6 +92,8 @@ export class PodWorker {
     const cameBack = this.#adopted && this.#pod === undefined
     this.#pod = pod
     this.#abandoned = false
+    const forbidden = forbiddenSysctl(pod.spec, this.#agent.allowedSysctls)
+    if (forbidden !== undefined) this.fail({ reason: 'SysctlForbidden', message: forbidden })
     const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata
     if (deletionTimestamp === undefined) return
     const nowMs = this.#agent.clock.monotonicMs()

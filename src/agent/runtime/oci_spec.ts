@@ -56,8 +56,7 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
     { type: 'uts', path: sandbox.utsNamespacePath },
     ...(sandbox.netNamespacePath === undefined ? [] : [{ type: 'network', path: sandbox.netNamespacePath }]),
   ]
-  const { architecture, compat32 } = context
-  const seccomp = privileged ? undefined : seccompProfile(architecture, capabilitiesOf(request, context), compat32)
+  const seccomp = seccompOf(request, context)
   return {
     ociVersion: '1.0.2',
     process: ociProcess(request, context),
@@ -74,8 +73,15 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
       readonlyPaths: privileged ? [] : READONLY_PATHS,
       ...rootPropagation(request),
       ...(seccomp === undefined ? {} : { seccomp }),
+      ...(request.sysctls === undefined ? {} : { sysctl: request.sysctls }),
     },
   }
+}
+
+function seccompOf(request: ContainerRequest, context: SpecContext): OciSpec['linux']['seccomp'] {
+  if (request.privileged || request.seccomp === 'unconfined') return undefined
+  if (request.seccomp !== undefined) return request.seccomp
+  return seccompProfile(context.architecture, capabilitiesOf(request, context), context.compat32)
 }
 
 /** None: the host's. */

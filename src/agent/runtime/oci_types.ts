@@ -62,6 +62,7 @@ export interface OciSpec {
     maskedPaths: readonly string[]
     readonlyPaths: readonly string[]
     rootfsPropagation?: 'rslave' | 'rshared'
-    seccomp?: OciSeccomp
+    seccomp?: OciSeccomp | Readonly<Record<string, unknown>>
+    sysctl?: Readonly<Record<string, string>>
   }
 }

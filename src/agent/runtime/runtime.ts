@@ -46,6 +46,9 @@ export interface ContainerResources {
   pidsLimit: number
 }
 
+/** No profile, or one in the form of the OCI runtime specification. */
+export type SeccompRequest = 'unconfined' | Readonly<Record<string, unknown>>
+
 export interface ContainerRequest {
   /** Unique on the node and over restarts: `<podUid>-<name>-<attempt>`, shortened by the worker. */
   id: string
@@ -70,6 +73,10 @@ export interface ContainerRequest {
   addCapabilities: readonly string[]
   dropCapabilities: readonly string[]
   noNewPrivileges: boolean
+  /** Absent: the runtime's own profile. */
+  seccomp?: SeccompRequest
+  /** Kernel parameters of the pod's namespaces, by name. */
+  sysctls?: Readonly<Record<string, string>>
   tty: boolean
   stdin: boolean
   /** Close the container's stdin when the first attached client goes away. */
