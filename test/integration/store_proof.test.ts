@@ -7,10 +7,10 @@
  *   DROVER_PROOF_LEADERS=200 npx vitest run test/integration/store_proof.test.ts -t leaders
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { type ConfigMap, configMapKind } from '../../src/api/configmap.ts'
@@ -27,8 +27,8 @@ import { TcpProxy } from '../support/tcp_proxy.ts'
 
 const rounds = (name: string, fallback: number): number => Number(process.env[name] ?? fallback)
 const WATCH_ROUNDS = rounds('DROVER_PROOF_WATCH', 24)
-const KILLS = rounds('DROVER_PROOF_KILLS', 8)
-const LEADER_ROUNDS = rounds('DROVER_PROOF_LEADERS', 3)
+const KILLS = rounds('DROVER_PROOF_KILLS', 12)
+const LEADER_ROUNDS = rounds('DROVER_PROOF_LEADERS', 2)
 const ROUND_TIMEOUT_MS = 20_000
 const START_TIMEOUT_MS = 60_000
 const PREFIX = '/drover/core/configmaps/default/'
@@ -254,32 +254,50 @@ interface Writer {
   conflicts: string[]
   terms: number[]
   ended: Promise<void>
+  /** Takes in what it has said since. */
+  listen(): void
 }
 
+/**
+ * It writes into a file: what is there outlives it, and a reader that is slow holds nobody up.
+ */
 function startWriter(id: string, run: string, mode?: string): Writer {
+  const path = join(directory, `${id}-${run}`)
+  const output = openSync(path, 'w')
   const args = [program, etcd.endpoint, id, run, ...(mode === undefined ? [] : [mode])]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, args, { stdio: ['ignore', output, 'inherit'] })
+  closeSync(output)
   const writer: Writer = {
     child,
     acknowledged: new Map(),
     refused: new Set(),
     conflicts: [],
     terms: [],
-    ended: Promise.resolve(),
+    ended: new Promise((resolve) => child.once('exit', () => resolve())),
+    listen() {
+      const text = readFileSync(path, 'utf8')
+      const lines = text.slice(heard, text.lastIndexOf('\n') + 1)
+      heard += lines.length
+      for (const line of lines.split('\n')) {
+        const [what, value = '', key = '', revision = ''] = line.split(' ')
+        if (what === 'A' && revision !== '') writer.acknowledged.set(value, { key, revision: Number(revision) })
+        if (what === 'E' && key === 'unavailable') writer.refused.add(value)
+        if (what === 'C') writer.conflicts.push(line)
+        if (what === 'L') writer.terms.push(Number(value))
+      }
+    },
   }
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
-  lines.on('line', (line) => {
-    const [what, value = '', key = '', revision = ''] = line.split(' ')
-    if (what === 'A' && revision !== '') writer.acknowledged.set(value, { key, revision: Number(revision) })
-    if (what === 'E' && key === 'unavailable') writer.refused.add(value)
-    if (what === 'C') writer.conflicts.push(line)
-    if (what === 'L') writer.terms.push(Number(value))
-  })
-  writer.ended = new Promise((resolve) => lines.once('close', resolve))
+  let heard = 0
   onTestFinished(() => {
     child.kill('SIGKILL')
   })
   return writer
+}
+
+/** How many it said were acknowledged. */
+function saidOf(writer: Writer): number {
+  writer.listen()
+  return writer.acknowledged.size
 }
 
 test(
@@ -293,19 +311,20 @@ test(
       // The same name each time, as a server that is started again has.
       const writer = startWriter('server-1', `run${round}`)
       writers.push(writer)
-      await eventually(() => expect(writer.acknowledged.size).toBeGreaterThan(0), { timeoutMs: START_TIMEOUT_MS })
+      await eventually(() => expect(saidOf(writer)).toBeGreaterThan(0), { timeoutMs: START_TIMEOUT_MS })
       // etcd dies under it some times, then the server itself.
       for (let deaths = round % 2 === 0 ? 0 : 3; deaths > 0 && kills < KILLS - 1; deaths--, kills++) {
         await sleep(systemClock, randomInt(random, 300))
-        const known = writer.acknowledged.size
+        const known = saidOf(writer)
         await etcd.kill()
         await etcd.restart()
-        await eventually(() => expect(writer.acknowledged.size).toBeGreaterThan(known), { timeoutMs: START_TIMEOUT_MS })
+        await eventually(() => expect(saidOf(writer)).toBeGreaterThan(known), { timeoutMs: START_TIMEOUT_MS })
       }
       await sleep(systemClock, randomInt(random, 300))
       writer.child.kill('SIGKILL')
       kills++
       await writer.ended
+      writer.listen()
     }
     const last = await direct.write({ type: 'put', key: '/proof/end', value: '' })
     const found = new Map<string, { key: string; revision: number }[]>()
@@ -339,7 +358,10 @@ test(
     const before = (await direct.health()).revision
     const candidates = [startWriter('leader-0', 'run0', 'lead'), startWriter('leader-1', 'run1', 'lead')]
     const all = [...candidates]
-    const newest = (): number => Math.max(0, ...all.flatMap(({ terms }) => terms))
+    const newest = (): number => {
+      for (const writer of all) writer.listen()
+      return Math.max(0, ...all.flatMap(({ terms }) => terms))
+    }
     for (let round = 0; round < LEADER_ROUNDS; round++) {
       await eventually(() => expect(newest()).toBeGreaterThan(0), { timeoutMs: START_TIMEOUT_MS })
       const term = newest()
@@ -360,6 +382,7 @@ test(
     }
     for (const { child } of candidates) child.kill('SIGKILL')
     await Promise.all(all.map(({ ended }) => ended))
+    newest()
     const last = await direct.write({ type: 'put', key: '/proof-led', value: '' })
     const terms: number[] = []
     const values = new Set<string>()
