@@ -3,6 +3,7 @@ import { DroverError } from '../../src/base/errors.ts'
 import { benchAuthorization } from './authorization.ts'
 import { benchCli } from './cli.ts'
 import { benchDns } from './dns.ts'
+import { benchHeal } from './heal.ts'
 import { benchMemory } from './memory.ts'
 import { benchNetwork } from './network.ts'
 import { benchNode } from './node.ts'
@@ -17,6 +18,7 @@ const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
   network: benchNetwork,
   store: benchStore,
   pods: benchPods,
+  heal: benchHeal,
   node: benchNode,
   memory: benchMemory,
 }

@@ -2,17 +2,14 @@
  * From sending a Deployment to its pods being ready in the API, beside a shell loop that does the same with bare runc.
  * Both sides alternate on the same machine with the same root file system, and medians are compared.
  */
-import { systemClock } from '../../src/base/clock.ts'
 import { sampleRootfs } from '../../src/local/sample_image.ts'
-import { eventually } from '../support/eventually.ts'
 import { output } from '../support/local_cluster.ts'
 import { BenchCluster } from './bench_cluster.ts'
 import { createPlainLoop, type PlainLoop } from './plain_loop.ts'
-import { type BenchResult, median } from './result.ts'
+import { type BenchResult, median, secondsOf } from './result.ts'
 
 const LIMIT = 2
 const ROUNDS: Readonly<Record<number, number>> = { 1: 9, 50: 3 }
-const KILLS = 5
 
 export async function benchPods(): Promise<BenchResult[]> {
   const plain = await createPlainLoop(await sampleRootfs())
@@ -23,17 +20,7 @@ export async function benchPods(): Promise<BenchResult[]> {
     await round(cluster, plain, 1)
     const one = await rounds(cluster, plain, 1)
     const fifty = await rounds(cluster, plain, 50)
-    const healMs = await killedAndBack(cluster)
-    return [
-      result(1, one, 'Swarm 0.6-0.9 s'),
-      result(50, fifty, 'Swarm 8.6 s'),
-      {
-        name: 'killed container running again, beside a plain start',
-        ratio: median(healMs) / median(one.plain),
-        better: 'lower',
-        detail: `${seconds(healMs)}; remembered, not of this run: Swarm 5.7 s`,
-      },
-    ]
+    return [result(1, one, 'Swarm 0.6-0.9 s'), result(50, fifty, 'Swarm 8.6 s')]
   } finally {
     await cluster.remove()
     await plain.remove()
@@ -69,41 +56,15 @@ async function round(cluster: BenchCluster, plain: PlainLoop, count: number) {
   return { plain: plainMs, cluster: clusterMs, plainTwo }
 }
 
-/** The median, and the best: on a busy machine the two lie far apart. */
-const seconds = (ms: readonly number[]): string =>
-  `${(median(ms) / 1000).toFixed(3)} s (best ${(Math.min(...ms) / 1000).toFixed(3)})`
-
 function result(count: number, times: Times, swarm: string): BenchResult {
-  const two = times.plainTwo.length > 0 ? `, ${seconds(times.plainTwo)} in two loops` : ''
+  const two = times.plainTwo.length > 0 ? `, ${secondsOf(times.plainTwo)} in two loops` : ''
   return {
     name: `apply to Ready, ${count} ${count === 1 ? 'pod' : 'pods'}, beside a plain loop`,
     ratio: median(times.cluster) / median(times.plain),
     limit: LIMIT,
     better: 'lower',
-    detail: `${seconds(times.cluster)}, plain ${seconds(times.plain)}${two}; remembered, not of this run: ${swarm}`,
+    detail: `${secondsOf(times.cluster)}, plain ${secondsOf(times.plain)}${two}; remembered, not of this run: ${swarm}`,
   }
-}
-
-/** SIGKILL to a container's first process, until the API says that its successor is ready. */
-async function killedAndBack(cluster: BenchCluster): Promise<number[]> {
-  const times: number[] = []
-  for (let i = 0; i < KILLS; i++) {
-    // A container that fails again and again waits longer each time: a new pod for each kill.
-    await cluster.apply('bench', 1)
-    const init = await containerInit(cluster.local.name)
-    const startedMs = systemClock.monotonicMs()
-    process.kill(init, 'SIGKILL')
-    await eventually(
-      async () => {
-        const status = (await cluster.pods()).items[0]?.status?.containerStatuses?.[0]
-        return status?.restartCount === 1 && status.ready === true
-      },
-      { timeoutMs: 60_000, intervalMs: 5 },
-    )
-    times.push(systemClock.monotonicMs() - startedMs)
-    await cluster.delete('bench')
-  }
-  return times
 }
 
 /** The first child of the only conmon of the cluster. */

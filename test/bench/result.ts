@@ -58,3 +58,8 @@ export function reportOf(results: readonly BenchResult[]): BenchReport {
 export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? Number.NaN
 }
+
+/** The median, and the best: on a busy machine the two lie far apart. */
+export function secondsOf(ms: readonly number[]): string {
+  return `${(median(ms) / 1000).toFixed(3)} s (best ${(Math.min(...ms) / 1000).toFixed(3)})`
+}

@@ -177,9 +177,9 @@ const DEPOSED = 'its term is ended'
 
 test.each([
   ['answers', { silentTurns: 3 }, undefined],
-  ['has been silent for a while', { silentTurns: 16 }, 'silent'],
-  ['has, and was called dead too early before', { silentTurns: 16, patience: 2 }, undefined],
-  ['was called dead too early, and is silent for longer', { silentTurns: 32, patience: 2 }, 'silent'],
+  ['has been silent for a while', { silentTurns: 12 }, 'silent'],
+  ['has, and was called dead too early before', { silentTurns: 12, patience: 2 }, undefined],
+  ['was called dead too early, and is silent for longer', { silentTurns: 24, patience: 2 }, 'silent'],
   ['has nobody at its port', { silentTurns: 1, refused: true, patience: 4 }, 'refused'],
   ['has answered a challenge of late', { silentTurns: 90, refused: true, restTurns: 1 }, undefined],
 ] as const)('a leader that %s', (_what, facts, suspicion) => {

@@ -216,7 +216,7 @@ describe('errors', () => {
 describe('readIfExists', () => {
   it('a process that has gone between the opening and the reading of its file is one that is not there', async () => {
     const child = spawn('sleep', ['100'])
-    const file = openSync(`/proc/${child.pid}/stat`)
+    const file = openSync(`/proc/${child.pid}/stat`, 'r')
     try {
       const exited = new Promise((resolve) => child.on('exit', resolve))
       child.kill('SIGKILL')
