@@ -77,7 +77,7 @@ export function parseYaml(text: string): unknown {
     const message = `a body in YAML may have at most ${MAX_YAML_BYTES} characters; send it as JSON`
     throw new DroverError('tooLarge', message)
   }
-  const document = parseDocument(text, { prettyErrors: false, strict: true })
+  const document = parseDocument(text, { prettyErrors: false, strict: true, logLevel: 'silent' })
   const fault = document.errors[0]
   if (fault !== undefined) {
     const before = text.slice(0, fault.pos[0]).split('\n')

@@ -42,6 +42,8 @@ export interface ApiContext {
   /** Absent: this server does not keep them. */
   secretKeys?: SecretKeysPort | undefined
   database?: DatabasePort | undefined
+  /** Lines of watch events that several watchers are sent. */
+  watchLines: WeakMap<object, Buffer>
   clock: Clock
   random: Random
   log: Logger

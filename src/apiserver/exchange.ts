@@ -43,6 +43,9 @@ export interface ExchangeOptions {
   response: RawResponse
 }
 
+/** One for all: an exception of its own for every answer would cost more than the answer's headers. */
+const CLIENT_GONE = new DroverError('cancelled', 'the client has gone')
+
 export class Exchange {
   readonly id: string
   readonly method: string
@@ -75,9 +78,9 @@ export class Exchange {
     this.query = query
     this.headers = request.headers
     this.signal = this.#closed.signal
-    response.on('close', () => this.#closed.abort())
-    response.on('error', () => this.#closed.abort())
-    request.on('error', () => this.#closed.abort())
+    response.on('close', () => this.#closed.abort(CLIENT_GONE))
+    response.on('error', () => this.#closed.abort(CLIENT_GONE))
+    request.on('error', () => this.#closed.abort(CLIENT_GONE))
   }
 
   get begun(): boolean {

@@ -78,6 +78,8 @@ export interface ApiServer extends Service {
 
 /** Time for open requests to end when the server stops. */
 const DRAIN_MS = 2_000
+/** A session that does not answer within this time has ended, though Node may not say so. */
+const PING_EVERY_MS = 60_000
 const SESSION_WINDOW_BYTES = 4 << 20
 const SETTINGS = { initialWindowSize: 1 << 20, maxConcurrentStreams: 1_000, enablePush: false } as const
 const HEADERS_TIMEOUT_MS = 20_000
@@ -122,6 +124,7 @@ class HttpsServer implements ApiServer {
       secretKeys: options.secretKeys,
       database: options.database,
       freshness: new Freshness(resources),
+      watchLines: new WeakMap(),
       clock,
       random,
       log,
@@ -199,7 +202,13 @@ class HttpsServer implements ApiServer {
       this.#handle(request, response, socket instanceof TLSSocket ? socket : undefined)
     })
     server.on('upgrade', this.#upgrade)
+    let arriving: TLSSocket | undefined
+    // Before Node's own listener, which makes a session of the socket and says so at once.
+    server.prependListener('secureConnection', (socket: TLSSocket) => {
+      arriving = socket
+    })
     server.on('session', (session) => {
+      this.#keepAlive(session, arriving)
       session.setLocalWindowSize(SESSION_WINDOW_BYTES)
       this.#sessions.add(session)
       session.on('close', () => this.#sessions.delete(session))
@@ -219,6 +228,28 @@ class HttpsServer implements ApiServer {
         resolve({ host, port: actual })
       })
     })
+  }
+
+  /**
+   * Node neither closes nor reports a session that a client's invalid frames have broken: its socket would stay open for
+   * as long as the server runs. Whoever lives answers a ping.
+   */
+  #keepAlive(session: ServerHttp2Session, socket: TLSSocket | undefined): void {
+    let isWaiting = false
+    const beat = (): void => {
+      if (isWaiting || session.destroyed) {
+        session.destroy()
+        socket?.destroy()
+        return
+      }
+      isWaiting = true
+      session.ping((error) => {
+        isWaiting = error !== null
+      })
+      timer = this.#options.clock.schedule(PING_EVERY_MS, beat, true)
+    }
+    let timer = this.#options.clock.schedule(PING_EVERY_MS, beat, true)
+    session.on('close', () => timer.cancel())
   }
 
   async #stop(): Promise<void> {

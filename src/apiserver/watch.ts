@@ -11,7 +11,7 @@
  */
 import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timer } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { ListFilter, ResourceEvent } from '../resources/resources.ts'
 import { negotiateForm } from './codec.ts'
@@ -100,59 +100,105 @@ interface Pull {
   settled: boolean
 }
 
-function pull(batches: AsyncIterator<readonly ResourceEvent[]>): Pull {
-  const asked: Pull = { batch: batches.next(), settled: false }
-  const settle = (): void => {
-    asked.settled = true
+/** Events and time in one place to wait: a watch keeps one timer, however many events pass. */
+class Pulse {
+  readonly #clock: Clock
+  readonly #batches: AsyncIterator<readonly ResourceEvent[]>
+  #wake: () => void = () => undefined
+  #timer: Timer | undefined
+  /** Set when the timer has fired; the reader sets it back. */
+  isDue = false
+
+  constructor(clock: Clock, batches: AsyncIterator<readonly ResourceEvent[]>) {
+    this.#clock = clock
+    this.#batches = batches
   }
-  asked.batch.then(settle, settle)
-  return asked
+
+  pull(): Pull {
+    const asked: Pull = { batch: this.#batches.next(), settled: false }
+    const settle = (): void => {
+      asked.settled = true
+      this.#wake()
+    }
+    asked.batch.then(settle, settle)
+    return asked
+  }
+
+  setTimer(delayMs: number): void {
+    this.#timer?.cancel()
+    this.isDue = false
+    this.#timer = this.#clock.schedule(
+      delayMs,
+      () => {
+        this.isDue = true
+        this.#wake()
+      },
+      true,
+    )
+  }
+
+  /** Until the batch has come or the timer has fired. */
+  async wait(next: Pull): Promise<void> {
+    if (next.settled || this.isDue) return
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+  }
 }
 
 async function streamEvents(stream: Stream): Promise<void> {
-  const { context, exchange, request, encoder, signal } = stream
+  const { context, exchange, request, signal } = stream
   const { resources, clock } = context
   const { start } = request
   const state = start.type === 'state' ? resources.snapshot(request.kind, request.filter) : undefined
   const after = start.type === 'after' ? start.revision : (state?.revision ?? resources.revision())
-  const batches = resources.watch(request.kind, request.filter, after, signal)[Symbol.asyncIterator]()
+  const pulse = new Pulse(clock, resources.watch(request.kind, request.filter, after, signal)[Symbol.asyncIterator]())
   // Asked for in the same turn as the list: the iterator must hold its place before anything is awaited.
-  let next = pull(batches)
-  const endMs = clock.monotonicMs() + request.timeoutMs
-  await turn(clock)
-  // A start that is too old fails here, before the status line: clients then see a plain 410.
-  if (next.settled) await next.batch
-  exchange.begin(200, 'application/json')
-  exchange.flush()
-  await sendInitial(stream, state?.items ?? [], after)
+  const next = pulse.pull()
+  try {
+    await turn(clock)
+    // A start that is too old fails here, before the status line: clients then see a plain 410.
+    if (next.settled) await next.batch
+    exchange.begin(200, 'application/json')
+    exchange.flush()
+    await sendInitial(stream, state?.items ?? [], after)
+    await follow(stream, pulse, next)
+  } finally {
+    pulse.stop()
+  }
+}
+
+/** Events as they come, and bookmarks in between, to the end of the watch's time. */
+async function follow(stream: Stream, pulse: Pulse, first: Pull): Promise<void> {
+  const { exchange, request, encoder, signal } = stream
+  let next = first
+  let leftMs = request.timeoutMs
+  let atEnd = setPulse(pulse, request, leftMs)
   while (!signal.aborted) {
-    const leftMs = endMs - clock.monotonicMs()
-    // The wait decides whether this is the end, not the clock after it: timers fire a fraction of a millisecond early.
-    const toTheEnd = !request.bookmarks || leftMs <= BOOKMARK_EVERY_MS
-    const waitMs = toTheEnd ? leftMs : BOOKMARK_EVERY_MS
-    if (await isQuiet(next, clock, waitMs)) {
+    await pulse.wait(next)
+    if (pulse.isDue) {
       if (request.bookmarks) await sendBookmark(stream, next)
-      if (toTheEnd && !next.settled) return
-      continue
+      if (atEnd && !next.settled) return
+      leftMs -= BOOKMARK_EVERY_MS
+      atEnd = setPulse(pulse, request, Math.max(0, leftMs))
     }
+    if (!next.settled) continue
     const result = await next.batch
     if (result.done === true) return
-    next = pull(batches)
+    next = pulse.pull()
     await exchange.write(encoder.events(result.value))
   }
 }
 
-/** True when nothing came for so long. */
-function isQuiet(next: Pull, clock: Clock, waitMs: number): Promise<boolean> {
-  if (next.settled) return Promise.resolve(false)
-  return new Promise((resolve) => {
-    const timer = clock.schedule(waitMs, () => resolve(true), true)
-    const came = (): void => {
-      timer.cancel()
-      resolve(false)
-    }
-    next.batch.then(came, came)
-  })
+/** True when the next beat is the last. The beats decide when the time is over, not the clock: timers fire a little early. */
+function setPulse(pulse: Pulse, { bookmarks }: WatchRequest, leftMs: number): boolean {
+  const isLast = !bookmarks || leftMs <= BOOKMARK_EVERY_MS
+  pulse.setTimer(isLast ? leftMs : BOOKMARK_EVERY_MS)
+  return isLast
 }
 
 /** Lets everything run that is ready to run. */

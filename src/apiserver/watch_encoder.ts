@@ -49,8 +49,11 @@ export function createWatchEncoder(options: EncoderOptions): WatchEncoder {
     }
   }
   return {
-    events: (events) =>
-      Buffer.concat(events.flatMap(({ type, object }) => [HEADS[type], context.resources.encoded(object), LINE_END])),
+    events(events) {
+      const [only] = events
+      if (only !== undefined && events.length === 1) return plainLine(context, only)
+      return Buffer.concat(events.map((event) => plainLine(context, event)))
+    },
     bookmark: (revision, annotations) =>
       line('BOOKMARK', {
         kind: kind.kind,
@@ -58,6 +61,15 @@ export function createWatchEncoder(options: EncoderOptions): WatchEncoder {
         metadata: bookmarkMeta(revision, annotations),
       }),
   }
+}
+
+/** Nearly all watchers of a change are sent the same bytes: they are kept with the server, for as long as the event lives. */
+function plainLine({ resources, watchLines }: ApiContext, event: ResourceEvent): Buffer {
+  const known = watchLines.get(event)
+  if (known !== undefined) return known
+  const line = Buffer.concat([HEADS[event.type], resources.encoded(event.object), LINE_END])
+  watchLines.set(event, line)
+  return line
 }
 
 function tableEncoder({ context, query, kind }: EncoderOptions, version: 'v1' | 'v1beta1'): WatchEncoder {

@@ -1,5 +1,6 @@
 /** `npm run bench [-- PART… [--output json]]`: runs the parts one after the other and ends with a table. */
 import { DroverError } from '../../src/base/errors.ts'
+import { benchApi } from './api.ts'
 import { benchAuthorization } from './authorization.ts'
 import { benchCli } from './cli.ts'
 import { benchDns } from './dns.ts'
@@ -12,6 +13,7 @@ import { type BenchResult, exitCodeOf, reportOf, tableLines } from './result.ts'
 import { benchStore } from './store.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
+  api: benchApi,
   authorization: benchAuthorization,
   cli: benchCli,
   dns: benchDns,

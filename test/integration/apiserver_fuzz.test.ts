@@ -1,0 +1,159 @@
+/**
+ * Hostile requests against every endpoint of the real server: it answers each as the client's own mistake or does what was
+ * asked, in bounded time and memory, and goes on. A short share here; `DROVER_FUZZ=100000` for as many.
+ */
+import { once } from 'node:events'
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
+import { connect as connectTls } from 'node:tls'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import { ADMIN_TOKEN, type Harness, startHarness } from '../support/apiserver_harness.ts'
+import { type HostileRequest, hostileRequest } from '../support/hostile_requests.ts'
+
+const REQUESTS = Number(process.env.DROVER_FUZZ ?? 800)
+const AT_ONCE = 8
+/** A machine that others use is slow; a request whose time grows with the square of its length is slower. */
+const SLOW_MS = 8_000
+const WAIT_MS = 20_000
+/** What objects, caches and the collector's slack may add, however many requests there were. */
+const MAX_GROWTH_BYTES = 250e6
+
+let harness: Harness
+let session: ClientHttp2Session | undefined
+let sessions = 0
+let slowest = { ms: 0, what: '' }
+const statuses = new Map<number, number>()
+
+beforeAll(async () => {
+  harness = await startHarness()
+})
+afterAll(async () => {
+  session?.destroy()
+  await harness.stop()
+})
+
+/** One that lives: what a peer calls a broken protocol ends the whole session. */
+function openSession(): ClientHttp2Session {
+  if (session === undefined || session.closed || session.destroyed) {
+    session = connect(`https://127.0.0.1:${harness.port}`, { ca: harness.ca })
+    session.on('error', () => undefined)
+    sessions++
+  }
+  return session
+}
+
+interface Outcome {
+  /** 0: the transport refused it, on either side. */
+  status: number
+  text: string
+}
+
+function send({ method, path, headers, body }: HostileRequest): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const head = { ...headers, ':method': method, ':path': path, authorization: `Bearer ${ADMIN_TOKEN}` }
+    let stream: ClientHttp2Stream
+    try {
+      stream = openSession().request(head, { endStream: body === undefined })
+    } catch {
+      // What Node's own client will not send never arrives.
+      resolve({ status: 0, text: '' })
+      return
+    }
+    const timer = systemClock.schedule(WAIT_MS, () => {
+      stream.close()
+      reject(new Error(`no answer in ${WAIT_MS / 1000} s: ${method} ${path}`))
+    })
+    const done = (outcome: Outcome): void => {
+      timer.cancel()
+      stream.close()
+      resolve(outcome)
+    }
+    let status = 0
+    let text = ''
+    stream.on('response', (answered) => {
+      status = Number(answered[':status'])
+      // A stream of events has no end of its own.
+      if (status === 200 && path.includes('watch=')) done({ status, text: '' })
+    })
+    stream.on('data', (chunk: Buffer) => {
+      if (text.length < 1_000) text += chunk.toString('latin1')
+    })
+    stream.on('error', () => done({ status: 0, text: '' }))
+    stream.on('end', () => done({ status, text }))
+    stream.on('close', () => done({ status, text }))
+    if (body !== undefined) stream.end(body)
+  })
+}
+
+/** These say that something else is missing, truthfully: no node is connected here, and nobody places pods. */
+const TRUTHFUL = /has no session|no scheduler|not keep|placement|Too large resource version|not available here/
+
+async function judge(request: HostileRequest): Promise<void> {
+  const startMs = systemClock.monotonicMs()
+  const { status, text } = await send(request)
+  const ms = systemClock.monotonicMs() - startMs
+  const what = `${request.method} ${request.path}`
+  if (ms > slowest.ms) slowest = { ms, what: what.slice(0, 200) }
+  statuses.set(status, (statuses.get(status) ?? 0) + 1)
+  if (status >= 500 && !TRUTHFUL.test(text)) throw new Error(`${status} to ${what}: ${text}`)
+  if (ms > SLOW_MS) throw new Error(`${Math.round(ms)} ms for ${what}`)
+  // 417 is Node's own answer to an `Expect` that nobody knows.
+  const isError = status >= 400 && status !== 417 && request.method !== 'HEAD'
+  if (isError && !/^\{"kind":"Status".*"message":"/.test(text)) throw new Error(`${status} to ${what} says: ${text}`)
+}
+
+describe('hostile requests', () => {
+  it(`are answered, ${REQUESTS} of them`, { timeout: 60_000 + REQUESTS * 30 }, async () => {
+    const warmUp = Math.min(REQUESTS / 4, 2_000)
+    const run = (requests: number): Promise<void> =>
+      fc.assert(
+        fc.asyncProperty(fc.array(hostileRequest, { minLength: AT_ONCE, maxLength: AT_ONCE }), async (batch) => {
+          await Promise.all(batch.map(judge))
+        }),
+        {
+          numRuns: Math.ceil(requests / AT_ONCE),
+          interruptAfterTimeLimit: 30_000 + requests * 25,
+          markInterruptAsFailure: true,
+        },
+      )
+    await run(warmUp)
+    const before = process.memoryUsage().rss
+    await run(REQUESTS - warmUp)
+    const grown = process.memoryUsage().rss - before
+    process.stdout.write(
+      `fuzz: ${REQUESTS} requests in ${sessions} sessions; by status ${JSON.stringify(Object.fromEntries([...statuses].sort()))}; ` +
+        `slowest ${slowest.ms.toFixed(0)} ms (${slowest.what}); memory ${(grown / 1e6).toFixed(0)} MB more\n`,
+    )
+    expect(grown).toBeLessThan(MAX_GROWTH_BYTES)
+    expect(statuses.get(200) ?? 0, 'some of it is well formed').toBeGreaterThan(REQUESTS / 50)
+    expect((await harness.call('/readyz')).status).toBe(200)
+  })
+
+  it('that are no HTTP at all end their own connection only', async () => {
+    const lines = [
+      'GET / HTTP/1.1\r\n\r\n',
+      'GET  /  HTTP/9\r\n\r\n',
+      `GET / HTTP/1.1\r\nhost: x\r\n${'a: b\r\n'.repeat(5_000)}\r\n`,
+      `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nhost: x\r\n\r\n`,
+      'POST /api/v1/namespaces HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+      'POST /api/v1/namespaces HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n',
+      'GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n',
+      'GET /api/v1/namespaces/default/pods/%/exec HTTP/1.1\r\nhost: x\r\nupgrade: SPDY/3.1\r\nconnection: upgrade\r\n\r\n',
+      'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot frames',
+      '\0'.repeat(1_000),
+    ]
+    for (const line of lines) {
+      for (const protocol of ['http/1.1', 'h2']) {
+        const options = { host: '127.0.0.1', port: harness.port, ca: harness.ca, ALPNProtocols: [protocol] }
+        const socket = connectTls(options)
+        socket.on('error', () => undefined)
+        await once(socket, 'secureConnect')
+        socket.end(line)
+        socket.resume()
+        await once(socket, 'close')
+      }
+    }
+    expect((await harness.call('/readyz')).status).toBe(200)
+  })
+})
