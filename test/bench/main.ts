@@ -25,7 +25,7 @@ const PARTS: Readonly<Record<string, () => Promise<BenchResult[]>>> = {
   memory: benchMemory,
 }
 
-const NEED_ROOT: readonly string[] = ['network', 'pods', 'memory', 'node']
+const NEED_ROOT: readonly string[] = ['network', 'pods', 'heal', 'memory', 'node']
 
 function parse(words: readonly string[]): { parts: string[]; json: boolean } {
   const at = words.indexOf('--output')
