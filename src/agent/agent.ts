@@ -22,14 +22,12 @@ import type { Fencer } from './fence/fencer.ts'
 import { FenceGuard } from './fence/guard.ts'
 import { createHealthServer } from './http.ts'
 import { ImageCollector, type ImageDisk } from './image_collector.ts'
-import { type LogBounds, LogRotation } from './logs/rotation.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { NodeConditionReporter } from './node_conditions.ts'
 import { observeNode, readBootId } from './node_facts.ts'
 import { type NodeFiles, nodeFiles } from './node_files.ts'
 import { NodeImageReporter } from './node_images.ts'
-import { isRunning } from './pod/facts.ts'
 import { EventSender } from './pod_events.ts'
 import { type Hello, Session } from './session.ts'
 import { SharedList } from './shared_list.ts'
@@ -38,9 +36,7 @@ import { StreamServer } from './streams.ts'
 import { TableSaver } from './table_saver.ts'
 import type { SavedTables, TableStore } from './table_store.ts'
 import { TokenRequests } from './token_requests.ts'
-import { registerContainerMetrics } from './usage/container_metrics.ts'
-import { DiskUse } from './usage/disk_use.ts'
-import { UsageSampler } from './usage/sampler.ts'
+import { createUpkeep, type Upkeep } from './upkeep.ts'
 import { VolumeRemoval } from './volume_removal.ts'
 
 export interface AgentOptions {
@@ -74,10 +70,8 @@ export interface AgentOptions {
   http?: { host: string; port: number }
   /** Kernel parameters that pods may set besides the safe ones. */
   allowedSysctls?: readonly string[]
-  /** What logs are bounded by; without it they grow. */
-  logBounds?: LogBounds
-  /** Whether it looks at what containers use, every ten seconds. */
-  measure?: boolean
+  /** What is done for the node besides; nothing by default: logs grow, and nobody is evicted. */
+  upkeep?: Upkeep
   /** Where the tables are kept, so that a start without a server finds them; nowhere by default. */
   tables?: TableStore
   /** How servers are dialled; by gRPC unless said otherwise. */
@@ -189,18 +183,6 @@ function assemble(options: AgentOptions) {
     clusterCa: () => (typeof tls === 'function' ? tls() : tls).ca,
     networkReady: () => network.ready,
   }
-  const upkeep = options.measure === true ? measure(context, registry) : []
-  if (options.logBounds !== undefined) {
-    upkeep.push(
-      new LogRotation({
-        bounds: options.logBounds,
-        clock,
-        log,
-        containers: () => context.containers.read(),
-        reopen: (id) => drivers.runtime.reopenLog(id),
-      }),
-    )
-  }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
   const conditions = new NodeConditionReporter(clock, (message) => session.send(message))
   const collector =
@@ -216,6 +198,11 @@ function assemble(options: AgentOptions) {
           onRemoved: () => images.changed(),
         })
   const manager = new PodManager(context)
+  const reclaimDisk = async (): Promise<void> => collector?.collect()
+  const upkeep =
+    options.upkeep === undefined
+      ? []
+      : createUpkeep(options.upkeep, { context, registry, manager, conditions, reclaimDisk })
   const removal = new VolumeRemoval({
     desired,
     volumes: drivers.volumes,
@@ -322,26 +309,6 @@ async function hello(
   const conditions = [...(node.status?.conditions ?? []), ...reporter.list()]
   const nodeJson = jsonBytes({ ...node, status: { ...node.status, conditions, images: nodeImages } })
   return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }
-}
-
-/** Has what containers use be told, on /metrics and to whoever asks by a stream. */
-function measure(context: AgentContext, registry: Registry): { run(signal: AbortSignal): Promise<void> }[] {
-  const { clock, log } = context
-  const usage = new UsageSampler(context)
-  const disk = new DiskUse({ clock, log, layers: () => writableLayers(context) })
-  context.usage = usage
-  registerContainerMetrics(registry, context, disk)
-  return [usage, disk]
-}
-
-async function writableLayers({ containers, drivers }: AgentContext): Promise<ReadonlyMap<string, string>> {
-  const running = (await containers.read()).filter(isRunning)
-  return new Map(
-    running.flatMap(({ id }): [string, string][] => {
-      const path = drivers.runtime.writableLayerOf(id)
-      return path === undefined ? [] : [[id, path]]
-    }),
-  )
 }
 
 /** What keeps the agent from being ready, in words. */

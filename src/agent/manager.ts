@@ -6,6 +6,7 @@ import type { Pod } from '../api/pod.ts'
 import type { Logger } from '../base/log.ts'
 import { type ReconcileResult, WorkQueue } from '../base/queue.ts'
 import type { AgentContext } from './context.ts'
+import type { NodeFailure } from './pod/facts.ts'
 import { PodWorker } from './pod/worker.ts'
 
 /** Steps of different pods run side by side; more than this only makes them wait for the disk together. */
@@ -88,6 +89,11 @@ export class PodManager {
     if (this.#workers.has(uid)) return
     this.#log.info({ pod: uid }, 'removing what is left of a pod that nobody wants')
     this.#newWorker(uid).abandon()
+  }
+
+  /** Ends a pod as failed; one that nobody wants is left alone. */
+  fail(uid: string, failure: NodeFailure): void {
+    this.#workers.get(uid)?.fail(failure)
   }
 
   imagesChanged(): void {

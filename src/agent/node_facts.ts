@@ -2,7 +2,6 @@
 import { arch, availableParallelism, hostname, release, totalmem } from 'node:os'
 import { LABEL } from '../api/names.ts'
 import type { Node, Taint } from '../api/node.ts'
-import { type Clock, timestamp } from '../base/clock.ts'
 import type { NodeFiles } from './node_files.ts'
 
 export interface NodeFactsOptions {
@@ -16,7 +15,6 @@ export interface NodeFactsOptions {
   files: NodeFiles
   version: string
   runtimeVersion: string
-  clock: Clock
 }
 
 const MAX_PODS = 110
@@ -32,7 +30,7 @@ export function readBootId(files: NodeFiles): Promise<string> {
 }
 
 export async function observeNode(options: NodeFactsOptions): Promise<Node> {
-  const { nodeName, nodeAddress, labels, clock, files, version, runtimeVersion } = options
+  const { nodeName, nodeAddress, labels, files, version, runtimeVersion } = options
   const [bootID, machineID, osRelease, storageBytes] = await Promise.all([
     readBootId(files),
     readLine(files, '/etc/machine-id'),
@@ -47,14 +45,6 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
     'ephemeral-storage': `${Math.floor(storageBytes / 1024)}Ki`,
     ...options.capacity,
   }
-  const now = timestamp(clock.now())
-  const calm = (type: string, reason: string) => ({
-    type,
-    status: 'False' as const,
-    reason,
-    message: 'the agent sees none',
-    lastTransitionTime: now,
-  })
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -69,11 +59,6 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
       addresses: [
         { type: 'InternalIP', address: nodeAddress },
         { type: 'Hostname', address: nodeName },
-      ],
-      conditions: [
-        calm('MemoryPressure', 'AgentHasSufficientMemory'),
-        calm('DiskPressure', 'AgentHasNoDiskPressure'),
-        calm('PIDPressure', 'AgentHasSufficientPID'),
       ],
       nodeInfo: {
         machineID,

@@ -73,6 +73,9 @@ export const TAINT = {
   notReady: 'node.kubernetes.io/not-ready',
   unreachable: 'node.kubernetes.io/unreachable',
   unschedulable: 'node.kubernetes.io/unschedulable',
+  memoryPressure: 'node.kubernetes.io/memory-pressure',
+  diskPressure: 'node.kubernetes.io/disk-pressure',
+  pidPressure: 'node.kubernetes.io/pid-pressure',
 } as const
 
 export const NODE_CONDITION = {
@@ -83,6 +86,9 @@ export const NODE_CONDITION = {
   late: 'drover.dev/Late',
   /** Pods of some other node cannot be reached from here; the rest of the node works. */
   peersUnreachable: 'drover.dev/PeersUnreachable',
+  memoryPressure: 'MemoryPressure',
+  diskPressure: 'DiskPressure',
+  pidPressure: 'PIDPressure',
 } as const
 
 /** Reason of the event on a pod that a disruption budget keeps on a drained node. */

@@ -5,18 +5,9 @@
 import type { FieldError } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import { parseQuantity } from '../base/quantity.ts'
-import { CONFIG_KEY, ENV_NAME, isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from './names.ts'
+import { CONFIG_KEY, ENV_NAME, isDnsLabel, isLabelKey, isLabelValue } from './names.ts'
 import { nodeSelectorErrors } from './node_selector.ts'
-import type {
-  Container,
-  LifecycleHandler,
-  Pod,
-  PodSpec,
-  PodTemplateSpec,
-  Probe,
-  ResourceRequirements,
-  Volume,
-} from './pod.ts'
+import type { Container, LifecycleHandler, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements } from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
 import { validateLifecycle } from './pod_lifecycle_rules.ts'
 import { validatePodSecurity } from './pod_security_rules.ts'

@@ -9,10 +9,13 @@ import { createFencer, removeFencer } from '../agent/fence/fencer.ts'
 import { createImageDriver } from '../agent/images/driver.ts'
 import type { LogBounds } from '../agent/logs/rotation.ts'
 import { createNetworkDriver } from '../agent/network/driver.ts'
+import { thresholdOf } from '../agent/pressure/plan.ts'
+import { readSignals } from '../agent/pressure/signals.ts'
 import { detectCgroups } from '../agent/runtime/cgroups.ts'
 import { createRuntimeDriver } from '../agent/runtime/driver.ts'
 import { ensureRunDirectory, releaseRunDirectory } from '../agent/runtime/run_directory.ts'
 import { createTableStore, removeTables } from '../agent/table_store.ts'
+import type { Upkeep } from '../agent/upkeep.ts'
 import { createVolumeDriver } from '../agent/volumes/driver.ts'
 import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
@@ -94,6 +97,17 @@ function logBounds({ logMaxSize, logMaxFiles, logMaxTotal }: AgentFlags): LogBou
     throw new DroverError('invalid', `--log-max-files ${logMaxFiles}: a number of at least 1`)
   }
   return bounds
+}
+
+/** What must be left of each; the total is not known yet, so that only the form is checked. */
+function leave({ leaveMemory, leaveDisk, leavePids }: AgentFlags): Upkeep['leave'] {
+  const given = { memory: leaveMemory, disk: leaveDisk, pids: leavePids }
+  for (const [what, text] of Object.entries(given)) {
+    if (thresholdOf(text, 0, parseBytes) === undefined) {
+      throw new DroverError('invalid', `--leave-${what} ${text}: write an amount such as 100Mi, or a share such as 5%`)
+    }
+  }
+  return given
 }
 
 const fenceDir = ({ runDir }: AgentFlags): string => join(runDir, 'fence')
@@ -178,8 +192,12 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
       lowPercent: Number(flags.imageLowPercent),
       usedPercent: () => usedPercent(flags.dataDir),
     },
-    logBounds: logBounds(flags),
     allowedSysctls: flags.allowSysctl ?? [],
+    upkeep: {
+      logBounds: logBounds(flags),
+      leave: leave(flags),
+      signals: () => readSignals(flags.dataDir),
+    },
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),
     fencer: createFencer({
       directory: fenceDir(flags),
@@ -191,7 +209,6 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     log,
     registry,
     version,
-    measure: true,
     ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
   })
   await runServices([agent.service, ...services], { ...environment, log }, signal)

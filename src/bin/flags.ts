@@ -62,6 +62,9 @@ export interface AgentFlags {
   registryMirror?: string[]
   imageHighPercent: string
   allowSysctl?: string[]
+  leaveMemory: string
+  leaveDisk: string
+  leavePids: string
   logMaxSize: string
   logMaxFiles: string
   logMaxTotal: string

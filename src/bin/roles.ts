@@ -66,6 +66,9 @@ export function registerRoles(program: Command, io: Io, version: string): void {
       '--allow-sysctl <name...>',
       'kernel parameters that pods may set besides the safe ones, e.g. net.core.somaxconn',
     )
+    .option('--leave-memory <amount>', 'free memory below which pods are evicted, e.g. 100Mi or 5%; 0: never', '100Mi')
+    .option('--leave-disk <amount>', 'free disk space below which pods are evicted', '5%')
+    .option('--leave-pids <amount>', 'free process ids below which pods are evicted', '2%')
     .option('--log-max-size <bytes>', "size at which a container's log goes on in a new file", '10Mi')
     .option('--log-max-files <count>', "files that are kept of a container's log", '5')
     .option('--log-max-total <bytes>', 'size that older log files of this node may have together', '2Gi')

@@ -93,6 +93,8 @@ function agentArgs(self: Self, record: ClusterRecord, host: HostPlacement, gatew
     ...['--run-dir', paths.hostRun(host.name)],
     ...['--node-address', host.address],
     ...['--cgroup-parent', `/drover/${record.name}/${host.name}`],
+    // The disk is shared by all hosts, and by whoever develops here: a share of it would be too much to ask.
+    ...['--leave-disk', '100Mi'],
     ...['--registry-proxy', `http://${gateway}:${record.proxyPort}`],
     ...['--registry-proxy-secret-file', join(directory, 'proxy-secret')],
     '--manage-sysctls',

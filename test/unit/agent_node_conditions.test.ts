@@ -20,7 +20,21 @@ test('a change is said once, and again in Hello', () => {
   reporter.setPeerProblems(['x'])
   reporter.setPeerProblems(['x'])
   expect(sent).toHaveLength(1)
-  expect(reporter.list()).toMatchObject([{ type: 'drover.dev/PeersUnreachable', status: 'True' }])
+  expect(reporter.list()).toContainEqual(
+    expect.objectContaining({ type: 'drover.dev/PeersUnreachable', status: 'True', reason: 'PeersOffSubnet' }),
+  )
+})
+
+test('a shortage is a condition of its own', () => {
+  const sent: AgentMessage[] = []
+  const reporter = new NodeConditionReporter(systemClock, (message) => sent.push(message) > 0)
+  const short = (): string[] => reporter.list().flatMap(({ type, status }) => (status === 'True' ? type : []))
+  expect(short()).toEqual([])
+  reporter.setShortages(['memory', 'pids'])
+  expect(short()).toEqual(['MemoryPressure', 'PIDPressure'])
+  reporter.setShortages(['disk'])
+  expect(short()).toEqual(['DiskPressure'])
+  expect(sent).toHaveLength(2)
 })
 
 test('a report of one condition leaves the others as they were told', () => {

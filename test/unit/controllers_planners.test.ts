@@ -374,6 +374,34 @@ describe('node health', () => {
     expect(planTaints(node('a', ready, [...taints]), NOW_MS + 5000)).toEqual(taints)
   })
 
+  it('a node that runs short takes no new pods, and takes them again when it has enough', () => {
+    const healthy = node('a', 'True')
+    const condition = (type: string, status: 'True' | 'False') => ({
+      type,
+      status,
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    })
+    const withConditions = (taints: readonly Taint[], memory: 'True' | 'False', disk: 'True' | 'False'): Node => ({
+      ...healthy,
+      spec: { taints: [...taints] },
+      status: {
+        ...healthy.status,
+        conditions: [
+          ...(healthy.status?.conditions ?? []),
+          condition('MemoryPressure', memory),
+          condition('DiskPressure', disk),
+        ],
+      },
+    })
+    const short = planTaints(withConditions([], 'True', 'True'), NOW_MS)
+    expect(short).toEqual([
+      { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' },
+      { key: 'node.kubernetes.io/disk-pressure', effect: 'NoSchedule' },
+    ])
+    expect(planTaints(withConditions(short, 'True', 'True'), NOW_MS)).toEqual(short)
+    expect(planTaints(withConditions(short, 'False', 'True'), NOW_MS)).toEqual(short.slice(1))
+  })
+
   it("leaves users' taints alone and notes when NoExecute came", () => {
     const own: Taint[] = [{ key: 'mine', effect: 'NoSchedule' }, { key: 'out', effect: 'NoExecute' }, noExecute]
     expect(planTaints(node('a', 'True', own), NOW_MS)).toEqual([

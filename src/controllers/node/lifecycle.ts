@@ -11,7 +11,16 @@ import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
-import { type Cluster, clusterSeenBy, healthOf, isLate, NODE_NOT_READY, type NodePlan, planNode } from './plan.ts'
+import {
+  type Cluster,
+  clusterSeenBy,
+  healthOf,
+  isLate,
+  NODE_NOT_READY,
+  type NodePlan,
+  planNode,
+  pressuresOf,
+} from './plan.ts'
 
 export interface NodeLifecycleOptions extends ControllerContext {
   /** Wait between a node's taint and the eviction of its pods. Default 0: the heartbeat limit was wait enough. */
@@ -80,7 +89,8 @@ function watchNodes({ resources }: ControllerContext, queue: WorkQueue): (() => 
           ? healthOf(event.old) !== healthOf(event.object) || isLate(event.old) !== isLate(event.object)
           : true
       const tainted = event.type === 'MODIFIED' && !jsonEqual(event.old.spec?.taints, event.object.spec?.taints)
-      if (changed || tainted) queue.add(event.object.metadata.name)
+      const pressed = event.type === 'MODIFIED' && !jsonEqual(pressuresOf(event.old), pressuresOf(event.object))
+      if (changed || tainted || pressed) queue.add(event.object.metadata.name)
       if (changed) wakeUnready()
     }),
     resources.subscribe(podKind, (event) => {

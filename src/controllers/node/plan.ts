@@ -33,6 +33,18 @@ const KEY_OF: Readonly<Record<Exclude<Health, 'ready'>, string>> = {
   unreachable: TAINT.unreachable,
 }
 
+const PRESSURE_TAINTS: Readonly<Record<string, string>> = {
+  [NODE_CONDITION.memoryPressure]: TAINT.memoryPressure,
+  [NODE_CONDITION.diskPressure]: TAINT.diskPressure,
+  [NODE_CONDITION.pidPressure]: TAINT.pidPressure,
+}
+const PRESSURE_KEYS: ReadonlySet<string> = new Set(Object.values(PRESSURE_TAINTS))
+
+/** What the node runs short of, by its conditions. */
+export function pressuresOf(node: Node): string[] {
+  return Object.keys(PRESSURE_TAINTS).filter((type) => nodeCondition(node, type)?.status === 'True')
+}
+
 /**
  * The node's taints as they should be; the same list when nothing changes. A NoExecute taint gets the time at which it
  * came, from which tolerationSeconds count.
@@ -41,13 +53,22 @@ export function planTaints(node: Node, nowMs: number): readonly Taint[] {
   const taints = node.spec?.taints ?? []
   const health = healthOf(node)
   const key = health === 'ready' ? undefined : KEY_OF[health]
-  const kept = taints.filter((taint) => !HEALTH_KEYS.has(taint.key) || taint.key === key)
+  const pressures = pressuresOf(node).map((condition) => PRESSURE_TAINTS[condition])
+  const kept = taints.filter(
+    (taint) =>
+      (!HEALTH_KEYS.has(taint.key) || taint.key === key) &&
+      (!PRESSURE_KEYS.has(taint.key) || pressures.some((each) => each === taint.key)),
+  )
   const next = kept.map((taint) =>
     taint.effect === 'NoExecute' && taint.timeAdded === undefined ? { ...taint, timeAdded: timestamp(nowMs) } : taint,
   )
   for (const effect of ['NoSchedule', 'NoExecute'] as const) {
     if (key === undefined || next.some((taint) => taint.key === key && taint.effect === effect)) continue
     next.push({ key, effect, ...(effect === 'NoExecute' && { timeAdded: timestamp(nowMs) }) })
+  }
+  for (const pressure of pressures) {
+    if (pressure === undefined || next.some((taint) => taint.key === pressure)) continue
+    next.push({ key: pressure, effect: 'NoSchedule' })
   }
   const same = next.length === taints.length && next.every((taint, index) => taint === taints[index])
   return same ? taints : next

@@ -1,0 +1,103 @@
+/**
+ * Watches over what the node has left. Short of something, it says so by a condition (the server then sends no new pods),
+ * gets back what costs nobody anything (images that nothing uses), and evicts pods one at a time, each only when the one
+ * before is gone and it was not enough.
+ */
+import { type Clock, sleep } from '../../base/clock.ts'
+import { DroverError } from '../../base/errors.ts'
+import type { Logger } from '../../base/log.ts'
+import {
+  Held,
+  type PodUse,
+  rankForEviction,
+  type Shortage,
+  type Signals,
+  shortagesOf,
+  type Thresholds,
+} from './plan.ts'
+
+const INTERVAL_MS = 5_000
+const HOLD_MS = 60_000
+/** How long an eviction may take before another is tried. */
+const EVICTION_TIMEOUT_MS = 60_000
+
+export interface PressureOptions {
+  clock: Clock
+  log: Logger
+  read(): Promise<Signals>
+  thresholds(signals: Signals): Thresholds
+  /** Pods that run here and what they use. */
+  pods(what: Shortage): Promise<PodUse[]>
+  /** Ends a pod as failed; its containers get no time. */
+  evict(uid: string, message: string): void
+  /** Removes what nothing uses; resolves when it is gone. */
+  reclaimDisk(): Promise<void>
+  /** The shortages have changed. */
+  onChange(shortages: readonly Shortage[]): void
+}
+
+const WORDS: Readonly<Record<Shortage, string>> = { memory: 'memory', disk: 'disk space', pids: 'process ids' }
+
+export class PressureMonitor {
+  readonly #options: PressureOptions
+  readonly #held = new Held(HOLD_MS)
+  #said: readonly Shortage[] = []
+  #evicted: { uid: string; atMs: number } | undefined
+
+  constructor(options: PressureOptions) {
+    this.#options = options
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options
+    while (!signal.aborted) {
+      try {
+        await this.look()
+        await sleep(clock, INTERVAL_MS, signal)
+      } catch (error) {
+        if (DroverError.from(error).code === 'cancelled') return
+        log.warn({ err: error }, 'what the node has left could not be looked at')
+        await sleep(clock, INTERVAL_MS, signal).catch(() => undefined)
+      }
+    }
+  }
+
+  /** Looks once, and does what is to do. */
+  async look(): Promise<void> {
+    const { clock, read, thresholds, onChange, reclaimDisk } = this.#options
+    const signals = await read()
+    const limits = thresholds(signals)
+    const short = shortagesOf(signals, limits)
+    const said = this.#held.see(short, clock.monotonicMs())
+    if (said.length !== this.#said.length || said.some((what) => !this.#said.includes(what))) onChange(said)
+    this.#said = said
+    const [what] = short
+    if (what === undefined) return
+    if (what === 'disk') {
+      await reclaimDisk()
+      const after = await read()
+      if (!shortagesOf(after, limits).includes('disk')) return
+    }
+    await this.#evictFor(what, signals, limits)
+  }
+
+  async #evictFor(what: Shortage, signals: Signals, limits: Thresholds): Promise<void> {
+    const { clock, log, pods, evict } = this.#options
+    const running = await pods(what)
+    const nowMs = clock.monotonicMs()
+    const last = this.#evicted
+    const going = last !== undefined && running.some(({ uid }) => uid === last.uid)
+    if (going && nowMs - last.atMs < EVICTION_TIMEOUT_MS) return
+    const [first] = rankForEviction(
+      running.filter(({ uid }) => uid !== last?.uid),
+      what,
+    )
+    if (first === undefined) return
+    const left = `${Math.floor(signals[what].available)} left, ${Math.ceil(limits[what])} wanted`
+    const used = `it uses ${first.used[what]} and asked for ${first.requested[what]}`
+    const message = `The node was low on ${WORDS[what]} (${left}); ${used}`
+    log.warn({ pod: first.uid, what, ...first }, 'evicting a pod: the node runs short')
+    this.#evicted = { uid: first.uid, atMs: nowMs }
+    evict(first.uid, message)
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * A node that runs short: of what, and whose pods pay first. Pure. The order is the kubelet's: pods that use more than they
+ * asked for, those that use most beyond it first; then the others by what they use. A pod that keeps to what it asked
+ * for is never evicted while another does not. Source: Kubernetes "Node-pressure Eviction".
+ */
+
+export type Shortage = 'memory' | 'disk' | 'pids'
+
+/** What is left, and what there is in all. */
+export interface Amount {
+  available: number
+  total: number
+}
+
+export type Signals = Readonly<Record<Shortage, Amount>>
+
+/** Below these the node is short. Bytes and processes. */
+export type Thresholds = Readonly<Record<Shortage, number>>
+
+/** What a threshold such as `100Mi` or `5%` is of `total`; undefined when it is neither. */
+export function thresholdOf(text: string, total: number, parse: (quantity: string) => number): number | undefined {
+  const percent = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1]
+  if (percent !== undefined) return Number(percent) <= 100 ? (total * Number(percent)) / 100 : undefined
+  try {
+    const value = parse(text)
+    return value >= 0 ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** A total of 0 is unknown and never short. */
+export function shortagesOf(signals: Signals, thresholds: Thresholds): Shortage[] {
+  return (['memory', 'disk', 'pids'] as const).filter(
+    (what) => signals[what].total > 0 && signals[what].available < thresholds[what],
+  )
+}
+
+export interface PodUse {
+  uid: string
+  used: Readonly<Record<Shortage, number>>
+  /** Of processes nobody asks for any. */
+  requested: Readonly<Record<Shortage, number>>
+}
+
+/** Whom to evict for a shortage, first things first. Those that use nothing of it are left out: it would not help. */
+export function rankForEviction(pods: readonly PodUse[], what: Shortage): PodUse[] {
+  const beyond = ({ used, requested }: PodUse): number => used[what] - requested[what]
+  return pods
+    .filter(({ used }) => used[what] > 0)
+    .toSorted((a, b) => {
+      const [x, y] = [beyond(a), beyond(b)]
+      if (x > 0 !== y > 0) return x > 0 ? -1 : 1
+      return y - x || b.used[what] - a.used[what] || (a.uid < b.uid ? -1 : 1)
+    })
+}
+
+/**
+ * What the node says of its shortages: at once when one begins, and only after `holdMs` when it is over, so that pods do not
+ * come and go with each breath of a busy node.
+ */
+export class Held {
+  readonly #holdMs: number
+  readonly #lastShortMs = new Map<Shortage, number>()
+
+  constructor(holdMs: number) {
+    this.#holdMs = holdMs
+  }
+
+  see(now: readonly Shortage[], nowMs: number): Shortage[] {
+    for (const what of now) this.#lastShortMs.set(what, nowMs)
+    for (const [what, lastMs] of this.#lastShortMs) if (nowMs - lastMs >= this.#holdMs) this.#lastShortMs.delete(what)
+    return [...this.#lastShortMs.keys()]
+  }
+}

@@ -1,0 +1,101 @@
+/** What the agent does for its node besides running pods: measures them, bounds their logs, and watches what is left. */
+
+import type { Registry } from '../base/metrics.ts'
+import { parseBytes } from '../base/quantity.ts'
+import type { AgentContext } from './context.ts'
+import { type LogBounds, LogRotation } from './logs/rotation.ts'
+import type { PodManager } from './manager.ts'
+import type { NodeConditionReporter } from './node_conditions.ts'
+import { isRunning } from './pod/facts.ts'
+import { PressureMonitor } from './pressure/monitor.ts'
+import { type PodUse, type Shortage, type Signals, type Thresholds, thresholdOf } from './pressure/plan.ts'
+import { registerContainerMetrics } from './usage/container_metrics.ts'
+import { DiskUse } from './usage/disk_use.ts'
+import { UsageSampler } from './usage/sampler.ts'
+
+export interface Upkeep {
+  logBounds: LogBounds
+  /** What must be left of each, such as `100Mi` or `5%`; `0` never evicts. */
+  leave: Readonly<Record<Shortage, string>>
+  signals(): Promise<Signals>
+}
+
+export interface UpkeepParts {
+  context: AgentContext
+  registry: Registry
+  manager: Pick<PodManager, 'fail'>
+  conditions: NodeConditionReporter
+  /** Removes images that nothing uses. */
+  reclaimDisk(): Promise<void>
+}
+
+interface Running {
+  run(signal: AbortSignal): Promise<void>
+}
+
+/** Evicted pods have had their time: the node has none left. */
+const GRACE_SECONDS = 1
+
+/** Throws `invalid` for what is no threshold. Its parts run until they are told to stop. */
+export function createUpkeep({ logBounds, leave, signals }: Upkeep, parts: UpkeepParts): Running[] {
+  const { context, registry, manager, conditions, reclaimDisk } = parts
+  const { clock, log, drivers, containers } = context
+  const disk = new DiskUse({ clock, log, layers: () => writableLayers(context) })
+  const sampler = new UsageSampler(context)
+  context.usage = sampler
+  registerContainerMetrics(registry, context, disk)
+  const reopen = (id: string): Promise<void> => drivers.runtime.reopenLog(id)
+  const rotation = new LogRotation({ bounds: logBounds, clock, log, containers: () => containers.read(), reopen })
+  const pressure = new PressureMonitor({
+    clock,
+    log,
+    read: signals,
+    thresholds: (seen) => thresholds(leave, seen),
+    async pods(what) {
+      if (what === 'disk') await disk.walk()
+      return usesOf(context, disk)
+    },
+    evict: (uid, message) => manager.fail(uid, { reason: 'Evicted', message, graceSeconds: GRACE_SECONDS }),
+    reclaimDisk,
+    onChange: (shortages) => conditions.setShortages(shortages),
+  })
+  return [disk, sampler, rotation, pressure]
+}
+
+function thresholds(leave: Upkeep['leave'], signals: Signals): Thresholds {
+  const of = (what: Shortage): number => thresholdOf(leave[what], signals[what].total, parseBytes) ?? 0
+  return { memory: of('memory'), disk: of('disk'), pids: of('pids') }
+}
+
+async function usesOf({ containers, desired, drivers }: AgentContext, disk: DiskUse): Promise<PodUse[]> {
+  const running = (await containers.read()).filter(isRunning)
+  const uses: PodUse[] = []
+  for (const { metadata, spec } of desired.pods()) {
+    const own = running.filter(({ podUid }) => podUid === metadata.uid)
+    if (own.length === 0) continue
+    const used = { memory: 0, disk: 0, pids: 0 }
+    for (const { id, podUid } of own) {
+      const usage = drivers.runtime.usage(podUid, id, true)
+      used.memory += usage?.memoryWorkingSetBytes ?? 0
+      used.pids += usage?.processes ?? 0
+      used.disk += disk.bytesOf(id) ?? 0
+    }
+    const requested = { memory: 0, disk: 0, pids: 0 }
+    for (const { resources } of spec.containers) {
+      requested.memory += parseBytes(resources?.requests?.memory ?? 0)
+      requested.disk += parseBytes(resources?.requests?.['ephemeral-storage'] ?? 0)
+    }
+    uses.push({ uid: metadata.uid ?? '', used, requested })
+  }
+  return uses
+}
+
+async function writableLayers({ containers, drivers }: AgentContext): Promise<ReadonlyMap<string, string>> {
+  const running = (await containers.read()).filter(isRunning)
+  return new Map(
+    running.flatMap(({ id }): [string, string][] => {
+      const path = drivers.runtime.writableLayerOf(id)
+      return path === undefined ? [] : [[id, path]]
+    }),
+  )
+}

@@ -1,0 +1,155 @@
+/** Nodes that run short: what they say, whom they evict, and in which order. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { PressureMonitor } from '../../src/agent/pressure/monitor.ts'
+import {
+  Held,
+  type PodUse,
+  rankForEviction,
+  type Shortage,
+  type Signals,
+  shortagesOf,
+  thresholdOf,
+} from '../../src/agent/pressure/plan.ts'
+import { memoryAmount, taskAmount } from '../../src/agent/pressure/signals.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { parseBytes } from '../../src/base/quantity.ts'
+import { createManualClock } from '../support/manual_clock.ts'
+
+const plenty: Signals = {
+  memory: { available: 1_000, total: 2_000 },
+  disk: { available: 1_000, total: 2_000 },
+  pids: { available: 1_000, total: 2_000 },
+}
+const thresholds = { memory: 100, disk: 100, pids: 100 }
+const use = (uid: string, memory: number, requested = 0): PodUse => ({
+  uid,
+  used: { memory, disk: memory, pids: memory },
+  requested: { memory: requested, disk: requested, pids: 0 },
+})
+
+describe('what is short', () => {
+  it('is what lies below its threshold and is known', () => {
+    expect(shortagesOf(plenty, thresholds)).toEqual([])
+    expect(shortagesOf({ ...plenty, disk: { available: 99, total: 2_000 } }, thresholds)).toEqual(['disk'])
+    expect(shortagesOf({ ...plenty, pids: { available: 0, total: 0 } }, thresholds)).toEqual([])
+  })
+
+  it('thresholds are amounts or shares', () => {
+    expect(thresholdOf('100Mi', 0, parseBytes)).toBe(100 << 20)
+    expect(thresholdOf('5%', 1_000, parseBytes)).toBe(50)
+    for (const bad of ['101%', 'much', '-5', '']) expect(thresholdOf(bad, 1_000, parseBytes)).toBeUndefined()
+  })
+
+  it("is read from the kernel's texts", () => {
+    expect(memoryAmount('MemTotal:  10 kB\nMemFree:  1 kB\nMemAvailable:  4 kB\n')).toEqual({
+      available: 4096,
+      total: 10_240,
+    })
+    expect(taskAmount('0.1 0.2 0.3 2/345 678\n', ['4194304\n', '1000\n'])).toEqual({ available: 655, total: 1_000 })
+    expect(taskAmount('', [])).toEqual({ available: 0, total: 0 })
+  })
+
+  it('is held for a while after it is over', () => {
+    const held = new Held(60_000)
+    expect(held.see(['memory'], 0)).toEqual(['memory'])
+    expect(held.see([], 59_000)).toEqual(['memory'])
+    expect(held.see(['memory'], 59_500)).toEqual(['memory'])
+    expect(held.see([], 100_000)).toEqual(['memory'])
+    expect(held.see([], 120_000)).toEqual([])
+  })
+})
+
+describe('who is evicted', () => {
+  it('first whoever uses most beyond what it asked for', () => {
+    const pods = [use('modest', 50, 100), use('greedy', 300, 100), use('unasked', 150), use('idle', 0)]
+    expect(rankForEviction(pods, 'memory').map(({ uid }) => uid)).toEqual(['greedy', 'unasked', 'modest'])
+  })
+
+  it('nobody who keeps to it while another does not', () => {
+    const anyPod = fc.tuple(fc.nat(100), fc.nat(100))
+    fc.assert(
+      fc.property(fc.array(anyPod), (all) => {
+        const ranked = rankForEviction(
+          all.map(([used, requested], i) => use(`p${i}`, used, requested)),
+          'memory',
+        )
+        const beyond = ranked.map(({ used, requested }) => used.memory > requested.memory)
+        expect(beyond).toEqual(beyond.toSorted((a, b) => Number(b) - Number(a)))
+        expect(ranked.every(({ used }) => used.memory > 0)).toBe(true)
+      }),
+    )
+  })
+})
+
+describe('the monitor', () => {
+  function setUp() {
+    const clock = createManualClock()
+    const state = { signals: plenty, pods: [use('a', 500), use('b', 900), use('c', 10)], reclaimed: 0, reclaims: 0 }
+    const evicted: string[] = []
+    const said: Shortage[][] = []
+    const monitor = new PressureMonitor({
+      clock,
+      log: silentLogger,
+      read: async () => state.signals,
+      thresholds: () => thresholds,
+      pods: async () => state.pods,
+      evict: (uid) => evicted.push(uid),
+      async reclaimDisk() {
+        state.reclaims++
+        const { available, total } = state.signals.disk
+        state.signals = { ...state.signals, disk: { available: available + state.reclaimed, total } }
+      },
+      onChange: (shortages) => said.push([...shortages]),
+    })
+    const short = (what: Shortage) => {
+      state.signals = { ...state.signals, [what]: { available: 50, total: 2_000 } }
+    }
+    return { clock, state, evicted, said, monitor, short }
+  }
+
+  it('evicts one at a time, the next only when it is gone and was not enough', async () => {
+    const { clock, state, evicted, said, monitor, short } = setUp()
+    await monitor.look()
+    expect([evicted, said]).toEqual([[], []])
+    short('memory')
+    await monitor.look()
+    await monitor.look()
+    expect(evicted).toEqual(['b'])
+    state.pods = state.pods.filter(({ uid }) => uid !== 'b')
+    await monitor.look()
+    expect(evicted).toEqual(['b', 'a'])
+    state.signals = plenty
+    await clock.advance(59_000)
+    await monitor.look()
+    expect(said).toEqual([['memory']])
+    await clock.advance(60_000)
+    await monitor.look()
+    expect(said).toEqual([['memory'], []])
+    expect(evicted).toEqual(['b', 'a'])
+  })
+
+  it('tries another when one does not go', async () => {
+    const { clock, evicted, monitor, short } = setUp()
+    short('pids')
+    await monitor.look()
+    await clock.advance(59_000)
+    await monitor.look()
+    expect(evicted).toEqual(['b'])
+    await clock.advance(2_000)
+    await monitor.look()
+    expect(evicted).toEqual(['b', 'a'])
+  })
+
+  it('removes what nothing uses before anybody has to go', async () => {
+    const { state, evicted, said, monitor, short } = setUp()
+    state.reclaimed = 500
+    short('disk')
+    await monitor.look()
+    expect([state.reclaims, evicted, said]).toEqual([1, [], [['disk']]])
+    state.reclaimed = 0
+    short('disk')
+    await monitor.look()
+    expect(evicted).toEqual(['b'])
+  })
+})
