@@ -14,7 +14,15 @@ import { type Form, negotiateForm } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { sendList } from './list_body.ts'
-import { countParam, decodeContinue, encodeContinue, listFilter, type RevisionParams, revisionParams } from './query.ts'
+import {
+  countParam,
+  decodeContinue,
+  encodeContinue,
+  listFilter,
+  listRevision,
+  type RevisionParams,
+  revisionParams,
+} from './query.ts'
 import type { Target } from './router.ts'
 import { notFound } from './status_error.ts'
 import { includeObjectParam, metadataOnly, toTable } from './table.ts'
@@ -78,7 +86,7 @@ async function readPage(context: ApiContext, exchange: Exchange, target: Target)
   const limit = countParam(query, 'limit') || undefined
   const token = query.get('continue') || undefined
   const from = token === undefined ? undefined : decodeContinue(token)
-  const wanted = revisionParams(query)
+  const wanted = listRevision(query)
   if (from !== undefined && wanted.revision !== undefined && wanted.revision !== 0) {
     throw new DroverError('invalid', 'resourceVersion: may not be given together with continue')
   }

@@ -72,6 +72,19 @@ export function revisionParams(query: URLSearchParams): RevisionParams {
   return { revision: text === '' ? undefined : Number(text), match }
 }
 
+/** What a list may say of revisions: Kubernetes refuses the combinations that cannot be meant. */
+export function listRevision(query: URLSearchParams): RevisionParams {
+  const given = revisionParams(query)
+  if (query.has('sendInitialEvents')) throw bad('sendInitialEvents', 'Forbidden', 'is for watches, not for lists')
+  if (given.match !== '' && query.get('continue')) {
+    throw bad('resourceVersionMatch', 'Forbidden', 'may not be given together with continue')
+  }
+  if (given.match !== '' && given.revision === undefined) {
+    throw bad('resourceVersionMatch', 'Forbidden', 'needs a resourceVersion')
+  }
+  return given
+}
+
 function isDryRun(values: readonly string[]): boolean {
   for (const value of values) {
     if (value !== 'All') throw bad('dryRun', 'NotSupported', `"${value}" is not supported; All is`)

@@ -50,6 +50,11 @@ function readRequest(exchange: Exchange, target: Target, random: number): WatchR
     const path = 'resourceVersionMatch'
     throw new DroverError('invalid', message, { fields: [{ path, reason: 'Forbidden', message }] })
   }
+  if (initial === undefined && revision.match !== '') {
+    const message = 'resourceVersionMatch is for watches with sendInitialEvents'
+    const path = 'resourceVersionMatch'
+    throw new DroverError('invalid', message, { fields: [{ path, reason: 'Forbidden', message }] })
+  }
   const given = revision.revision ?? 0
   const withState = initial ?? given === 0
   return {

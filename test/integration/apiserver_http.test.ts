@@ -290,6 +290,27 @@ describe('lists', () => {
     expect(pages).toBe(3)
   })
 
+  it('refuse revisions that cannot be meant', async () => {
+    const { metadata } = (await harness.call(`${maps}?limit=1`)).json as { metadata: { continue?: string } }
+    const next = `continue=${metadata.continue ?? 'x'}`
+    const refused = [
+      ...['resourceVersionMatch=NotOlderThan', 'resourceVersionMatch=Exact', 'sendInitialEvents=true'],
+      ...[
+        'resourceVersionMatch=Exact&resourceVersion=0',
+        `${next}&resourceVersion=0&resourceVersionMatch=NotOlderThan`,
+      ],
+      ...[
+        'watch=true&resourceVersion=1&resourceVersionMatch=Exact',
+        'resourceVersion=1&resourceVersionMatch=Sometimes',
+      ],
+    ]
+    for (const query of refused) {
+      expect([query, (await harness.call(`${maps}?${query}`)).json.code]).toEqual([query, 422])
+    }
+    const fine = ['resourceVersion=0', 'resourceVersion=0&resourceVersionMatch=NotOlderThan', 'resourceVersion=1']
+    for (const query of fine) expect([query, (await harness.call(`${maps}?${query}`)).status]).toEqual([query, 200])
+  })
+
   it('come as tables', async () => {
     await create('table-1', { table: 'yes' })
     const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
