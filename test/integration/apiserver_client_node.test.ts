@@ -1,30 +1,69 @@
-/** The published JavaScript client, unchanged, against the real server: objects, informers, server-side apply. */
+/** The published JavaScript client, unchanged, against the real server: objects, informers, server-side apply, streams. */
+import { connect, createServer } from 'node:net'
+import { PassThrough } from 'node:stream'
 import {
   type ApiException,
   AppsV1Api,
   CoreV1Api,
+  Exec,
   KubeConfig,
   KubernetesObjectApi,
   makeInformer,
   PatchStrategy,
+  PortForward,
   setHeaderOptions,
   type V1ConfigMap,
+  type V1Status,
 } from '@kubernetes/client-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { podKind } from '../../src/api/pod_kind.ts'
+import { CHANNEL } from '../../src/base/stream.ts'
 import { type Harness, startHarness } from '../support/apiserver_harness.ts'
 import { eventually } from '../support/eventually.ts'
+import { gatewayOf, type NodeCall } from '../support/frame_pair.ts'
 
+const namespace = 'default'
 let harness: Harness
 let config: KubeConfig
 
+/** A program that shouts back what it hears, and ends with 3; ports that echo. */
+async function node({ verb, stream }: NodeCall): Promise<void> {
+  for await (const { channel, data } of stream.frames) {
+    if (channel === CHANNEL.close) break
+    const answer = verb === 'exec' ? Buffer.from(Buffer.from(data).toString().toUpperCase()) : data
+    await stream.send({ channel: CHANNEL.stdout, data: answer })
+  }
+  if (verb !== 'exec') return
+  const causes = [{ reason: 'ExitCode', message: '3' }]
+  const status = { metadata: {}, status: 'Failure', reason: 'NonZeroExitCode', message: 'exit 3', details: { causes } }
+  await stream.send({ channel: CHANNEL.error, data: Buffer.from(JSON.stringify(status)) })
+}
+
 beforeAll(async () => {
-  harness = await startHarness()
+  harness = await startHarness({ gateway: gatewayOf({ n1: node }) })
+  const spec = { nodeName: 'n1', containers: [{ name: 'c', image: 'x' }] }
+  await harness.resources.create(podKind, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace }, spec })
+  await harness.resources.modify(podKind, namespace, 'p', 'status', (pod) => ({
+    ...pod,
+    status: {
+      phase: 'Running' as const,
+      containerStatuses: [
+        {
+          name: 'c',
+          ready: true,
+          restartCount: 0,
+          image: 'x',
+          imageID: 'x',
+          state: { running: { startedAt: '2026-01-01T00:00:00Z' } },
+        },
+      ],
+    },
+  }))
   config = new KubeConfig()
   config.loadFromFile(harness.kubeconfig)
 })
 afterAll(() => harness.stop())
 
-const namespace = 'default'
 const map = (name: string, data: Record<string, string>): V1ConfigMap => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -72,6 +111,43 @@ describe('@kubernetes/client-node', () => {
       expect(informer.get('after', namespace)?.data).toEqual({ a: '2' })
     } finally {
       await informer.stop()
+    }
+  })
+
+  it('runs a program with its input, its output and its end', async () => {
+    const [input, output, errors] = [new PassThrough(), new PassThrough(), new PassThrough()]
+    let text = ''
+    output.setEncoding('utf8').on('data', (data: string) => {
+      text += data
+    })
+    const status = await new Promise<V1Status>((resolve, reject) => {
+      new Exec(config)
+        .exec(namespace, 'p', 'c', ['shout'], output, errors, input, false, resolve)
+        .then(() => input.end('hello'), reject)
+    })
+    expect(text).toBe('HELLO')
+    expect(status).toMatchObject({ status: 'Failure', details: { causes: [{ reason: 'ExitCode', message: '3' }] } })
+  })
+
+  it('forwards a port', async () => {
+    const forward = new PortForward(config)
+    const server = createServer((socket) => {
+      forward.portForward(namespace, 'p', [7], socket, null, socket).catch((error: Error) => socket.destroy(error))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    try {
+      const address = server.address()
+      const socket = connect({ port: typeof address === 'object' ? (address?.port ?? 0) : 0, host: '127.0.0.1' })
+      const data = Buffer.alloc(300_000, 'what is sent comes back ')
+      socket.write(data)
+      let received = Buffer.alloc(0)
+      for await (const chunk of socket) {
+        received = Buffer.concat([received, chunk as Buffer])
+        if (received.length >= data.length) break
+      }
+      expect(received.equals(data)).toBe(true)
+    } finally {
+      server.close()
     }
   })
 
