@@ -297,6 +297,8 @@ function startWriter(id: string, run: string, mode?: string): Writer {
 /** How many it said were acknowledged. */
 function saidOf(writer: Writer): number {
   writer.listen()
+  // A compare-and-swap of its own key can only be met by a write of its own that was applied twice, or not as told.
+  if (writer.conflicts.length > 0) throw new Error(`a writer met itself: ${writer.conflicts[0]}`)
   return writer.acknowledged.size
 }
 

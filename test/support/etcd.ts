@@ -71,6 +71,8 @@ class Instance implements TestEtcd {
     this.endpoint = `http://127.0.0.1:${ports.client}`
     this.#peerPort = ports.peer
     this.#args = args
+    // A test run that is cut short must not leave servers behind.
+    process.once('exit', () => this.#child?.kill('SIGKILL'))
   }
 
   pid(): number {
@@ -88,8 +90,6 @@ class Instance implements TestEtcd {
     ]
     const child = start('etcd', args, { stdio: 'ignore' })
     child.on('error', () => undefined)
-    // A test run that is cut short must not leave servers behind.
-    process.once('exit', () => child.kill('SIGKILL'))
     this.#child = child
     await this.#untilHealthy(child)
   }
