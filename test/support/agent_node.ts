@@ -73,20 +73,25 @@ export class AgentNode {
 
   static async create(): Promise<AgentNode> {
     const node = new AgentNode(await mkdtemp(join(tmpdir(), 'drvt-n')))
-    await mkdir(join(node.directory, 'run'))
-    await node.makeNamespace()
-    await node.#importImage()
-    await node.harness.open()
-    node.#dispatch = await node.harness.startDispatch()
-    await build({
-      entryPoints: [join(import.meta.dirname, 'agent_victim.ts')],
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      outfile: join(node.directory, 'agent.mjs'),
-      logLevel: 'error',
-      banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
-    })
+    try {
+      await mkdir(join(node.directory, 'run'))
+      await node.makeNamespace()
+      await node.#importImage()
+      await node.harness.open()
+      node.#dispatch = await node.harness.startDispatch()
+      await build({
+        entryPoints: [join(import.meta.dirname, 'agent_victim.ts')],
+        bundle: true,
+        platform: 'node',
+        format: 'esm',
+        outfile: join(node.directory, 'agent.mjs'),
+        logLevel: 'error',
+        banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+      })
+    } catch (error) {
+      await node.remove()
+      throw error
+    }
     return node
   }
 
