@@ -186,7 +186,7 @@ function openServices(world: World, host: SimHost): string[] {
 /** What the caches show that the store does not, or the other way round. */
 export function cacheDifferences(world: World): string[] {
   return world.servers.flatMap((server) => {
-    const cache = server.api
+    const cache = server.api === undefined ? undefined : server.cache()
     if (cache === undefined) return []
     return KINDS.flatMap((kind) => {
       if (kind.plural === 'events') return []

@@ -109,7 +109,7 @@ function withoutUncounted(job: Stored<Job>): Stored<Job> {
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'the scheduler ignores memory',
-    firstSeed: 4,
+    firstSeed: 7,
     breaks: ['no node is over-committed'],
     plant: () => ({
       resources(resources, part) {
@@ -132,7 +132,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'dispatch loses a change',
-    firstSeed: 104,
+    firstSeed: 9,
     breaks: ['converges', 'nothing unwanted runs', 'is as was asked for', 'no two copies of a fenced pod'],
     plant() {
       let events = 0
@@ -148,7 +148,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'an agent that comes back starts containers that run',
-    firstSeed: 9,
+    firstSeed: 1,
     breaks: ['one copy', 'defect'],
     plant: () => ({
       drivers(drivers, host) {
@@ -191,7 +191,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'nobody evicts from lost nodes',
-    firstSeed: 8,
+    firstSeed: 11,
     breaks: ['lost nodes are left', 'converges'],
     plant: () => ({
       controllers: (options) => createControllers(options).filter(({ id }) => id !== 'node-lifecycle-controller'),
@@ -199,7 +199,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'fences are ignored',
-    firstSeed: 9,
+    firstSeed: 4,
     breaks: ['fences hold'],
     plant: () => ({
       store: (store) =>
@@ -229,7 +229,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the leader takes exclusive pods for any others',
-    firstSeed: 1,
+    firstSeed: 4,
     breaks: ['no two copies of a fenced pod'],
     plant: () => ({
       resources: (resources, part) =>
@@ -240,7 +240,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'drained pods go before others serve',
-    firstSeed: 1,
+    firstSeed: 3,
     breaks: ['drains surge first', 'never below availability', 'budgets hold'],
     plant: () => ({
       resources: (resources, part) =>
@@ -256,12 +256,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     }),
   },
   {
-    name: 'drains ask no budget',
-    firstSeed: 1,
+    name: 'drains and evictions ask no budget',
+    firstSeed: 9,
     breaks: ['budgets hold'],
     plant: () => ({
       resources: (resources, part) =>
-        part === 'controllers'
+        part === 'controllers' || part === 'api'
           ? altered(resources, {
               list: (kind, filter) => (kind.plural === 'poddisruptionbudgets' ? [] : resources.list(kind, filter)),
             })
@@ -270,7 +270,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a job forgets which ended pods it has not counted yet',
-    firstSeed: 1,
+    firstSeed: 2,
     breaks: ['jobs keep their size', 'converges'],
     plant: () => ({
       resources: (resources, part) =>
@@ -288,7 +288,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the store forgets what it acknowledged',
-    firstSeed: 5,
+    firstSeed: 7,
     breaks: ['is as was asked for', 'converges', 'comes to rest', 'never below availability'],
     plant: () => ({ store: (store) => forgetful(store, 7) }),
   },

@@ -65,6 +65,8 @@ export class Rollouts {
   #drainMs = Number.NEGATIVE_INFINITY
   /** When something other than a drain or an eviction last took a ready pod from an app, by namespace and label. */
   readonly #lostMs = new Map<string, number>()
+  /** When leave was last written for a pod, by name: what went wrong later was not known. */
+  readonly #leaveMs = new Map<string, number>()
   /** When users last changed a budget, by uid. */
   readonly #budgetMs = new Map<string, number>()
   /** Pods that users evict, with leave. */
@@ -94,7 +96,10 @@ export class Rollouts {
   }
 
   #onBudgetChange({ old, object }: Change): void {
-    const { spec } = (old ?? {}) as Partial<PodDisruptionBudget>
+    const { spec, status } = (old ?? {}) as Partial<PodDisruptionBudget>
+    for (const name of Object.keys((object as Stored<PodDisruptionBudget> | undefined)?.status?.disruptedPods ?? {})) {
+      if (status?.disruptedPods?.[name] === undefined) this.#leaveMs.set(name, this.#world.time.nowMs)
+    }
     if (object !== undefined && !jsonEqual(spec, (object as Stored<PodDisruptionBudget>).spec)) {
       this.#budgetMs.set(object.metadata.uid, this.#world.time.nowMs)
     }
@@ -237,9 +242,10 @@ export class Rollouts {
       this.#lostMs.set(app, nowMs)
       return
     }
-    if (nowMs - (this.#lostMs.get(app) ?? Number.NEGATIVE_INFINITY) <= KNOWN_MS) return
+    const decidedMs = this.#leaveMs.get(name) ?? nowMs
+    if ((this.#lostMs.get(app) ?? Number.NEGATIVE_INFINITY) >= decidedMs - KNOWN_MS) return
     for (const budget of this.#watcher.list<PodDisruptionBudget>('poddisruptionbudgets')) {
-      if (!isInBudget(budget, old) || nowMs - (this.#budgetMs.get(budget.metadata.uid) ?? 0) <= KNOWN_MS) continue
+      if (!isInBudget(budget, old) || (this.#budgetMs.get(budget.metadata.uid) ?? 0) >= decidedMs - KNOWN_MS) continue
       const left = this.#watcher.pods.filter((each) => isInBudget(budget, each) && isHealthy(each)).length
       const least = Number(budget.spec.minAvailable ?? 0)
       if (left < least) {

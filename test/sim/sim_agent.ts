@@ -63,7 +63,7 @@ export class SimAgent {
       fencer: world.seams.fencer?.(fencer) ?? fencer,
       dataDir: '/data',
       nodeAddress: host.options.address,
-      capacity: { cpu: host.options.cpu, memory: host.options.memory, pods: '20' },
+      capacity: { cpu: host.options.cpu, memory: host.options.memory, pods: '30' },
       clock: process,
       random,
       log,

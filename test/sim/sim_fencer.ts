@@ -46,6 +46,11 @@ export class SimFencer {
     return this.#host.uptimeMs < this.#deadlineMs
   }
 
+  /** What is being made of this pod is killed in every round. */
+  kills(podUid: string): boolean {
+    return this.#alive && this.seen.has(podUid) && !this.#licensed
+  }
+
   writeLease(deadlineMs: number): void {
     this.#deadlineMs = deadlineMs
     this.lookSoon()

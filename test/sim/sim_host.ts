@@ -113,6 +113,7 @@ export class SimHost {
     }
     if (!this.sandboxes.has(request.podUid)) throw new DroverError('unavailable', 'the sandbox is not there')
     const { id, podUid, name, attempt, annotations } = request
+    if (this.fencer.kills(podUid)) throw new DroverError('unavailable', 'it was killed while it was made')
     const { time, random, hooks } = this.options
     const state: ContainerState = {
       id,

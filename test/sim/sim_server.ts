@@ -27,9 +27,11 @@ export const CLUSTER = {
 }
 const NO_TLS = { ca: '', cert: '', key: '' }
 
+type Part = 'controllers' | 'scheduler' | 'dispatch' | 'api'
+
 /** Where planted bugs get at a server's parts. */
 export interface ServerSeams {
-  resources?(resources: Resources, part: 'controllers' | 'scheduler' | 'dispatch'): Resources
+  resources?(resources: Resources, part: Part): Resources
   controllers?(options: ControllersOptions): Service[]
   /** What a server takes for the store. */
   store?(store: Store): Store
@@ -41,6 +43,7 @@ export class SimServer {
   #process: SimProcess | undefined
   #store: ServerStore | undefined
   #resources: (Resources & Service) | undefined
+  #api: Resources | undefined
   #ready = false
   #starts = 0
   #stop: AbortController | undefined
@@ -56,7 +59,7 @@ export class SimServer {
 
   /** What a user's client can talk to: undefined while there is nobody. */
   get api(): Resources | undefined {
-    return this.#ready && this.#process?.alive ? this.#resources : undefined
+    return this.#ready && this.#process?.alive ? this.#api : undefined
   }
 
   get running(): boolean {
@@ -99,8 +102,9 @@ export class SimServer {
     const registry = new Registry()
     const { clusterCidr, serviceCidr, nodePortRange } = CLUSTER
     const resources = createResources({ ...environment, store, serviceCidr, nodePortRange })
-    const seen = (part: 'controllers' | 'scheduler' | 'dispatch') => seams.resources?.(resources, part) ?? resources
+    const seen = (part: Part) => seams.resources?.(resources, part) ?? resources
     this.#resources = resources
+    this.#api = seen('api')
     const recorder = (component: string) => createEventRecorder({ ...environment, resources, component })
     const events = {
       dispatch: recorder('drover-agent'),

@@ -1,4 +1,5 @@
 /** What people do with StatefulSets, DaemonSets, Jobs, disruption budgets, and with nodes that they drain. */
+import { isPodReady } from '../../src/api/conditions.ts'
 import { type DaemonSet, daemonSetKind } from '../../src/api/daemonset.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
 import { type Job, jobKind } from '../../src/api/job.ts'
@@ -44,10 +45,10 @@ export class WorkloadUsers {
       [1.5, 'create job', () => this.#createJob(random)],
       [0.5, 'suspend or resume job', () => this.#suspendJob(random)],
       [0.3, 'delete job', () => desk.deleteOne('jobs', jobKind, random)],
-      [2, 'create budget', () => this.#createBudget(random)],
+      [3, 'create budget', () => this.#createBudget(random)],
       [0.3, 'delete budget', () => desk.deleteOne('poddisruptionbudgets', podDisruptionBudgetKind, random)],
       [2, 'drain', () => this.#drain(random)],
-      [1, 'evict', () => this.#evict(pick(random, this.#pods(random)), random)],
+      [2, 'evict', () => this.#evict(pick(random, this.#pods(random)), random)],
     ]
   }
 
@@ -137,7 +138,8 @@ export class WorkloadUsers {
       metadata: { name, namespace: NAMESPACE },
       spec: {
         selector: { matchLabels: { app: name } },
-        template: small(name, image, between(random, 1, 5)),
+        // It asks for nothing: a machine that others have filled has room for it.
+        template: withoutRequests(small(name, image, between(random, 1, 5))),
         updateStrategy: { type: 'RollingUpdate', rollingUpdate },
       },
     }
@@ -180,21 +182,23 @@ export class WorkloadUsers {
   }
 
   #createBudget(random: Random): void {
-    const taken = new Set(this.#desk.living('poddisruptionbudgets').map(({ name }) => name))
-    const free = this.#desk.living('deployments').filter(({ name }) => !taken.has(name))
-    const target = pick(random, free)
-    if (target === undefined) return
+    const target = pick(random, this.#desk.living('deployments'))
+    if (target !== undefined) this.#budgetFor(target.name, random)
+  }
+
+  #budgetFor(name: string, random: Random): void {
+    if (this.#desk.living('poddisruptionbudgets').some((budget) => budget.name === name)) return
     const deployment = this.#desk.world.watcher
       .list<Deployment>('deployments')
-      .find(({ metadata }) => metadata.name === target.name)
+      .find(({ metadata }) => metadata.name === name)
     const replicas = deployment?.spec.replicas ?? 1
     const budget = {
       apiVersion: 'policy/v1' as const,
       kind: 'PodDisruptionBudget' as const,
-      metadata: { name: target.name, namespace: NAMESPACE },
+      metadata: { name, namespace: NAMESPACE },
       spec: {
         minAvailable: between(random, 1, Math.max(1, replicas)),
-        selector: { matchLabels: { app: target.name } },
+        selector: { matchLabels: { app: name } },
       },
     }
     this.#desk.create(podDisruptionBudgetKind, budget, random)
@@ -203,8 +207,14 @@ export class WorkloadUsers {
   /** As `drover drain`: the node is marked, and what has no ReplicaSet is evicted, again until it may go. */
   #drain(random: Random): void {
     const { world } = this.#desk
-    const agent = pick(random, world.agents)
     const api = this.#desk.api(random)
+    // Half of the time where a budget has something to say.
+    const deployments = new Set(this.#desk.living('deployments').map(({ name }) => name))
+    const pods = this.#pods(random).filter((each) => isPodReady(each) && deployments.has(appOf(each)))
+    const pod = random.next() < 0.5 ? pick(random, pods) : undefined
+    if (pod !== undefined) this.#budgetFor(appOf(pod), random)
+    const chosen = pod?.spec.nodeName ?? pick(random, world.agents)?.name
+    const agent = world.agents.find(({ name }) => name === chosen)
     if (agent === undefined || api?.get(nodeKind, '', agent.name) === undefined) return
     const draining = timestamp(Date.parse('2026-01-01T00:00:00Z') + world.time.nowMs)
     const mark = api.modify(nodeKind, '', agent.name, 'main', (node) => ({
@@ -248,6 +258,8 @@ export class WorkloadUsers {
   }
 }
 
+const appOf = ({ metadata }: Pod): string => metadata.labels?.app ?? ''
+
 function ownerKind({ ownerReferences }: Pod['metadata']): string {
   return ownerReferences?.find(({ controller }) => controller === true)?.kind ?? ''
 }
@@ -262,6 +274,11 @@ function small(app: string, image: string, graceSeconds: number): PodTemplateSpe
       containers: [{ name: 'main', image, resources: { requests }, readinessProbe }],
     },
   }
+}
+
+function withoutRequests(template: PodTemplateSpec): PodTemplateSpec {
+  const containers = template.spec.containers.map(({ resources: _resources, ...container }) => container)
+  return { ...template, spec: { ...template.spec, containers } }
 }
 
 function withImage(template: PodTemplateSpec, image: string): PodTemplateSpec {

@@ -9,8 +9,8 @@ import { type RunResult, runSeed } from '../sim/run.ts'
 
 const FIXED_SEEDS = [7, 114, 5015, 6050, 6125]
 const FRESH_SEEDS = 2
-const SEEDS_A_BUG = 12
-const RUN_TIMEOUT_MS = 60_000
+const SEEDS_A_BUG = 40
+const RUN_TIMEOUT_MS = 180_000
 
 function told({ seed, violation, tail }: RunResult): string {
   if (violation === undefined) return ''
