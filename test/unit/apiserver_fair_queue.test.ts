@@ -39,7 +39,7 @@ describe('room for requests', () => {
     expect(order.slice(5).sort()).toEqual(['flood', 'other'])
   })
 
-  it('holds its limits and forgets nobody, whatever comes and goes', async () => {
+  it('holds its limits and forgets nobody, whatever comes and goes', { timeout: 30_000 }, async () => {
     const step = fc.record({ user: fc.constantFrom('a', 'b', 'c'), act: fc.constantFrom('enter', 'leave', 'abort') })
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
