@@ -21,7 +21,14 @@ export type ErrorCode =
   | 'internal' // a defect of ours or of the machine
 
 /** Codes that may pass by themselves; work queues and service runners retry only these. */
-const TEMPORARY: ReadonlySet<ErrorCode> = new Set(['conflict', 'unavailable', 'timeout', 'tooManyRequests', 'outOfSpace', 'gone'])
+const TEMPORARY: ReadonlySet<ErrorCode> = new Set([
+  'conflict',
+  'unavailable',
+  'timeout',
+  'tooManyRequests',
+  'outOfSpace',
+  'gone',
+])
 
 /** One thing wrong with one field. `path` is in Kubernetes' notation, e.g. `spec.template.spec.containers[0].image`. */
 export interface FieldError {
