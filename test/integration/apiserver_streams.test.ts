@@ -229,7 +229,7 @@ describe('exec', () => {
         'use a WebSocket with v5.channel.k8s.io or v4.channel.k8s.io, or SPDY',
       ],
       ['p/exec?command=x&stdout=1', 'h2c', 400, 'h2c is not served here'],
-      ['p/portforward?ports=80', 'websocket', 400, 'none of the protocols [v5.channel.k8s.io] is served here'],
+      ['p/portforward', 'websocket', 400, 'ports: say which ports of the pod to connect to'],
       ['new/portforward?ports=80', 'websocket', 400, 'pod new is not running: its phase is Pending'],
     ]
     for (const [path, protocol, status, message] of cases) {
