@@ -290,7 +290,9 @@ describe('drover why', () => {
       const text = await cluster.ask('why', 'deploy/fragile')
       return text.includes('stands in until the template changes') && text
     }, WAIT)
-    expect(told).toMatch(/^deployment\/fragile: (ProgressDeadlineExceeded|CrashLoop): Revision 2 \(fragile-\S+\) failed: /m)
+    expect(told).toMatch(
+      /^deployment\/fragile: (ProgressDeadlineExceeded|CrashLoop): Revision 2 \(fragile-\S+\) failed: /m,
+    )
     await cluster.kubectl('delete', 'deploy/fragile', 'pod/crashy', '--wait=false')
   })
 })

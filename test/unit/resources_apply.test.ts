@@ -253,7 +253,9 @@ describe('server-side apply', () => {
     expect(object.spec.ports).toEqual([{ name: 'a', port: 80, protocol: 'TCP', targetPort: 8080 }])
   })
 
-  it('holds under any sequence of managers: a key is there while somebody applies it', { timeout: 30_000 }, async () => {
+  it('holds under any sequence of managers: a key is there while somebody applies it', {
+    timeout: 30_000,
+  }, async () => {
     const step = fc.record({
       manager: fc.constantFrom('a', 'b', 'c'),
       keys: fc.uniqueArray(fc.constantFrom('k', 'l', 'm', 'n'), { minLength: 0 }),
