@@ -1,9 +1,10 @@
-/** `drover logs`: of a pod, or of all pods of a workload or service, each line with its pod's name. */
+/** `drover logs`: of a pod, or of all pods of a workload or service: in the order of time, each line with its pod's name. */
 import type { Command } from 'commander'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import { type CliContext, contextOf, type Io, parseTargets } from './context.ts'
+import { type LogLine, mergeByTime, splitTime } from './log_merge.ts'
 import { containerOf, podsBySelector, podsOf } from './pods_of.ts'
 import { resourcePath } from './rest_client.ts'
 
@@ -87,51 +88,82 @@ async function find(context: CliContext, words: string[], options: LogsOptions):
 
 async function logs(context: CliContext, words: string[], options: LogsOptions): Promise<void> {
   const sources = await find(context, words, options)
-  const prefixed = options.prefix === true || sources.length > 1
+  const [only] = sources
+  if (only !== undefined && sources.length === 1 && options.prefix !== true) return printPlain(context, only, options)
   const failures: unknown[] = []
-  await Promise.all(
-    sources.map(async (source) => {
-      try {
-        await printLog(context, source, options, prefixed)
-      } catch (error) {
-        if (context.io.signal.aborted) return
-        failures.push(error)
-        if (sources.length > 1) context.note(`${source.pod.metadata.name}: ${DroverError.from(error).message}`)
-      }
-    }),
-  )
+  const labels = labelsOf(sources, hasColours(context))
+  const lines = new Map(sources.map((source) => [source, linesOf(context, source, options)]))
+  const merge = {
+    clock: context.io.clock,
+    patienceMs: options.follow === true ? FOLLOW_PATIENCE_MS : Number.POSITIVE_INFINITY,
+  }
+  const failed = ({ pod }: Source, error: unknown): void => {
+    if (context.io.signal.aborted) return
+    failures.push(error)
+    if (sources.length > 1) context.note(`${pod.metadata.name}: ${DroverError.from(error).message}`)
+  }
+  const { stdout } = context.io
+  for await (const { of, time, text } of mergeByTime(lines, merge, failed)) {
+    const stamp = options.timestamps === true && time !== '' ? `${time} ` : ''
+    if (stdout.write(`${labels.get(of)}${stamp}${text}\n`)) continue
+    await new Promise((resolve) => stdout.once('drain', resolve))
+  }
   if (failures.length > 0 && (sources.length === 1 || failures.length === sources.length)) throw failures[0]
 }
 
-async function printLog(context: CliContext, source: Source, options: LogsOptions, prefixed: boolean): Promise<void> {
-  const { pod, container } = source
-  const response = await context.client.open(
-    'GET',
-    `${resourcePath(podKind, pod.metadata.namespace, pod.metadata.name)}/log`,
-    {
-      signal: context.io.signal,
-      timeoutMs: 30_000,
-      query: {
-        container,
-        follow: options.follow,
-        previous: options.previous,
-        timestamps: options.timestamps,
-        tailLines: options.tail,
-        sinceSeconds: options.since === undefined ? undefined : parseDurationSeconds(options.since),
-      },
-    },
+/** Lines of followed logs come a little late rather than out of order. */
+const FOLLOW_PATIENCE_MS = 200
+
+function hasColours({ io: { stdout, env } }: CliContext): boolean {
+  return stdout.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
+}
+
+/** Those that are readable on dark and on light, and tell nothing by themselves: no red. */
+const COLOURS = [36, 35, 33, 34, 32, 96, 95, 93, 94, 92]
+
+function labelsOf(sources: readonly Source[], colours: boolean): ReadonlyMap<Source, string> {
+  return new Map(
+    sources.map((source, index) => {
+      const { pod, container } = source
+      const label = `[${pod.metadata.name}${pod.spec.containers.length > 1 ? `/${container}` : ''}]`
+      return [source, colours ? `\u001b[${COLOURS[index % COLOURS.length]}m${label}\u001b[0m ` : `${label} `]
+    }),
   )
-  const { stdout } = context.io
-  const label = `[${pod.metadata.name}${pod.spec.containers.length > 1 ? `/${container}` : ''}] `
-  let rest = ''
-  for await (const chunk of response) {
-    if (!prefixed) {
+}
+
+function openLog(context: CliContext, { pod, container }: Source, options: LogsOptions, timestamps: boolean) {
+  return context.client.open('GET', `${resourcePath(podKind, pod.metadata.namespace, pod.metadata.name)}/log`, {
+    signal: context.io.signal,
+    timeoutMs: 30_000,
+    query: {
+      container,
+      follow: options.follow,
+      previous: options.previous,
+      timestamps,
+      tailLines: options.tail,
+      sinceSeconds: options.since === undefined ? undefined : parseDurationSeconds(options.since),
+    },
+  })
+}
+
+/** Bytes as they are. */
+async function printPlain(context: CliContext, source: Source, options: LogsOptions): Promise<void> {
+  const { stdout, signal } = context.io
+  try {
+    for await (const chunk of await openLog(context, source, options, options.timestamps === true)) {
       if (!stdout.write(chunk)) await new Promise((resolve) => stdout.once('drain', resolve))
-      continue
     }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+}
+
+async function* linesOf(context: CliContext, source: Source, options: LogsOptions): AsyncGenerator<LogLine> {
+  let rest = ''
+  for await (const chunk of await openLog(context, source, options, true)) {
     const lines = (rest + (chunk as Buffer).toString('utf8')).split('\n')
     rest = lines.pop() ?? ''
-    for (const line of lines) stdout.write(`${label}${line}\n`)
+    for (const line of lines) yield splitTime(line)
   }
-  if (rest !== '') stdout.write(`${label}${rest}\n`)
+  if (rest !== '') yield splitTime(rest)
 }

@@ -1,0 +1,85 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type LogLine, mergeByTime, splitTime } from '../../src/cli/log_merge.ts'
+import { createManualClock } from '../support/manual_clock.ts'
+
+async function* of(lines: readonly LogLine[]): AsyncGenerator<LogLine> {
+  yield* lines
+}
+
+const at = (second: number, text = ''): LogLine => ({
+  time: `2026-01-01T00:00:${String(second).padStart(2, '0')}Z`,
+  text,
+})
+
+describe('lines of several logs', () => {
+  it('have their time cut off, in a form that sorts', () => {
+    expect(splitTime('2026-01-01T00:00:00.5Z hello  world')).toEqual({
+      time: '2026-01-01T00:00:00.500000000Z',
+      text: 'hello  world',
+    })
+    expect(splitTime('2026-01-01T02:00:00.123456789+02:00 x').time).toBe('2026-01-01T00:00:00.123456789Z')
+    expect(splitTime('2026-01-01T00:00:00Z ')).toEqual({ time: '2026-01-01T00:00:00.000000000Z', text: '' })
+    expect(splitTime('no time at all')).toEqual({ time: '', text: 'no time at all' })
+    expect(splitTime('2026-01-01T00:00:09Z a').time < splitTime('2026-01-01T00:00:09.1Z b').time).toBe(true)
+  })
+
+  it('come in the order of their times, all of them', async () => {
+    const anyLog = fc.array(fc.nat(59)).map((seconds) => seconds.sort((a, b) => a - b).map((second) => at(second)))
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyLog, { maxLength: 5 }), async (logs) => {
+        const seen: string[] = []
+        const options = { clock: createManualClock(), patienceMs: Number.POSITIVE_INFINITY }
+        const sources = new Map(logs.map((log, i) => [i, of(log)]))
+        for await (const { time } of mergeByTime(sources, options, () => undefined)) seen.push(time)
+        expect(seen).toEqual(
+          logs
+            .flat()
+            .map(({ time }) => time)
+            .sort(),
+        )
+      }),
+    )
+  })
+
+  it('of a silent log hold nobody back for long', async () => {
+    const clock = createManualClock()
+    const never = (async function* (): AsyncGenerator<LogLine> {
+      await new Promise(() => undefined)
+      yield at(0)
+    })()
+    const merged = mergeByTime(
+      new Map([
+        ['loud', of([at(1, 'a'), at(2, 'b')])],
+        ['silent', never],
+      ]),
+      { clock, patienceMs: 200 },
+      () => undefined,
+    )
+    for (const text of ['a', 'b']) {
+      const next = merged.next()
+      await clock.advance(200)
+      expect((await next).value).toMatchObject({ of: 'loud', text })
+    }
+  })
+
+  it('of a log that fails end alone', async () => {
+    const broken = (async function* (): AsyncGenerator<LogLine> {
+      yield at(1, 'last words')
+      throw new Error('gone')
+    })()
+    const failures: string[] = []
+    const seen: string[] = []
+    const options = { clock: createManualClock(), patienceMs: Number.POSITIVE_INFINITY }
+    const logs = new Map([
+      ['broken', broken],
+      ['whole', of([at(0, 'x'), at(2, 'y')])],
+    ])
+    for await (const { text } of mergeByTime(logs, options, (name, error) =>
+      failures.push(`${name}: ${String(error)}`),
+    ))
+      seen.push(text)
+    expect(seen).toEqual(['x', 'last words', 'y'])
+    expect(failures).toEqual(['broken: Error: gone'])
+  })
+})
