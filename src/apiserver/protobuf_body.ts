@@ -111,6 +111,12 @@ class Decoder {
         const bytes = bytesOf(read)
         return bytes.length === 0 ? undefined : timeOf(numbers(bytes)[0])
       }
+      case 'u': {
+        const bytes = bytesOf(read)
+        const [seconds, nanos = 0] = numbers(bytes)
+        if (bytes.length === 0) return undefined
+        return timeOf(seconds).replace('Z', `.${String(Math.floor(nanos / 1000)).padStart(6, '0')}Z`)
+      }
       case 'q':
         return firstString(bytesOf(read), 1)
       case 'o': {

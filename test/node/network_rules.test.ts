@@ -61,8 +61,8 @@ it('programs the same rules step by step as at once', { timeout: 60_000 }, async
     fc.asyncProperty(fc.array(services, { minLength: 1, maxLength: 5 }), async (states) => {
       for (const state of states) await steps.applyServices(state)
       expect(await steps.mendDrift()).toBe(false)
-      const once = await makeDriver(1)
       await place(1).exec(['nft', 'flush', 'ruleset'])
+      const once = await makeDriver(1)
       await once.applyServices(states.at(-1) ?? [])
       expect(await rulesOf(place(0))).toEqual(await rulesOf(place(1)))
     }),

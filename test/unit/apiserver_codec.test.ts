@@ -106,13 +106,37 @@ describe('protobuf', () => {
     })
   })
 
+  it('knows the parts of pods that came later, and leases to the microsecond', () => {
+    const exec = new ProtoWriter().message(1, new ProtoWriter().string(1, 'sync'))
+    const lifecycle = new ProtoWriter().message(2, exec)
+    const container = new ProtoWriter().string(1, 'c').message(12, lifecycle)
+    const token = new ProtoWriter().string(3, 'token')
+    const projected = new ProtoWriter().message(1, new ProtoWriter().message(4, token))
+    const volume = new ProtoWriter().string(1, 'v').message(2, new ProtoWriter().message(26, projected))
+    const dns = new ProtoWriter().string(1, '10.0.0.1')
+    const spec = new ProtoWriter().message(1, volume).message(2, container).message(26, dns)
+    expect(decodeKubernetesProtobuf(envelope('Pod', new ProtoWriter().message(2, spec)))).toMatchObject({
+      spec: {
+        volumes: [{ name: 'v', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } }],
+        containers: [{ name: 'c', lifecycle: { preStop: { exec: { command: ['sync'] } } } }],
+        dnsConfig: { nameservers: ['10.0.0.1'] },
+      },
+    })
+    // Seconds and nanoseconds, as varints.
+    const time = Buffer.from([0x08, 0x80, 0xa3, 0xd6, 0xca, 0x06, 0x10, 0xc0, 0x84, 0x3d])
+    const lease = new ProtoWriter().message(2, new ProtoWriter().string(1, 'me').bytes(4, time))
+    const { spec: read } = decodeKubernetesProtobuf(envelope('Lease', lease)) as { spec: Record<string, string> }
+    expect(read.holderIdentity).toBe('me')
+    expect(read.renewTime).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.001000Z$/)
+  })
+
   it('refuses by name what it does not know', () => {
-    const dnsConfig = new ProtoWriter().message(2, new ProtoWriter().message(26, new ProtoWriter().string(1, 'x')))
-    expect(() => decodeKubernetesProtobuf(envelope('Pod', dnsConfig))).toThrow(/field dnsConfig of PodSpec/)
+    const gate = new ProtoWriter().message(2, new ProtoWriter().message(28, new ProtoWriter().string(1, 'x')))
+    expect(() => decodeKubernetesProtobuf(envelope('Pod', gate))).toThrow(/field readinessGates of PodSpec/)
     expect(() => decodeKubernetesProtobuf(envelope('Pod', new ProtoWriter().string(99, 'x')))).toThrow(
       /number 99 of Pod/,
     )
-    expect(() => decodeKubernetesProtobuf(envelope('Lease', new ProtoWriter()))).toThrow(/v1 Lease/)
+    expect(() => decodeKubernetesProtobuf(envelope('Gadget', new ProtoWriter()))).toThrow(/v1 Gadget/)
     expect(() => decodeKubernetesProtobuf(Buffer.from('{}'))).toThrow(/does not begin with/)
   })
 
