@@ -13,7 +13,7 @@ import { unsupportedMediaType } from './status_error.ts'
 
 type PatchForm = (typeof PATCH_TYPES)[keyof typeof PATCH_TYPES]
 
-function patchTypeOf(contentType: string | undefined): PatchForm {
+export function patchTypeOf(contentType: string | undefined): PatchForm {
   const type = mediaType(contentType)
   const known = Object.entries(PATCH_TYPES).find(([name]) => name === type)?.[1]
   if (known !== undefined) return known

@@ -1,12 +1,14 @@
 /** The `scale` sub-resource: the one number that autoscalers and `kubectl scale` may turn. Source: autoscaling/v1 `Scale`. */
+import { apiVersionOf } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
-import { decodeObject, mediaType, PATCH_TYPES } from './codec.ts'
+import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { find, reach } from './list.ts'
-import { revisionParams, writeOptions } from './query.ts'
+import { patchTypeOf } from './patch.ts'
+import { applyOptions, revisionParams, writeOptions } from './query.ts'
 import type { Target } from './router.ts'
 import { methodNotAllowed, unsupportedMediaType } from './status_error.ts'
 
@@ -50,12 +52,25 @@ function replicasOf(scale: unknown): number {
   })
 }
 
-function requireMerge(contentType: string | undefined): void {
-  const type = mediaType(contentType)
-  const known = Object.entries(PATCH_TYPES).find(([name]) => name === type)?.[1]
-  if (known !== 'merge' && known !== 'strategic') {
-    throw unsupportedMediaType(`a scale can be patched with application/merge-patch+json, not with ${type}`)
+/** How a patch is to be read; a Scale has no lists, so a strategic patch is a merge patch. */
+function patchType(contentType: string | undefined): 'merge' | 'apply' {
+  const type = patchTypeOf(contentType)
+  if (type === 'json') throw unsupportedMediaType('a scale can be patched with application/merge-patch+json')
+  return type === 'apply' ? 'apply' : 'merge'
+}
+
+/** Server-side apply of the one number: whoever applies it owns it, as they would own it through the object itself. */
+async function applyScale(context: ApiContext, exchange: Exchange, target: Target, given: unknown): Promise<void> {
+  const { kind, namespace, name } = target
+  find(context, target)
+  const config: KubeObject = {
+    apiVersion: apiVersionOf(kind),
+    kind: kind.kind,
+    metadata: { name, namespace },
+    spec: { replicas: replicasOf(given) },
   }
+  const { object } = await context.resources.apply(kind, config, 'main', applyOptions(exchange, 'scale'))
+  exchange.sendJson(200, toScale(object))
 }
 
 export async function handleScale(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
@@ -71,8 +86,7 @@ export async function handleScale(context: ApiContext, exchange: Exchange, targe
   const body = await exchange.body()
   const type = exchange.headers['content-type']
   const given = decodeObject(body, type)
-  if (exchange.method === 'PATCH') requireMerge(type)
-  // A Scale has no lists, so a strategic patch is a merge patch; both are the fields that they name.
+  if (exchange.method === 'PATCH' && patchType(type) === 'apply') return applyScale(context, exchange, target, given)
   const wanted = (scale: Record<string, unknown>): unknown =>
     exchange.method === 'PUT' ? given : { ...scale, ...given, metadata: given.metadata ?? {} }
   const change = (object: KubeObject): KubeObject => {

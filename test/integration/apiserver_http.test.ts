@@ -181,6 +181,22 @@ describe('objects', () => {
     expect(managers.managedFields.map(({ manager, operation }) => `${manager} ${operation}`)).toEqual(['editor Update'])
   })
 
+  it('scales by server-side apply, and whoever scaled before is asked first', async () => {
+    await harness.call(deployments, { method: 'POST', body: deployment('applied') })
+    const path = `${deployments}/applied/scale`
+    const apply = (manager: string, replicas: number, force = false) =>
+      harness.call(`${path}?fieldManager=${manager}&force=${force}`, {
+        method: 'PATCH',
+        headers: { 'content-type': 'application/apply-patch+yaml' },
+        body: `apiVersion: autoscaling/v1\nkind: Scale\nmetadata: {name: applied}\nspec: {replicas: ${replicas}}\n`,
+      })
+    expect((await apply('one', 4, true)).json).toMatchObject({ kind: 'Scale', spec: { replicas: 4 } })
+    const refused = await apply('two', 5)
+    expect([refused.status, refused.json.message]).toEqual([409, expect.stringContaining('conflict with "one"')])
+    expect((await apply('two', 5, true)).json).toMatchObject({ spec: { replicas: 5 } })
+    expect((await harness.call(path)).json).toMatchObject({ spec: { replicas: 5 } })
+  })
+
   it('scales, with a precondition if asked', async () => {
     await harness.call(deployments, { method: 'POST', body: deployment('scaled') })
     const path = `${deployments}/scaled/scale`
