@@ -10,7 +10,7 @@ import { attemptKey, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
 import type { PodNotes } from './notes.ts'
 import type { StepArguments } from './plan_pod.ts'
-import { ensureVolumes } from './pod_volumes.ts'
+import { ensureVolumes, type PodVolumes } from './pod_volumes.ts'
 import { prepare } from './prepare.ts'
 import { pullImage } from './pull.ts'
 import { resolveRequest } from './start_request.ts'
@@ -52,7 +52,10 @@ export const EXECUTORS: Executors = {
       }
       notes.prepared = prepared
       prepared.connected.then(() => {
-        if (notes.prepared?.connected === prepared.connected) notes.preparing = undefined
+        if (notes.prepared?.connected !== prepared.connected) return
+        notes.preparing = undefined
+        // Only now is it known when its token must be renewed.
+        if (prepared.due() !== undefined && !signal.aborted) wake()
       }, interfaceFailed)
     } catch (error) {
       cannotPrepare(context, error)
@@ -62,10 +65,10 @@ export const EXECUTORS: Executors = {
   async refreshVolumes(_step, { agent, notes, facts }) {
     const { prepared } = notes
     if (prepared === undefined || facts.pod === undefined) return
-    const made = await ensureVolumes(agent, facts.pod).catch((error: unknown) => {
+    const made = await renewVolumes(agent, facts.pod).catch((error: unknown) => {
       // What is mounted stays as it was when its source goes away, as in Kubernetes.
       const { configRevision } = agent.desired
-      if (isCode(error, 'notFound')) return { ...prepared, configRevision, dueMs: undefined }
+      if (isCode(error, 'notFound')) return { ...prepared, configRevision, due: () => undefined }
       throw error
     })
     if (notes.prepared === prepared) notes.prepared = { ...prepared, ...made }
@@ -164,6 +167,8 @@ export const EXECUTORS: Executors = {
 
   async cleanUp(_step, { agent, notes, facts }) {
     const { network, runtime, volumes } = agent.drivers
+    // What is still being made for it comes to its end first, or it would come back after it was removed.
+    await notes.prepared?.connected.catch(() => undefined)
     await network.removePod(facts.uid)
     await Promise.all([runtime.removeSandbox(facts.uid), volumes.removePod(facts.uid), removeLogs(agent, facts.uid)])
     agent.fence?.fencer.release(facts.uid)
@@ -202,6 +207,12 @@ function cannotPrepare(context: StepContext, thrown: unknown): void {
   if (notes.preparing?.message !== error.message) agent.events.record(podOf(context), 'Warning', known, error.message)
   notes.preparing = { reason, message: error.message, retryAtMs, failures }
   notes.prepared = undefined
+}
+
+async function renewVolumes(agent: AgentContext, pod: Pod): Promise<PodVolumes> {
+  const made = await ensureVolumes(agent, pod)
+  await made.written
+  return made
 }
 
 /** The fencer must know of an exclusive pod before anything of it runs; the right to run is looked at last. */

@@ -11,7 +11,7 @@ import type { UsageWatch } from './usage_watch.ts'
 
 export interface Prepared extends PodVolumes {
   sandbox: Sandbox
-  /** Resolves when the pod's interface is there and bound by its policies: nothing of the pod starts before. */
+  /** Resolves when the pod's interface is there and bound by its policies, and its access files are written: nothing of the pod starts before. */
   connected: Promise<unknown>
   podIP: string
   /** Host path by path in the container. */

@@ -19,8 +19,10 @@ export interface PodVolumes {
   /** What they were made from. */
   configRevision: number
   described: string
-  /** When a token in them must be renewed, on the monotonic clock. */
-  dueMs: number | undefined
+  /** When a token in them must be renewed, on the monotonic clock; known once they are written. */
+  due(): number | undefined
+  /** Resolves when the files in `access` are there: a token comes from a server, and the container's making can go on meanwhile. */
+  written: Promise<unknown>
 }
 
 /** A renewal that failed is tried again; the token that stands is good for a while yet. */
@@ -33,13 +35,32 @@ export async function ensureVolumes(agent: AgentContext, pod: Pod): Promise<PodV
   const { configRevision } = agent.desired
   const described = description(pod)
   const tokens = new Tokens(agent, pod)
-  const [paths, access] = await Promise.all([
-    volumes.ensureVolumes(pod, volumeSources(agent, pod, tokens)),
-    pod.spec.automountServiceAccountToken === true
-      ? volumes.ensureAccess(pod, (current) => accessFiles(agent, pod, tokens, current))
-      : undefined,
-  ])
-  return { volumes: paths, access, configRevision, described, dueMs: tokens.dueMs }
+  const opening = pod.spec.automountServiceAccountToken === true ? openAccess(agent, pod, tokens) : undefined
+  const parts = [volumes.ensureVolumes(pod, volumeSources(agent, pod, tokens)), opening] as const
+  const [paths, access] = await Promise.all(parts).catch(async (error: unknown) => {
+    // Nothing is written any more when a failure is told.
+    await opening?.then(({ written }) => written).catch(() => undefined)
+    throw error
+  })
+  return {
+    volumes: paths,
+    access: access?.directory,
+    configRevision,
+    described,
+    due: () => tokens.dueMs,
+    written: access?.written ?? Promise.resolve(),
+  }
+}
+
+/** The directory as soon as it is there, and its files when they are. */
+async function openAccess(agent: AgentContext, pod: Pod, tokens: Tokens) {
+  let open: (directory: string) => void = () => undefined
+  const opened = new Promise<string>((resolve) => {
+    open = resolve
+  })
+  const make = (current: string | undefined) => accessFiles(agent, pod, tokens, current)
+  const written = agent.drivers.volumes.ensureAccess(pod, make, open)
+  return { written, directory: await Promise.race([opened, written]) }
 }
 
 /** Whether what the volumes were made from has changed. */

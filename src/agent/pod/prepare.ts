@@ -33,6 +33,16 @@ function startInterface(
   return { connected, address: Promise.race([chosen, connected.then(({ address }) => address)]) }
 }
 
+/** As `Promise.all`, but a failure is told only when none is under way any more; whoever awaits it may come late. */
+function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
+  const done = Promise.allSettled(parts).then((results) => {
+    const failed = results.find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  })
+  done.catch(() => undefined)
+  return done
+}
+
 export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const { runtime, network, volumes } = agent.drivers
   const podUid = pod.metadata.uid ?? ''
@@ -54,16 +64,21 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     return { sandbox, podIP: await address, connected }
   }
   const interfaceMade = withInterface()
+  const volumesMade = ensureVolumes(agent, pod)
   const parts = [
     interfaceMade,
-    ensureVolumes(agent, pod),
+    volumesMade,
     agent.files.read('/etc/resolv.conf'),
     agent.files.read('/etc/hosts'),
   ] as const
   const [{ sandbox, podIP, connected }, madeVolumes, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
     async (error: unknown) => {
       // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
-      await Promise.allSettled([...parts, interfaceMade.then((made) => made.connected)])
+      await Promise.allSettled([
+        ...parts,
+        interfaceMade.then((made) => made.connected),
+        volumesMade.then((made) => made.written),
+      ])
       throw error
     },
   )
@@ -74,11 +89,16 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     hostHosts,
     dns: agent.drivers.dns,
   })
+  const ready = allDone([connected, madeVolumes.written])
+  const etcPaths = await volumes.ensureEtcFiles(podUid, files).catch(async (error: unknown) => {
+    await ready.catch(() => undefined)
+    throw error
+  })
   return {
     sandbox,
-    connected,
+    connected: ready,
     podIP: sandbox.netNamespacePath !== undefined && isCutOff(pod) ? '' : podIP,
     ...madeVolumes,
-    etcFiles: await volumes.ensureEtcFiles(podUid, files),
+    etcFiles: etcPaths,
   }
 }

@@ -229,8 +229,8 @@ export class PodWorker {
       prepared: notes.prepared !== undefined,
       volumesStale:
         areVolumesStale(this.#pod, notes.prepared, desired.configRevision) ||
-        (notes.prepared?.dueMs ?? Number.POSITIVE_INFINITY) <= nowMs,
-      volumesDueMs: notes.prepared?.dueMs,
+        (notes.prepared?.due() ?? Number.POSITIVE_INFINITY) <= nowMs,
+      volumesDueMs: notes.prepared?.due(),
       preparing: notes.preparing,
       cleaned: notes.cleaned,
       containers: own,

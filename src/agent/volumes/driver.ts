@@ -91,13 +91,16 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
   async function ensureAccess(
     pod: Pod,
     make: (token: string | undefined) => Promise<Record<string, string>>,
+    onDirectory?: (path: string) => void,
   ): Promise<string> {
     const { layout } = contextOf(pod, dataDir, undefined)
     const parent = memoryDir === undefined ? layout.secrets : join(memoryDir, pod.metadata.uid ?? '')
     const directory = join(parent, '.access')
+    if (memoryDir === undefined) await ensureTmpfs(parent, SECRETS_OPTIONS)
+    await mkdir(directory, { recursive: true, mode: 0o755 })
+    onDirectory?.(directory)
     const current = await readFile(join(directory, 'token'), 'utf8').catch(() => undefined)
     const files = Object.entries(await make(current))
-    if (memoryDir === undefined) await ensureTmpfs(parent, SECRETS_OPTIONS)
     const payload = files.map(([name, text]) => [name, { data: Buffer.from(text), mode: ACCESS_MODE }] as const)
     await writeAtomically(directory, new Map(payload), { clock, fsGroup: undefined })
     return directory

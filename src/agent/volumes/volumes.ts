@@ -32,9 +32,14 @@ export interface VolumeDriver {
   ensureVolumes(pod: Pod, sources: VolumeSources): Promise<ReadonlyMap<string, string>>
   /**
    * A directory in memory with the files by which the pod speaks to the API. `make` is given the token that stands there
-   * and returns all files by name. Returns the host path.
+   * and returns all files by name. Returns the host path; `onDirectory` hears it as soon as it can be mounted, before
+   * there are files.
    */
-  ensureAccess(pod: Pod, make: (token: string | undefined) => Promise<Record<string, string>>): Promise<string>
+  ensureAccess(
+    pod: Pod,
+    make: (token: string | undefined) => Promise<Record<string, string>>,
+    onDirectory?: (path: string) => void,
+  ): Promise<string>
   /** What of the pod's volumes takes more than its limit, in words; undefined: nothing. Looks at every file. */
   overLimit(pod: Pod): Promise<string | undefined>
   /** Host path of a mount inside a volume, safe against links that lead out of it. Rejects with `invalid`. */
