@@ -18,9 +18,14 @@ export interface PodContainer {
   status: ContainerStatus | undefined
 }
 
-export function resolveContainer(context: ApiContext, { namespace, name }: Target, asked: string): PodContainer {
-  const pod = context.resources.get(podKind, namespace, name)
+function findPod({ resources }: ApiContext, namespace: string, name: string): Stored<Pod> {
+  const pod = resources.get(podKind, namespace, name)
   if (pod === undefined) throw notFound(resourceName(podKind), name)
+  return pod
+}
+
+export function resolveContainer(context: ApiContext, { namespace, name }: Target, asked: string): PodContainer {
+  const pod = findPod(context, namespace, name)
   const container = chooseContainer(pod, asked)
   const node = pod.spec.nodeName ?? ''
   if (node === '') {
@@ -32,9 +37,8 @@ export function resolveContainer(context: ApiContext, { namespace, name }: Targe
 }
 
 /** A pod that something can be connected to. */
-export function resolveRunningPod({ resources }: ApiContext, { namespace, name }: Target): Stored<Pod> {
-  const pod = resources.get(podKind, namespace, name)
-  if (pod === undefined) throw notFound(resourceName(podKind), name)
+export function resolveRunningPod(context: ApiContext, { namespace, name }: Target): Stored<Pod> {
+  const pod = findPod(context, namespace, name)
   const phase = pod.status?.phase ?? 'Pending'
   if (pod.spec.nodeName !== undefined && phase === 'Running') return pod
   throw new DroverError('invalid', `pod ${name} is not running: its phase is ${phase}`)

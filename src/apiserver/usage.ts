@@ -9,6 +9,7 @@ import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { matchesSelector, parseSelector } from '../api/selector.ts'
 import { timestamp, withTimeout } from '../base/clock.ts'
+import type { NodeUsage, UsageRates } from '../rpc/tables.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { askNode } from './node_streams.ts'
@@ -25,19 +26,6 @@ export const USAGE_KINDS = [
 const NODES_PATH = /^\/apis\/metrics\.k8s\.io\/v1beta1\/nodes(?:\/([^/]+))?$/
 const PODS_PATH = /^\/apis\/metrics\.k8s\.io\/v1beta1\/(?:namespaces\/([^/]+)\/)?pods(?:\/([^/]+))?$/
 const ANSWER_TIMEOUT_MS = 5_000
-
-interface Rates {
-  cpuNanoCores: number
-  memoryWorkingSetBytes: number
-  windowMs: number
-}
-
-/** What an agent answers; see `agent/usage/sampler.ts`. */
-interface NodeUsage {
-  atMs: number
-  node: Rates
-  pods: { namespace: string; name: string; containers: (Rates & { name: string })[] }[]
-}
 
 /** False when the path is none of these. */
 export async function handleUsage(context: ApiContext, exchange: Exchange): Promise<boolean> {
@@ -66,12 +54,12 @@ export async function handleUsage(context: ApiContext, exchange: Exchange): Prom
   return true
 }
 
-const quantities = ({ cpuNanoCores, memoryWorkingSetBytes }: Rates) => ({
+const quantities = ({ cpuNanoCores, memoryWorkingSetBytes }: UsageRates) => ({
   cpu: `${cpuNanoCores}n`,
   memory: `${Math.ceil(memoryWorkingSetBytes / 1024)}Ki`,
 })
 
-function measured(atMs: number, { windowMs }: Rates): { timestamp: string; window: string } {
+function measured(atMs: number, { windowMs }: UsageRates): { timestamp: string; window: string } {
   return { timestamp: timestamp(atMs), window: `${(windowMs / 1000).toFixed(3)}s` }
 }
 

@@ -173,3 +173,24 @@ export interface NodeDamage {
   /** Why it is not. */
   error?: string
 }
+
+/** How fast something uses the node, over a window that ends now. */
+export interface UsageRates {
+  cpuNanoCores: number
+  memoryWorkingSetBytes: number
+  windowMs: number
+}
+
+export interface PodUsage {
+  namespace: string
+  name: string
+  containers: (UsageRates & { name: string })[]
+}
+
+/** What a node answers on the stream `usage`. */
+export interface NodeUsage {
+  /** Milliseconds since the epoch. */
+  atMs: number
+  node: UsageRates
+  pods: PodUsage[]
+}

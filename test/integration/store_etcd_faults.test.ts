@@ -7,12 +7,12 @@ import { sleep, systemClock } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { Registry } from '../../src/base/metrics.ts'
-import { type Random, randomInt, seededRandom, systemRandom } from '../../src/base/random.ts'
+import { randomInt, seededRandom, systemRandom } from '../../src/base/random.ts'
 import { createEtcdStore, type EtcdStoreOptions, type RenewableStore } from '../../src/store/etcd/store.ts'
 import type { Election, Store, StoreEvent, WatchBatch, Write } from '../../src/store/store.ts'
 import { startTestEtcd, type TestEtcd } from '../support/etcd.ts'
 import { codeOf, collect, keyOf, put, revisionOf } from '../support/store_contract.ts'
-import { TcpProxy } from '../support/tcp_proxy.ts'
+import { breakConnection, TcpProxy } from '../support/tcp_proxy.ts'
 
 const seed = randomInt(systemRandom, 2 ** 31)
 const random = seededRandom(seed)
@@ -105,30 +105,6 @@ async function checkWrites(store: Store, prefix: string, faults: () => Promise<v
   expect(puts.size).toBe(ledger.done.size)
   expect(ledger.done.size).toBeGreaterThan(20)
   return ledger
-}
-
-async function breakConnection(proxy: TcpProxy, chance: Random): Promise<void> {
-  const pauseMs = 5 + randomInt(chance, 60)
-  switch (randomInt(chance, 4)) {
-    case 0:
-      proxy.cut()
-      break
-    case 1:
-      proxy.dropAnswers(true)
-      await sleep(systemClock, pauseMs)
-      proxy.cut()
-      proxy.dropAnswers(false)
-      break
-    case 2:
-      proxy.hold(true)
-      await sleep(systemClock, pauseMs)
-      proxy.hold(false)
-      if (chance.next() < 0.5) proxy.cut()
-      break
-    default:
-      proxy.halfClose()
-      break
-  }
 }
 
 test('writes over connections that break are applied exactly once or not at all', async () => {

@@ -17,13 +17,13 @@ import { type ConfigMap, configMapKind } from '../../src/api/configmap.ts'
 import { sleep, systemClock } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import { type Random, randomInt, seededRandom, systemRandom } from '../../src/base/random.ts'
+import { randomInt, seededRandom, systemRandom } from '../../src/base/random.ts'
 import { createEtcdStore } from '../../src/store/etcd/store.ts'
 import type { Store, StoreEvent } from '../../src/store/store.ts'
 import { startTestEtcd, type TestEtcd } from '../support/etcd.ts'
 import { eventually } from '../support/eventually.ts'
 import { runResources } from '../support/resources.ts'
-import { TcpProxy } from '../support/tcp_proxy.ts'
+import { breakConnection, TcpProxy } from '../support/tcp_proxy.ts'
 
 const rounds = (name: string, fallback: number): number => Number(process.env[name] ?? fallback)
 const WATCH_ROUNDS = rounds('DROVER_PROOF_WATCH', 24)
@@ -133,29 +133,6 @@ function noteGaps(store: Store): { store: Store; gaps: Gap[] } {
     close: () => store.close(),
   }
   return { store: noting, gaps }
-}
-
-async function breakConnection(proxy: TcpProxy, chance: Random): Promise<void> {
-  const pauseMs = 5 + randomInt(chance, 60)
-  switch (randomInt(chance, 4)) {
-    case 0:
-      proxy.cut()
-      break
-    case 1:
-      proxy.dropAnswers(true)
-      await sleep(systemClock, pauseMs)
-      proxy.cut()
-      proxy.dropAnswers(false)
-      break
-    case 2:
-      proxy.hold(true)
-      await sleep(systemClock, pauseMs)
-      proxy.hold(false)
-      if (chance.next() < 0.5) proxy.cut()
-      break
-    default:
-      proxy.halfClose()
-  }
 }
 
 test(

@@ -1,5 +1,7 @@
 /** A TCP proxy on loopback that breaks connections in the ways that networks do. */
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { sleep, systemClock } from '../../src/base/clock.ts'
+import { type Random, randomInt } from '../../src/base/random.ts'
 
 interface Pair {
   client: Socket
@@ -97,5 +99,29 @@ export class TcpProxy {
       client.pause()
       server.pause()
     }
+  }
+}
+
+/** One of the ways in which networks break a connection, at random. */
+export async function breakConnection(proxy: TcpProxy, chance: Random): Promise<void> {
+  const pauseMs = 5 + randomInt(chance, 60)
+  switch (randomInt(chance, 4)) {
+    case 0:
+      proxy.cut()
+      break
+    case 1:
+      proxy.dropAnswers(true)
+      await sleep(systemClock, pauseMs)
+      proxy.cut()
+      proxy.dropAnswers(false)
+      break
+    case 2:
+      proxy.hold(true)
+      await sleep(systemClock, pauseMs)
+      proxy.hold(false)
+      if (chance.next() < 0.5) proxy.cut()
+      break
+    default:
+      proxy.halfClose()
   }
 }

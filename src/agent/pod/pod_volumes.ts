@@ -7,6 +7,7 @@ import { DEFAULT_SERVICE_ACCOUNT } from '../../api/serviceaccount.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import type { VolumeSources } from '../volumes/volumes.ts'
+import { startEarly } from './early.ts'
 import { type ConfigSources, type EnvironmentContext, fieldFile, resourceValue } from './environment.ts'
 import type { Prepared } from './notes.ts'
 import { tokenRefreshMs } from './token_age.ts'
@@ -54,13 +55,9 @@ export async function ensureVolumes(agent: AgentContext, pod: Pod): Promise<PodV
 
 /** The directory as soon as it is there, and its files when they are. */
 async function openAccess(agent: AgentContext, pod: Pod, tokens: Tokens) {
-  let open: (directory: string) => void = () => undefined
-  const opened = new Promise<string>((resolve) => {
-    open = resolve
-  })
   const make = (current: string | undefined) => accessFiles(agent, pod, tokens, current)
-  const written = agent.drivers.volumes.ensureAccess(pod, make, open)
-  return { written, directory: await Promise.race([opened, written]) }
+  const { known, done } = startEarly<string>((tell) => agent.drivers.volumes.ensureAccess(pod, make, tell))
+  return { written: done, directory: await known }
 }
 
 /** Whether what the volumes were made from has changed. */

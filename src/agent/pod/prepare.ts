@@ -3,8 +3,8 @@ import { ANNOTATION } from '../../api/names.ts'
 import type { Pod } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
-import type { NetworkDriver } from '../network/network.ts'
 import type { Sandbox } from '../runtime/runtime.ts'
+import { startEarly } from './early.ts'
 import { etcFiles, kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { ensureVolumes } from './pod_volumes.ts'
@@ -17,20 +17,6 @@ function isCutOff({ metadata }: Pod): boolean {
   const mode = metadata.annotations?.[ANNOTATION.network]
   if (mode === undefined || mode === 'overlay' || mode === 'none') return mode === 'none'
   throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
-}
-
-/** The address, and later the interface that holds it. When the interface fails, so does an address not yet chosen. */
-function startInterface(
-  network: NetworkDriver,
-  podUid: string,
-  netNamespacePath: string,
-): { address: Promise<string>; connected: Promise<unknown> } {
-  let choose: (address: string) => void = () => undefined
-  const chosen = new Promise<string>((resolve) => {
-    choose = resolve
-  })
-  const connected = network.ensurePod(podUid, netNamespacePath, choose)
-  return { connected, address: Promise.race([chosen, connected.then(({ address }) => address)]) }
 }
 
 /** As `Promise.all`, but a failure is told only when none is under way any more; whoever awaits it may come late. */
@@ -60,8 +46,11 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }
     if (isCutOff(pod)) return { sandbox, podIP: LOOPBACK, connected: network.ensureLoopback(netNamespacePath) }
     // The address is all that the files and the container's creation need: the interface is made beside them.
-    const { connected, address } = startInterface(network, podUid, netNamespacePath)
-    return { sandbox, podIP: await address, connected }
+    const { known, done } = startEarly<string>(async (tell) => {
+      const { address } = await network.ensurePod(podUid, netNamespacePath, tell)
+      return address
+    })
+    return { sandbox, podIP: await known, connected: done }
   }
   const interfaceMade = withInterface()
   const volumesMade = ensureVolumes(agent, pod)

@@ -13,14 +13,20 @@ export interface Target {
   attempts: ContainerState[]
 }
 
+/** The pod that a request's `namespace` and `pod` name. */
+export function findPod({ desired, nodeName }: AgentContext, request: unknown): Pod {
+  if (!isObject(request)) throw new DroverError('invalid', 'the request is not an object')
+  const { namespace, pod: name } = request
+  const pod = desired.pod(String(namespace), String(name))
+  if (pod === undefined) throw new DroverError('notFound', `pod ${namespace}/${name} is not on node ${nodeName}`)
+  return pod
+}
+
 /** Reads `namespace`, `pod` and `container`; a pod's only container needs no name. */
 export async function findTarget(agent: AgentContext, request: unknown): Promise<Target> {
-  if (!isObject(request)) throw new DroverError('invalid', 'the request is not an object')
-  const { namespace, pod: podName, container: given } = request
-  const pod = agent.desired.pod(String(namespace), String(podName))
-  if (pod === undefined) {
-    throw new DroverError('notFound', `pod ${namespace}/${podName} is not on node ${agent.nodeName}`)
-  }
+  const pod = findPod(agent, request)
+  const podName = pod.metadata.name
+  const given = isObject(request) ? request.container : undefined
   const names = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])].map(({ name }) => name)
   const container = typeof given === 'string' && given !== '' ? given : (pod.spec.containers[0]?.name ?? '')
   if (!names.includes(container)) {

@@ -5,6 +5,7 @@ import { isObject } from '../../base/json.ts'
 import { CHANNEL, type FrameStream } from '../../base/stream.ts'
 import type { AgentContext } from '../context.ts'
 import type { PodSocket } from '../network/network.ts'
+import { findPod } from './find_container.ts'
 
 /** `request`: `namespace`, `pod`, `port`. A port that nobody listens on is `unavailable`. */
 export async function forwardPort(
@@ -34,13 +35,13 @@ export async function forwardPort(
 }
 
 /** Undefined: the pod shares the node's own namespace. */
-async function namespaceOf(agent: AgentContext, request: Record<string, unknown>): Promise<string | undefined> {
-  const { namespace, pod: name } = request
-  const pod = agent.desired.pod(String(namespace), String(name))
-  if (pod === undefined) throw new DroverError('notFound', `pod ${namespace}/${name} is not on node ${agent.nodeName}`)
+async function namespaceOf(agent: AgentContext, request: unknown): Promise<string | undefined> {
+  const { metadata } = findPod(agent, request)
   const sandboxes = await agent.drivers.runtime.listSandboxes()
-  const sandbox = sandboxes.find(({ podUid }) => podUid === pod.metadata.uid)
-  if (sandbox === undefined) throw new DroverError('conflict', `pod ${namespace}/${name} has no network yet`)
+  const sandbox = sandboxes.find(({ podUid }) => podUid === metadata.uid)
+  if (sandbox === undefined) {
+    throw new DroverError('conflict', `pod ${metadata.namespace}/${metadata.name} has no network yet`)
+  }
   return sandbox.netNamespacePath
 }
 

@@ -5,30 +5,12 @@
 import { type Clock, sleep } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { readText } from '../../base/records.ts'
+import type { NodeUsage, PodUsage } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
 import { isRunning } from '../pod/facts.ts'
+import { memoryAmount } from '../pressure/signals.ts'
 
 const INTERVAL_MS = 10_000
-
-export interface Rates {
-  cpuNanoCores: number
-  memoryWorkingSetBytes: number
-  /** What the rate is taken over. */
-  windowMs: number
-}
-
-export interface PodRates {
-  namespace: string
-  name: string
-  containers: (Rates & { name: string })[]
-}
-
-export interface NodeUsage {
-  /** Milliseconds since the epoch. */
-  atMs: number
-  node: Rates
-  pods: PodRates[]
-}
 
 interface Look {
   atMs: number
@@ -41,10 +23,10 @@ export function parseNode(stat: string, meminfo: string): { cpuSeconds: number; 
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = (/^cpu +(.*)$/m.exec(stat)?.[1] ?? '')
     .split(' ')
     .map(Number)
-  const kibibytes = (name: string): number => Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(meminfo)?.[1] ?? 0)
+  const memory = memoryAmount(meminfo)
   return {
     cpuSeconds: (user + nice + system + irq + softirq) / TICKS_PER_SECOND,
-    memoryWorkingSetBytes: (kibibytes('MemTotal') - kibibytes('MemAvailable')) * 1024,
+    memoryWorkingSetBytes: memory.total - memory.available,
   }
 }
 
@@ -122,12 +104,12 @@ export class UsageSampler {
     const { containers, drivers, desired } = this.#agent
     const running = (await containers.read()).filter(isRunning)
     const atMs = this.#clock.monotonicMs()
-    const pods: PodRates[] = []
+    const pods: PodUsage[] = []
     for (const { metadata } of desired.pods()) {
       const { namespace = '', name = '', uid } = metadata
       const rates = running
         .filter(({ podUid }) => podUid === uid)
-        .flatMap((container): PodRates['containers'] => {
+        .flatMap((container): PodUsage['containers'] => {
           const usage = drivers.runtime.usage(container.podUid, container.id, false)
           if (usage === undefined) return []
           const counter = this.#counters.get(container.id) ?? new Counter(this.#beginning(atMs, container.startedAtMs))
