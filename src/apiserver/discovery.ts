@@ -3,11 +3,11 @@
  * the table of kinds, so it is encoded once. Clients revalidate by ETag.
  * Source: k8s.io/api/apidiscovery/v2, k8s.io/apimachinery/pkg/apis/meta/v1 `APIResourceList`.
  */
-import { createHash } from 'node:crypto'
 import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import { type MediaRange, parseAccept } from './codec.ts'
-import type { Exchange, Headers } from './exchange.ts'
+import { type Document, jsonDocument, sendDocument } from './document.ts'
+import type { Exchange } from './exchange.ts'
 import { REVIEWS } from './reviews.ts'
 import { subresourcesOf } from './router.ts'
 import { HttpError } from './status_error.ts'
@@ -151,19 +151,9 @@ function apiGroup({ group, versions }: GroupVersions): object {
   return { name: group, versions: all, preferredVersion: all[0] }
 }
 
-export interface Document {
-  body: Buffer
-  etag: string
-}
-
 export interface Discovery {
   /** Answers and returns true when the path is one of discovery. */
-  handle(exchange: Exchange): boolean
-}
-
-function document(value: unknown): Document {
-  const body = Buffer.from(JSON.stringify(value))
-  return { body, etag: `"${createHash('sha256').update(body).digest('hex').slice(0, 32)}"` }
+  handle(exchange: Exchange): Promise<boolean>
 }
 
 /** Plain JSON under its path; aggregated forms under path and version. */
@@ -173,19 +163,19 @@ function allDocuments(): Map<string, Document> {
   const named = groups.filter(({ group }) => group !== '')
   const documents = new Map<string, Document>()
   for (const version of ['v2', 'v2beta1']) {
-    documents.set(`/api ${version}`, document(aggregated(core, version)))
-    documents.set(`/apis ${version}`, document(aggregated(named, version)))
+    documents.set(`/api ${version}`, jsonDocument(aggregated(core, version)))
+    documents.set(`/apis ${version}`, jsonDocument(aggregated(named, version)))
   }
-  documents.set('/api', document({ kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }))
-  documents.set('/apis', document({ kind: 'APIGroupList', apiVersion: 'v1', groups: named.map(apiGroup) }))
+  documents.set('/api', jsonDocument({ kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }))
+  documents.set('/apis', jsonDocument({ kind: 'APIGroupList', apiVersion: 'v1', groups: named.map(apiGroup) }))
   for (const entry of groups) {
     if (entry.group !== '') {
-      documents.set(`/apis/${entry.group}`, document({ kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(entry) }))
+      documents.set(`/apis/${entry.group}`, jsonDocument({ kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(entry) }))
     }
     for (const [version, served] of entry.versions) {
       const groupVersion = apiVersionOf({ group: entry.group, version })
       const list = { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: legacyResources(served) }
-      documents.set(entry.group === '' ? `/api/${version}` : `/apis/${groupVersion}`, document(list))
+      documents.set(entry.group === '' ? `/api/${version}` : `/apis/${groupVersion}`, jsonDocument(list))
     }
   }
   return documents
@@ -205,7 +195,7 @@ function aggregatedVersion(ranges: readonly MediaRange[]): string | undefined {
 export function createDiscovery(): Discovery {
   const documents = allDocuments()
   return {
-    handle(exchange) {
+    async handle(exchange) {
       const path = exchange.path.length > 1 ? exchange.path.replace(/\/$/, '') : exchange.path
       const plain = documents.get(path)
       if (plain === undefined || (exchange.method !== 'GET' && exchange.method !== 'HEAD')) return false
@@ -216,22 +206,8 @@ export function createDiscovery(): Discovery {
         found === undefined
           ? 'application/json'
           : `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`
-      sendCached(exchange, found ?? plain, type)
+      await sendDocument(exchange, found ?? plain, type)
       return true
     },
   }
-}
-
-export function sendCached(
-  exchange: Exchange,
-  { body, etag }: Document,
-  contentType: string,
-  headers: Headers = {},
-): void {
-  const cached = { etag, vary: 'Accept', ...headers }
-  const known = exchange.headers['if-none-match']?.split(',').map((tag) => tag.trim())
-  if (known?.includes(etag) === true) {
-    exchange.begin(304, contentType, cached)
-    exchange.end()
-  } else exchange.send(200, body, contentType, cached)
 }

@@ -219,7 +219,7 @@ async function routePath(parts: HandlerParts, exchange: Exchange): Promise<boole
   if (await handleMaintenance(context, exchange)) return true
   if (sendKeys(context, exchange) || (await handleReview(context, exchange))) return true
   if ((await handleWhy(context, exchange)) || (await handleUsage(context, exchange))) return true
-  if (discovery.handle(exchange) || openApi.handle(exchange)) return true
+  if ((await discovery.handle(exchange)) || (await openApi.handle(exchange))) return true
   if (exchange.path === '/metrics' && exchange.method === 'GET') {
     exchange.send(200, await registry.metrics(), registry.contentType)
     return true

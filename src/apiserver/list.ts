@@ -13,7 +13,7 @@ import { DroverError } from '../base/errors.ts'
 import { type Form, negotiateForm } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
-import { sendList } from './list_body.ts'
+import { sendList, sendWhole } from './list_body.ts'
 import {
   countParam,
   decodeContinue,
@@ -39,7 +39,7 @@ export async function reach(context: ApiContext, { revision, match }: RevisionPa
 export async function handleGet(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const form = negotiateForm(exchange.headers.accept)
   await reach(context, revisionParams(exchange.query))
-  sendObject({ context, exchange, kind: target.kind, object: find(context, target), status: 200, form })
+  await sendObject({ context, exchange, kind: target.kind, object: find(context, target), status: 200, form })
 }
 
 export function find(context: ApiContext, { kind, namespace, name }: Target): Stored<KubeObject> {
@@ -58,16 +58,19 @@ export interface SendObject {
 }
 
 /** One object in the form that the client asked for. */
-export function sendObject({ context, exchange, kind, object, status, form }: SendObject): void {
+export function sendObject({ context, exchange, kind, object, status, form }: SendObject): Promise<void> {
   const wanted = form ?? negotiateForm(exchange.headers.accept)
   if (wanted.as === 'table') {
     const metadata = { resourceVersion: object.metadata.resourceVersion }
     const include = includeObjectParam(exchange.query)
     const options = { version: wanted.version, include, nowMs: context.clock.now(), metadata, columns: true }
-    exchange.sendJson(status, toTable(kind, [object], options))
-  } else if (wanted.as === 'metadata') exchange.sendJson(status, metadataOnly(object))
-  else exchange.sendJson(status, context.resources.encoded(object))
+    return sendWhole(exchange, status, encode(toTable(kind, [object], options)))
+  }
+  if (wanted.as === 'metadata') return sendWhole(exchange, status, encode(metadataOnly(object)))
+  return sendWhole(exchange, status, context.resources.encoded(object))
 }
+
+const encode = (value: object): Buffer => Buffer.from(JSON.stringify(value))
 
 interface Page {
   objects: Stored<KubeObject>[]
@@ -117,12 +120,13 @@ export async function handleList(context: ApiContext, exchange: Exchange, target
   if (form.as === 'table') {
     const include = includeObjectParam(exchange.query)
     const options = { version: form.version, include, nowMs: context.clock.now(), metadata, columns: true }
-    exchange.sendJson(200, toTable(kind, objects, options))
+    await sendWhole(exchange, 200, encode(toTable(kind, objects, options)))
     return
   }
   if (form.as === 'metadata') {
     const items = objects.map(metadataOnly)
-    exchange.sendJson(200, { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items })
+    const list = { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items }
+    await sendWhole(exchange, 200, encode(list))
     return
   }
   const head = JSON.stringify({ kind: `${kind.kind}List`, apiVersion: apiVersionOf(kind), metadata })

@@ -3,8 +3,11 @@
  * stands in memory twice nor keeps other requests from their turn; compressed when the client asks for it.
  */
 import { Readable } from 'node:stream'
-import { createGzip } from 'node:zlib'
+import { promisify } from 'node:util'
+import { createGzip, gzip } from 'node:zlib'
 import type { Exchange, Headers } from './exchange.ts'
+
+const gzipOnce = promisify(gzip)
 
 /** What leaves in one write. */
 const PORTION_BYTES = 256 << 10
@@ -26,11 +29,26 @@ export async function sendList(exchange: Exchange, head: string, items: Iterable
   const first = portions.next()
   const second = first.done === true ? first : portions.next()
   const start = first.done === true ? Buffer.alloc(0) : first.value
-  if (second.done === true && (start.length < GZIP_FROM_BYTES || !takesGzip(exchange.headers['accept-encoding']))) {
-    exchange.send(200, start, 'application/json')
+  if (second.done === true) {
+    await sendWhole(exchange, 200, start)
     return
   }
   await sendPortions(exchange, join(start, second, portions))
+}
+
+/** An answer that is at hand as a whole: compressed beside the event loop when it is large and the client takes that. */
+export async function sendWhole(exchange: Exchange, status: number, body: Buffer): Promise<void> {
+  if (body.length < GZIP_FROM_BYTES) {
+    exchange.send(status, body, 'application/json')
+    return
+  }
+  const compress = takesGzip(exchange.headers['accept-encoding'])
+  const bytes = compress ? await gzipOnce(body, { level: GZIP_LEVEL }) : body
+  exchange.send(status, bytes, 'application/json', encodingHeaders(compress))
+}
+
+export function encodingHeaders(compress: boolean): Headers {
+  return { vary: 'Accept-Encoding', ...(compress ? { 'content-encoding': 'gzip' } : {}) }
 }
 
 function* join(first: Buffer, second: IteratorResult<Buffer, void>, rest: Iterable<Buffer>): Generator<Buffer, void> {
@@ -59,8 +77,7 @@ function* portionsOf(head: string, items: Iterable<Buffer>): Generator<Buffer, v
 
 async function sendPortions(exchange: Exchange, portions: Iterable<Buffer>): Promise<void> {
   const compress = takesGzip(exchange.headers['accept-encoding'])
-  const headers: Headers = { vary: 'Accept-Encoding', ...(compress ? { 'content-encoding': 'gzip' } : {}) }
-  exchange.begin(200, 'application/json', headers)
+  exchange.begin(200, 'application/json', encodingHeaders(compress))
   if (exchange.method !== 'HEAD') {
     const out = compress ? Readable.from(portions).pipe(createGzip({ level: GZIP_LEVEL })) : portions
     for await (const chunk of out) await exchange.write(chunk as Buffer)

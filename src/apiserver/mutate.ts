@@ -63,7 +63,7 @@ export async function handleCreate(context: ApiContext, exchange: Exchange, targ
   const object = toKubeObject(body, target)
   exchange.subject = { group: kind.group, plural: kind.plural, kind: kind.kind, name: object.metadata.name ?? '' }
   const created = await context.resources.create(kind, object, writeOptions(exchange))
-  sendObject({ context, exchange, kind, object: created, status: 201 })
+  await sendObject({ context, exchange, kind, object: created, status: 201 })
 }
 
 export function partOf({ subresource }: Target): Part {
@@ -77,7 +77,7 @@ export async function handleUpdate(context: ApiContext, exchange: Exchange, targ
   const { subresource } = target
   const options = writeOptions(exchange, { subresource })
   const updated = await context.resources.update(kind, object, partOf(target), options)
-  sendObject({ context, exchange, kind, object: updated, status: 200 })
+  await sendObject({ context, exchange, kind, object: updated, status: 200 })
 }
 
 /** From the query and the body alike; the body wins, as it can say more. */
@@ -117,7 +117,7 @@ export async function handleDelete(context: ApiContext, exchange: Exchange, targ
   const object = await context.resources.delete(kind, namespace, name, options)
   if (options.dryRun === true || isStillThere(context, kind, object)) {
     // A deletion that is under way is shown, so that the client can see what holds it.
-    sendObject({ context, exchange, kind, object, status: 200 })
+    await sendObject({ context, exchange, kind, object, status: 200 })
     return
   }
   const { group, plural } = kind
@@ -169,5 +169,5 @@ export async function handleFinalize(context: ApiContext, exchange: Exchange, ta
     change,
     writeOptions(exchange, { subresource: 'finalize' }),
   )
-  sendObject({ context, exchange, kind, object: updated, status: 200 })
+  await sendObject({ context, exchange, kind, object: updated, status: 200 })
 }

@@ -2,11 +2,10 @@
  * The OpenAPI documents, made from the kinds' schemas when first asked for and kept. Current kubectl reads version 3 for
  * `explain`, patches and to learn that the server validates; kubectl before 1.27 reads version 2, as protobuf only.
  */
-import { createHash } from 'node:crypto'
 import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import { KINDS } from '../api/kinds.ts'
 import { parseAccept } from './codec.ts'
-import { type Document, sendCached } from './discovery.ts'
+import { createDocument, type Document, jsonDocument, sendDocument } from './document.ts'
 import type { Exchange } from './exchange.ts'
 import { type Dialect, type OpenApi, SchemaWriter } from './openapi_schema.ts'
 import { encodeOpenApiV2 } from './openapi_v2_protobuf.ts'
@@ -163,12 +162,6 @@ export function buildV2(version: string): OpenApi {
   }
 }
 
-function document(body: Buffer): Document {
-  return { body, etag: `"${createHash('sha256').update(body).digest('hex').toUpperCase()}"` }
-}
-
-const json = (value: unknown): Document => document(Buffer.from(JSON.stringify(value)))
-
 function v3Documents(version: string): Map<string, Document> {
   const byGroupVersion = new Map<string, KindDefinition[]>()
   for (const kind of KINDS) {
@@ -178,17 +171,17 @@ function v3Documents(version: string): Map<string, Document> {
   const documents = new Map<string, Document>()
   const paths: OpenApi = {}
   for (const [key, kinds] of byGroupVersion) {
-    const made = json(buildV3(kinds, version))
+    const made = jsonDocument(buildV3(kinds, version))
     documents.set(`/openapi/v3/${key}`, made)
     paths[key] = { serverRelativeURL: `/openapi/v3/${key}?hash=${made.etag.replaceAll('"', '')}` }
   }
-  documents.set('/openapi/v3', json({ paths }))
+  documents.set('/openapi/v3', jsonDocument({ paths }))
   return documents
 }
 
 export interface OpenApiServer {
   /** Answers and returns true when the path is one of OpenAPI. */
-  handle(exchange: Exchange): boolean
+  handle(exchange: Exchange): Promise<boolean>
 }
 
 export function createOpenApi(version: string): OpenApiServer {
@@ -196,16 +189,16 @@ export function createOpenApi(version: string): OpenApiServer {
   let v2: { json: Document; protobuf: Document } | undefined
   const old = (): { json: Document; protobuf: Document } => {
     const made = buildV2(version)
-    return { json: json(made), protobuf: document(encodeOpenApiV2(made)) }
+    return { json: jsonDocument(made), protobuf: createDocument(encodeOpenApiV2(made)) }
   }
   return {
-    handle(exchange) {
+    async handle(exchange) {
       const { path } = exchange
       if (path === '/openapi/v2') {
         v2 ??= old()
         const wantsProtobuf = PROTOBUF_ASKED.has(parseAccept(exchange.headers.accept)[0]?.type ?? '')
-        if (wantsProtobuf) sendCached(exchange, v2.protobuf, PROTOBUF)
-        else sendCached(exchange, v2.json, 'application/json')
+        if (wantsProtobuf) await sendDocument(exchange, v2.protobuf, PROTOBUF)
+        else await sendDocument(exchange, v2.json, 'application/json')
         return true
       }
       if (path !== '/openapi/v3' && !path.startsWith('/openapi/v3/')) return false
@@ -214,7 +207,7 @@ export function createOpenApi(version: string): OpenApiServer {
       if (found === undefined) return false
       // A document named by its hash never changes.
       const lasting = exchange.query.has('hash') ? { 'cache-control': 'public, immutable' } : {}
-      sendCached(exchange, found, 'application/json', lasting)
+      await sendDocument(exchange, found, 'application/json', lasting)
       return true
     },
   }

@@ -36,10 +36,10 @@ export async function handlePatch(context: ApiContext, exchange: Exchange, targe
   if (type === 'apply') {
     const config = toKubeObject(isObject(patch) ? patch : {}, target)
     const { object, created } = await resources.apply(kind, config, partOf(target), applyOptions(exchange, subresource))
-    sendObject({ context, exchange, kind, object, status: created ? 201 : 200 })
+    await sendObject({ context, exchange, kind, object, status: created ? 201 : 200 })
     return
   }
   const options = writeOptions(exchange, { subresource })
   const updated = await resources.patch(kind, namespace, name, partOf(target), type, patch, options)
-  sendObject({ context, exchange, kind, object: updated, status: 200 })
+  await sendObject({ context, exchange, kind, object: updated, status: 200 })
 }

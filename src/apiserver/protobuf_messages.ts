@@ -133,6 +133,7 @@ export const MESSAGE_ROWS: readonly string[] = [
   'Scale: 1 metadata ObjectMeta, 2 spec ScaleSpec, 3 status ScaleStatus',
   'ScaleSpec: 1 replicas i',
   'ScaleStatus: 1 replicas i, 2 selector s',
+  'RuntimeClass: 1 metadata ObjectMeta, 2 handler s, 3 overhead Overhead, 4 scheduling Scheduling',
   'SeccompProfile: 1 type s, 2 localhostProfile s*',
   'Secret: 1 metadata ObjectMeta, 2 data y{}, 3 type s, 4 stringData s{}, 5 immutable b*',
   'SecretEnvSource: 1 < LocalObjectReference, 2 optional b*',

@@ -15,18 +15,32 @@ beforeAll(async () => {
 })
 afterAll(() => harness.stop())
 
+interface RawAnswer {
+  encoding: string | undefined
+  vary: string | undefined
+  etag: string | undefined
+  status: number
+  body: Buffer
+}
+
 /** The bytes as they came. */
-function raw(path: string, headers: Record<string, string>): Promise<{ encoding: string | undefined; body: Buffer }> {
+function raw(path: string, headers: Record<string, string>): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const stream = harness.session().request({ ':path': path, authorization: `Bearer ${ADMIN_TOKEN}`, ...headers })
     const chunks: Buffer[] = []
-    let encoding: string | undefined
+    let answer = {
+      encoding: '' as string | undefined,
+      vary: '' as string | undefined,
+      etag: '' as string | undefined,
+      status: 0,
+    }
     stream.on('response', (head) => {
-      encoding = head['content-encoding']
+      const { vary, etag } = head
+      answer = { encoding: head['content-encoding'], vary, etag, status: Number(head[':status']) }
     })
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     stream.on('error', reject)
-    stream.on('end', () => resolve({ encoding, body: Buffer.concat(chunks) }))
+    stream.on('end', () => resolve({ ...answer, body: Buffer.concat(chunks) }))
   })
 }
 
@@ -53,6 +67,46 @@ describe('large lists', () => {
     expect(small.encoding).toBeUndefined()
     const head = await harness.call(maps, { method: 'HEAD' })
     expect([head.status, head.text]).toEqual([200, ''])
+    const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io'
+    const table = await raw(`${maps}?includeObject=Object`, { 'accept-encoding': 'gzip', accept })
+    expect([table.encoding, table.vary]).toEqual(['gzip', 'Accept-Encoding'])
+    const { rows } = JSON.parse(gunzipSync(table.body).toString()) as { rows: object[] }
+    expect(rows).toHaveLength(40)
+  })
+
+  it('and large objects are compressed, small ones and watches are not', async () => {
+    const data = { a: 'ab'.repeat(100_000) }
+    const large = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'large', namespace: 'default' }, data }
+    await harness.resources.create(configMapKind, large)
+    const answer = await raw(`${maps}/large`, { 'accept-encoding': 'gzip' })
+    expect([answer.encoding, answer.vary]).toEqual(['gzip', 'Accept-Encoding'])
+    expect(JSON.parse(gunzipSync(answer.body).toString())).toMatchObject({ data })
+    expect((await raw(`${maps}/large`, {})).body.length).toBeGreaterThan(200_000)
+    expect((await raw(`${maps}/big-1`, { 'accept-encoding': 'gzip' })).encoding).toBeUndefined()
+    const watch = await raw(`${maps}?watch=1&timeoutSeconds=1`, { 'accept-encoding': 'gzip' })
+    expect(watch.encoding).toBeUndefined()
+    const lines = watch.body.toString().trim().split('\n')
+    expect(lines.map((line) => (JSON.parse(line) as { type: string }).type)).toContain('ADDED')
+  })
+})
+
+describe('documents', () => {
+  const aggregated = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json'
+  it.each([
+    ['/apis', aggregated],
+    ['/api/v1', 'application/json'],
+    ['/openapi/v2', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf'],
+    ['/openapi/v3/apis/apps/v1', 'application/json'],
+  ])('%s comes compressed to those who ask, with the same content and the same tag', async (path, accept) => {
+    const plain = await raw(path, { accept })
+    const packed = await raw(path, { accept, 'accept-encoding': 'gzip' })
+    expect([plain.encoding, packed.encoding]).toEqual([undefined, 'gzip'])
+    expect(packed.vary).toBe('Accept, Accept-Encoding')
+    expect(gunzipSync(packed.body).equals(plain.body)).toBe(true)
+    expect(packed.body.length).toBeLessThan(plain.body.length / 3)
+    const known = { accept, 'accept-encoding': 'gzip', 'if-none-match': String(packed.etag) }
+    const again = await raw(path, known)
+    expect([again.status, again.body.length, again.etag]).toEqual([304, 0, plain.etag])
   })
 })
 

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { Registry } from 'prom-client'
 import { type ApiServer, createApiServer } from '../../src/apiserver/server.ts'
 import { type Clock, systemClock } from '../../src/base/clock.ts'
@@ -208,7 +209,8 @@ function request(session: ClientHttp2Session, path: string, options: CallOptions
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     stream.on('error', reject)
     stream.on('end', () => {
-      const text = Buffer.concat(chunks).toString('utf8')
+      const bytes = Buffer.concat(chunks)
+      const text = (answered['content-encoding'] === 'gzip' ? gunzipSync(bytes) : bytes).toString('utf8')
       const isJson = (answered['content-type'] ?? '').startsWith('application/json') && !text.includes('}\n{')
       const json = isJson && text !== '' ? (JSON.parse(text) as Record<string, unknown>) : {}
       resolve({ status: answered[':status'] ?? 0, headers: answered, text, json })
