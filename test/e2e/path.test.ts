@@ -130,11 +130,7 @@ describe('kubectl', () => {
     const [pod] = await pods('hello')
     const name = pod?.metadata.name ?? ''
     await curl(`http://${cluster.hostAddress(1)}:30080/`)
-    const { clientVersion } = JSON.parse(await cluster.kubectl('version', '--client', '-o', 'json'))
-    const exec = cluster.kubectl('exec', name, '--', 'cat', '/www/index.html')
-    // Before 1.30 kubectl knows only SPDY, which is refused in words.
-    if (Number.parseInt(clientVersion.minor, 10) >= 30) expect(await exec).toContain(name)
-    else await expect(exec).rejects.toThrow(/WebSocket|1\.30/)
+    expect(await cluster.kubectl('exec', name, '--', 'cat', '/www/index.html')).toContain(name)
     await eventually(
       async () =>
         (await cluster.kubectl('logs', name)).includes('GET /') ||

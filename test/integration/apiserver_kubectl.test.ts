@@ -58,7 +58,7 @@ function finishRollout(name: string): Promise<unknown> {
 }
 
 describe('kubectl', () => {
-  it.skipIf(KUBECTL_IS_OLD)('finds its way with an empty cache', async () => {
+  it('finds its way with an empty cache', async () => {
     expect(await kubectl('version')).toContain('+drover.0.1.0')
     const resources = await kubectl('api-resources --no-headers')
     for (const line of ['pods po v1 true Pod', 'deployments deploy apps/v1 true Deployment']) {
@@ -66,7 +66,9 @@ describe('kubectl', () => {
     }
     expect(await kubectl('get namespaces -o name')).toContain('namespace/default')
     expect(await kubectl('explain deployment.spec.template.spec.containers')).toContain('imagePullPolicy')
-    expect(await kubectl('auth whoami -o jsonpath={.status.userInfo.username}')).toBe('admin')
+    if (!KUBECTL_IS_OLD) {
+      expect(await kubectl('auth whoami -o jsonpath={.status.userInfo.username}')).toBe('admin')
+    }
     expect(await kubectl('auth can-i create pods')).toBe('yes')
   })
 
@@ -81,46 +83,47 @@ describe('kubectl', () => {
     expect(read('web')?.spec.template.spec.containers[0]?.image).toBe('img:2')
   })
 
-  it.skipIf(KUBECTL_IS_OLD)(
-    'applies on the server: ownership, conflicts, a diff, and what was applied by the client before',
-    async () => {
-      const apply = 'apply --server-side -f -'
-      expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
-      const before = read('owned')?.metadata.resourceVersion
-      expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
-      expect(read('owned')?.metadata.resourceVersion, 'nothing was written').toBe(before)
+  it('applies on the server: ownership, conflicts, a diff, and what was applied by the client before', async () => {
+    const apply = 'apply --server-side -f -'
+    expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
+    const before = read('owned')?.metadata.resourceVersion
+    expect(await kubectl(apply, manifest('owned'))).toBe('deployment.apps/owned serverside-applied')
+    expect(read('owned')?.metadata.resourceVersion, 'nothing was written').toBe(before)
+    if (!KUBECTL_IS_OLD) {
       expect(await kubectl('get deployment owned -o yaml')).not.toContain('managedFields')
       expect(await kubectl('get deployment owned -o yaml --show-managed-fields')).toContain('manager: kubectl')
-      await kubectl('scale deployment owned --replicas=5')
-      const turned = manifest('owned').replace('replicas: 2', 'replicas: 3')
-      const said = await refused(apply, turned)
-      expect(said).toMatch(
-        /Apply failed with 1 conflict: conflict with "kubectl" with subresource "scale" using apps\/v1/,
-      )
-      expect(said).toContain('.spec.replicas')
-      await kubectl(`${apply} --force-conflicts`, turned)
-      expect(read('owned')?.spec.replicas).toBe(3)
-      await kubectl(apply, manifest('owned').replace('  replicas: 2\n', ''))
-      expect(read('owned')?.spec.replicas, 'applied no more').toBe(1)
-      const diff = await harness.kubectl(['diff', '--server-side', '-f', '-'], { input: manifest('owned', 'img:3') })
-      expect([diff.exitCode, diff.stderr]).toEqual([1, expect.any(String)])
-      expect(diff.stdout).toMatch(/\+ +- image: img:3/)
-      expect(read('owned')?.spec.template.spec.containers[0]?.image).toBe('img:1')
-      await kubectl('apply -f -', manifest('moved'))
-      await kubectl(apply, manifest('moved'))
-      const managers = await kubectl(
-        'get deployment moved --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}',
-      )
-      expect(managers.split(' ').sort()).toEqual(['kubectl', 'kubectl-last-applied'])
-      const smaller = manifest('moved').replace(', ports: [{containerPort: 80}]', '')
-      await kubectl(apply, smaller)
-      expect(read('moved')?.spec.template.spec.containers[0]?.ports ?? []).toEqual([])
-    },
-  )
+    }
+    await kubectl('scale deployment owned --replicas=5')
+    const turned = manifest('owned').replace('replicas: 2', 'replicas: 3')
+    const said = await refused(apply, turned)
+    expect(said).toMatch(
+      /Apply failed with 1 conflict: conflict with "kubectl" with subresource "scale" using apps\/v1/,
+    )
+    expect(said).toContain('.spec.replicas')
+    await kubectl(`${apply} --force-conflicts`, turned)
+    expect(read('owned')?.spec.replicas).toBe(3)
+    await kubectl(apply, manifest('owned').replace('  replicas: 2\n', ''))
+    expect(read('owned')?.spec.replicas, 'applied no more').toBe(1)
+    const diff = await harness.kubectl(['diff', '--server-side', '-f', '-'], { input: manifest('owned', 'img:3') })
+    expect([diff.exitCode, diff.stderr]).toEqual([1, expect.any(String)])
+    expect(diff.stdout).toMatch(/\+ +- image: img:3/)
+    expect(read('owned')?.spec.template.spec.containers[0]?.image).toBe('img:1')
+    // Only newer ones take over what was applied by the client.
+    if (KUBECTL_IS_OLD) return
+    await kubectl('apply -f -', manifest('moved'))
+    await kubectl(apply, manifest('moved'))
+    const managers = await kubectl(
+      'get deployment moved --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}',
+    )
+    expect(managers.split(' ').sort()).toEqual(['kubectl', 'kubectl-last-applied'])
+    const smaller = manifest('moved').replace(', ports: [{containerPort: 80}]', '')
+    await kubectl(apply, smaller)
+    expect(read('moved')?.spec.template.spec.containers[0]?.ports ?? []).toEqual([])
+  })
 
-  it.skipIf(KUBECTL_IS_OLD)('is told what is wrong with a manifest', async () => {
+  it('is told what is wrong with a manifest', async () => {
     const typo = manifest('typo').replace('replicas:', 'replica:')
-    expect(await refused('apply -f -', typo)).toMatch(/unknown field "spec.replica"/)
+    expect(await refused('apply -f -', typo)).toMatch(/unknown field "(spec\.)?replica"/)
     const negative = manifest('negative').replace('replicas: 2', 'replicas: -2')
     const said = await refused('apply -f -', negative)
     expect(said).toMatch(/The Deployment "negative" is invalid/)
@@ -196,7 +199,7 @@ describe('kubectl', () => {
     expect(await kubectl('delete configmap nope --ignore-not-found')).toBe('')
   })
 
-  it.skipIf(KUBECTL_IS_OLD)('cordons and drains a node', async () => {
+  it('cordons and drains a node', async () => {
     const node: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' }, spec: {} }
     await harness.resources.create(nodeKind, node)
     await harness.resources.create(podKind, {
@@ -214,7 +217,7 @@ describe('kubectl', () => {
     })
     // The agent's part: the pod has stopped.
     await harness.resources.delete(podKind, 'default', 'moved', { gracePeriodSeconds: 0 })
-    expect(await drained).toContain('node/n1 drained')
+    expect(await drained).toMatch(/node\/n1 (drained|evicted)/)
     expect(harness.resources.get(nodeKind, '', 'n1')?.spec?.unschedulable).toBe(true)
   })
 })

@@ -231,12 +231,16 @@ describe('a node’s certificate', () => {
     expect((await asNode('get secret other')).err).toContain('User "system:node:n1" cannot get resource "secrets"')
     expect((await asNode('get secrets')).err).toContain('cannot list resource "secrets"')
     expect((await asNode('delete pod p')).err).toContain('cannot delete resource "pods"')
-    expect((await asNode('create token default')).err).toContain('gets tokens only for pods that run on it')
+    // As `kubectl create token` does, which came with 1.24.
+    const asked = (spec: object) =>
+      run(
+        `--kubeconfig ${file} create --raw /api/v1/namespaces/default/serviceaccounts/default/token -f -`,
+        JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec }),
+      )
+    expect((await asked({})).err).toContain('gets tokens only for pods that run on it')
     const uid = harness.resources.get(podKind, 'default', 'p')?.metadata.uid ?? ''
-    const bound = await asNode(
-      `create token default --bound-object-kind Pod --bound-object-name p --bound-object-uid ${uid}`,
-    )
+    const bound = await asked({ boundObjectRef: { kind: 'Pod', apiVersion: 'v1', name: 'p', uid } })
     expect([bound.exitCode, bound.err]).toEqual([0, ''])
-    expect(bound.out.split('.')).toHaveLength(3)
+    expect((JSON.parse(bound.out) as { status: { token: string } }).status.token.split('.')).toHaveLength(3)
   })
 })
