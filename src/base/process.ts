@@ -6,6 +6,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { PassThrough, type Readable } from 'node:stream'
 import { DroverError } from './errors.ts'
 import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
+import { CALLS_SCRIPT } from './launcher_script.ts'
 
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. */
@@ -58,6 +59,13 @@ export function run(program: string, args: readonly string[], options: RunOption
   return launcher?.alive && fits ? runLaunched(launcher, program, args, options) : runSpawned(program, args, options)
 }
 
+/** Does system calls in a process of their own; see kernel_calls.ts, which words them. */
+export function runCalls(calls: readonly string[], options: { cwd?: string } = {}): Promise<RunResult> {
+  const { launcher } = chosen
+  if (launcher?.alive) return runLaunched(launcher, 'system calls', calls, { ...options, calls: true })
+  return runSpawned('perl', ['-e', CALLS_SCRIPT, '--', ...calls], options)
+}
+
 function runSpawned(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { input, cwd, env, timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
@@ -105,14 +113,15 @@ function runLaunched(
   launcher: Launcher,
   program: string,
   args: readonly string[],
-  options: RunOptions,
+  options: RunOptions & { calls?: boolean },
 ): Promise<RunResult> {
-  const { cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
+  const { calls = false, cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
   const [stdout, stderr] = [new Collected(limit), new Collected(limit)]
   return new Promise((resolve, reject) => {
     if (signal?.aborted) throw new DroverError('cancelled', `${program} was cancelled`, { cause: signal.reason })
     const launched = launcher.launch(program, args, {
+      calls,
       onStdout: (data) => stdout.add(data),
       onStderr: (data) => stderr.add(data),
       ...(cwd === undefined ? {} : { cwd }),

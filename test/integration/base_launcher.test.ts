@@ -1,10 +1,28 @@
 /** Programs started through the helper behave as those started directly, and what it adds: reports after the end. */
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  bindCall,
+  kernelCalls,
+  MOUNT,
+  mountCall,
+  raiseLoopbackCall,
+  tryUnmount,
+  unshareCall,
+} from '../../src/base/kernel_calls.ts'
 import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
 import { run, runOk, useLauncher } from '../../src/base/process.ts'
 import { identify } from '../../src/base/process_table.ts'
@@ -71,6 +89,35 @@ function behaves(): void {
 
   it('reads much output', async () => {
     expect((await runOk('sh', ['-c', 'head -c 3000000 /dev/zero | tr "\\0" x'])).length).toBe(3_000_000)
+  })
+
+  it('does system calls in a process of their own', async () => {
+    const [target, pin] = [join(directory, 'mounted'), join(directory, 'pin')]
+    await kernelCalls([])
+    mkdirSync(target, { recursive: true })
+    writeFileSync(pin, '')
+    const mount = mountCall({ source: 'drvt', target: 'mounted', type: 'tmpfs', flags: MOUNT.noexec, data: 'size=64k' })
+    const calls = [mount, unshareCall(['uts', 'net']), raiseLoopbackCall(), bindCall('/proc/self/ns/net', pin)]
+    try {
+      await kernelCalls(calls, { cwd: directory })
+      const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+      expect(mounts).toMatch(new RegExp(`${target} .*noexec.* tmpfs drvt .*size=64k`))
+      expect(statSync(pin).ino).not.toBe(statSync('/proc/self/ns/net').ino)
+      expect(await runOk('nsenter', [`--net=${pin}`, 'ip', '-br', 'link', 'show', 'lo'])).toContain('LOOPBACK,UP')
+    } finally {
+      await tryUnmount([target, pin])
+    }
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory)
+    expect(await tryUnmount([target])).toBe(false)
+  })
+
+  it('says which system call failed, and does none after it', async () => {
+    const target = join(directory, 'nowhere')
+    const made = join(directory, 'made')
+    mkdirSync(made, { recursive: true })
+    const calls = [bindCall(directory, target), bindCall(directory, made)]
+    await expect(kernelCalls(calls)).rejects.toThrow(`mount ${directory} at ${target}: No such file or directory`)
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(made)
   })
 
   it('ends what takes too long', async () => {

@@ -4,8 +4,8 @@ import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
+import { bindCall, kernelCalls, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
 import { parseMountinfo } from '../../base/mountinfo.ts'
-import { run, runOk } from '../../base/process.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { type Cgroups, clearCgroup } from './cgroups.ts'
 import type { OciRuntime } from './oci_runtime.ts'
@@ -146,7 +146,7 @@ async function mend(stray: Stray, { paths, runtime, cgroups, cgroupParent, clock
       killTree(stray.pid)
       return
     case 'mount':
-      await run('umount', ['-l', '--', stray.path])
+      await tryUnmount([stray.path], true)
       return
     case 'cgroup':
       await clearCgroup(cgroups, join(cgroupParent, stray.podUid, stray.containerId ?? ''), clock)
@@ -172,6 +172,6 @@ async function pin(path: string, namespace: string): Promise<void> {
   const found = await stat(path).catch(() => undefined)
   const own = await stat(join(path, '..'))
   if (found === undefined) await writeFile(path, '')
-  else if (found.dev !== own.dev) await runOk('umount', ['-l', '--', path])
-  await runOk('mount', ['--bind', namespace, path])
+  const stale = found !== undefined && found.dev !== own.dev
+  await kernelCalls([...(stale ? [unmountCall(path, true)] : []), bindCall(namespace, path)])
 }

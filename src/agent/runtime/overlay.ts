@@ -6,7 +6,7 @@
 import { mkdir, rmdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
-import { run, runOk } from '../../base/process.ts'
+import { kernelCalls, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
 
 /** mount(2) takes one page of options; upper and work directories need a little of it. */
 const MAX_LOWER_BYTES = 3_800
@@ -42,12 +42,9 @@ export async function prepareOverlay(directory: string, layers: readonly string[
 }
 
 export async function mountOverlay(directory: string, lowerDirectories: string): Promise<void> {
-  const options = `lowerdir=${lowerDirectories},upperdir=upper,workdir=work`
-  await runOk('mount', ['-t', 'overlay', '-o', options, 'overlay', 'rootfs'], {
-    cwd: directory,
-    // Newer libmount passes options one by one through fsconfig(2), which cuts each at 256 bytes.
-    env: { PATH: process.env.PATH ?? '', LIBMOUNT_FORCE_MOUNT2: 'always' },
-  })
+  const data = `lowerdir=${lowerDirectories},upperdir=upper,workdir=work`
+  // By mount(2), not by fsconfig(2), which cuts each option at 256 bytes.
+  await kernelCalls([mountCall({ source: 'overlay', target: 'rootfs', type: 'overlay', data })], { cwd: directory })
 }
 
 /** Unmounts if mounted; fails rather than leave a mount where a tree is about to be removed. */
@@ -55,9 +52,9 @@ export async function unmountOverlay(directory: string): Promise<void> {
   const rootfs = join(directory, 'rootfs')
   const gone = await removeEmpty(rootfs)
   if (gone) return
-  await run('umount', [rootfs])
+  await tryUnmount([rootfs])
   if (await removeEmpty(rootfs)) return
-  await run('umount', ['-l', rootfs])
+  await tryUnmount([rootfs], true)
   if (!(await removeEmpty(rootfs))) throw new DroverError('unavailable', `${rootfs} cannot be unmounted`)
 }
 

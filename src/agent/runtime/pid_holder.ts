@@ -8,7 +8,8 @@
 import { readdirSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { DroverError } from '../../base/errors.ts'
-import { runOk, startReporting } from '../../base/process.ts'
+import { bindCall, kernelCalls } from '../../base/kernel_calls.ts'
+import { startReporting } from '../../base/process.ts'
 import { identify, type ProcessIdentity, signalProcess } from '../../base/process_table.ts'
 import { readText } from '../../base/records.ts'
 
@@ -31,7 +32,7 @@ export async function startHolder(pin: string): Promise<ProcessIdentity> {
       throw new DroverError('internal', `no process namespace for ${pin}: ${said() || 'unshare said nothing'}`)
     }
     endParent(pid)
-    await runOk('mount', ['--bind', `/proc/${pid}/ns/pid`, pin])
+    await kernelCalls([bindCall(`/proc/${pid}/ns/pid`, pin)])
     return holder
   } finally {
     release()

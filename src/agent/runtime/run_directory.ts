@@ -5,12 +5,12 @@
  */
 import { mkdir, readdir, stat, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { run, runOk } from '../../base/process.ts'
+import { kernelCalls, MOUNT, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
 
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 /** Some 20 kB a container; pods' shared memory is not in it. */
-const OPTIONS = 'size=64m,mode=0700,nosuid,nodev,noexec'
+const DATA = 'size=64m,mode=0700'
 
 async function isInMemory(path: string): Promise<boolean> {
   const { type } = await statfs(path)
@@ -21,12 +21,13 @@ async function isInMemory(path: string): Promise<boolean> {
 export async function ensureRunDirectory(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 })
   if ((await isInMemory(path)) || (await readdir(path)).length > 0) return
-  await runOk('mount', ['-t', 'tmpfs', '-o', OPTIONS, 'drover-run', path])
+  const flags = MOUNT.nosuid | MOUNT.nodev | MOUNT.noexec
+  await kernelCalls([mountCall({ source: 'drover-run', target: path, type: 'tmpfs', flags, data: DATA })])
 }
 
 /** Undoes it, once nothing there is needed any more. Idempotent; a tmpfs that somebody else mounted around it stays. */
 export async function releaseRunDirectory(path: string): Promise<void> {
   const [inner, outer] = await Promise.all([stat(path), stat(dirname(path))]).catch(() => [])
   if (inner === undefined || outer === undefined || inner.dev === outer.dev) return
-  await run('umount', [path])
+  await tryUnmount([path])
 }

@@ -1,13 +1,22 @@
 /**
  * A pod's sandbox: network, IPC and UTS namespaces that no process keeps but files do (nsfs bind mounts), and the memory
- * file system that the pod's containers share as /dev/shm. One process pins all three namespaces and raises `lo`.
+ * file system that the pod's containers share as /dev/shm. One process makes and pins all of it and raises `lo`.
  * Only where the containers share their processes is there one more, which a process does keep (pid_holder.ts).
  * sandbox.json is written last: without it, or when a pin has gone (a reboot), everything is made again.
  */
 import { mkdir, readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
-import { run, runOk } from '../../base/process.ts'
+import {
+  bindCall,
+  type KernelCall,
+  kernelCalls,
+  MOUNT,
+  mountCall,
+  raiseLoopbackCall,
+  tryUnmount,
+  unshareCall,
+} from '../../base/kernel_calls.ts'
 import { isAlive, type ProcessIdentity } from '../../base/process_table.ts'
 import { readRecord, writeRecord } from '../../base/records.ts'
 import { isId } from './paths.ts'
@@ -23,7 +32,6 @@ export interface SandboxRecord {
 
 const NSFS_MAGIC = 0x6e736673
 const TMPFS_MAGIC = 0x01021994
-const SHM_OPTIONS = 'size=64m,mode=1777,nosuid,nodev,noexec'
 const RECORD = 'sandbox.json'
 
 export function shmPath(sandboxes: string, podUid: string): string {
@@ -50,7 +58,7 @@ function sandboxOf(directory: string, { podUid, hostNetwork, shareProcesses = fa
   }
 }
 
-export function pinsOf(hostNetwork: boolean): string[] {
+export function pinsOf(hostNetwork: boolean): ('net' | 'ipc' | 'uts')[] {
   return hostNetwork ? ['ipc', 'uts'] : ['net', 'ipc', 'uts']
 }
 
@@ -86,13 +94,13 @@ export async function ensureSandbox(sandboxes: string, request: SandboxRequest):
   await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o700 })
   const pins = pinsOf(hostNetwork)
   await Promise.all(pins.map((pin) => writeFile(join(directory, pin), '')))
-  const unshareArgs = pins.map((pin) => `--${pin}=${join(directory, pin)}`)
-  const inside = hostNetwork ? ['true'] : ['ip', 'link', 'set', 'lo', 'up']
-  const [holder] = await Promise.all([
-    shareProcesses ? pinProcesses(directory) : undefined,
-    runOk('unshare', [...unshareArgs, ...inside]),
-    mountShm(directory),
-  ])
+  const calls = [
+    shmCall(directory),
+    unshareCall(pins),
+    ...(hostNetwork ? [] : [raiseLoopbackCall()]),
+    ...pins.map((pin) => bindCall(`/proc/self/ns/${pin}`, join(directory, pin))),
+  ]
+  const [holder] = await Promise.all([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
   await writeRecord(join(directory, RECORD), { hostname, hostNetwork, ...(holder === undefined ? {} : { holder }) })
   return sandbox
 }
@@ -107,8 +115,14 @@ function isOfShape(record: SandboxRecord, { hostNetwork, shareProcesses = false 
   return shareProcesses ? record.holder !== undefined && isAlive(record.holder) : record.holder === undefined
 }
 
+function shmCall(directory: string): KernelCall {
+  const flags = MOUNT.nosuid | MOUNT.nodev | MOUNT.noexec
+  const target = join(directory, 'shm')
+  return mountCall({ source: 'shm', target, type: 'tmpfs', flags, data: 'size=64m,mode=1777' })
+}
+
 export async function mountShm(directory: string): Promise<void> {
-  await runOk('mount', ['-t', 'tmpfs', '-o', SHM_OPTIONS, 'shm', join(directory, 'shm')])
+  await kernelCalls([shmCall(directory)])
 }
 
 export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
@@ -135,7 +149,7 @@ export async function removeSandboxFiles(sandboxes: string, podUid: string): Pro
   }
   if (entries.includes('shm') && (await isShmMounted(directory))) mounted.push(join(directory, 'shm'))
   // Lazily: a process that still looks at a file there must not keep the pod from going.
-  if (mounted.length > 0) await run('umount', ['-l', ...mounted])
+  await tryUnmount(mounted, true)
   for (const name of entries) {
     const path = join(directory, name)
     await (name === 'shm' ? rmdir(path) : unlink(path)).catch((error: NodeJS.ErrnoException) => {

@@ -8,9 +8,9 @@ import { basename, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import { bindCall, kernelCalls, MOUNT, mountCall, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { mountsBelow } from '../../base/mountinfo.ts'
-import { run, runOk } from '../../base/process.ts'
 import { parseQuantity } from '../../base/quantity.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { writeAtomically } from './atomic_writer.ts'
@@ -32,7 +32,7 @@ export interface VolumeDriverOptions {
 }
 
 /** Far above what a pod's secrets can hold (1 MiB each); a bound on what they may take of the node's memory. */
-const SECRETS_OPTIONS = 'size=64m,mode=0711,nosuid,nodev'
+const SECRETS_OPTIONS = 'size=64m,mode=0711'
 const ACCESS_MODE = 0o644
 
 interface PodContext {
@@ -76,9 +76,8 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
 
   async function removePod(podUid: string): Promise<void> {
     const { root: directory } = podLayout(dataDir, podUid)
-    for (const flags of [[], ['-l']]) {
-      const mounts = mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
-      if (mounts.length > 0) await run('umount', [...flags, '--', ...mounts])
+    for (const lazily of [false, true]) {
+      await tryUnmount(mountsBelow(readText('/proc/self/mountinfo') ?? '', directory), lazily)
     }
     const left = mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
     if (left.length > 0) {
@@ -126,11 +125,11 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     const { handle, isDirectory } = await openInside(volumePath, subPath)
     try {
       if (mountsBelow(readText('/proc/self/mountinfo') ?? '', target).length > 0)
-        await runOk('umount', ['-l', '--', target])
+        await kernelCalls([unmountCall(target, true)])
       await removeTree(target)
       await mkdir(isDirectory ? target : subPaths, { recursive: true, mode: 0o711 })
       if (!isDirectory) await writeFile(target, '')
-      await runOk('mount', ['--no-canonicalize', '--bind', `/proc/${process.pid}/fd/${handle.fd}`, target])
+      await kernelCalls([bindCall(`/proc/${process.pid}/fd/${handle.fd}`, target)])
       return target
     } finally {
       await handle.close()
@@ -199,7 +198,7 @@ async function ensureEmptyDir(volume: Volume, directory: string, fsGroup: number
   const { medium = '', sizeLimit } = volume.emptyDir ?? {}
   if (medium === 'Memory') {
     const size = sizeLimit === undefined ? '' : `,size=${Math.max(4096, Math.ceil(parseQuantity(sizeLimit)))}`
-    await ensureTmpfs(directory, `mode=0777,nosuid,nodev${size}`)
+    await ensureTmpfs(directory, `mode=0777${size}`)
   } else await mkdir(directory, { recursive: true })
   if (fsGroup !== undefined) await chown(directory, 0, fsGroup)
   const SET_GROUP_ID = 0o2000
@@ -207,10 +206,11 @@ async function ensureEmptyDir(volume: Volume, directory: string, fsGroup: number
   return directory
 }
 
-async function ensureTmpfs(directory: string, mountOptions: string): Promise<void> {
+async function ensureTmpfs(directory: string, data: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o711 })
   if (await isMountPoint(directory)) return
-  await runOk('mount', ['-t', 'tmpfs', '-o', mountOptions, 'tmpfs', directory])
+  const flags = MOUNT.nosuid | MOUNT.nodev
+  await kernelCalls([mountCall({ source: 'tmpfs', target: directory, type: 'tmpfs', flags, data })])
 }
 
 /** A file that containers have mounted is rewritten, not replaced: they hold on to the file, not to its name. */

@@ -1,0 +1,121 @@
+/**
+ * The Perl that starts programs for us (launcher.ts) and does system calls that Node has none for (kernel_calls.ts).
+ * It uses what perl-base brings, nothing more.
+ */
+
+/**
+ * Calls, each as four parts: what to say of it when it fails, its number (or `up`: raise a network interface), how many
+ * values follow, the values: `n` and a number, `s` and a string. The first that fails ends the process with 1.
+ */
+const CALLS = `
+use strict; use POSIX ();
+sub calls {
+  while (my ($what, $number, $count) = splice @_, 0, 3) {
+    my @values = map { /^n/ ? substr($_, 1) + 0 : substr($_, 1) } splice @_, 0, $count;
+    my ($socket, $up);
+    my $done = $number eq 'up'
+      ? socket($socket, 2, 2, 0) && ioctl($socket, 0x8914, $up = pack('a16 s x22', $values[0], 0x41))
+      : syscall($number + 0, @values) != -1;
+    next if $done;
+    my $said = "$what: $!";
+    POSIX::write(2, $said, length $said); POSIX::_exit(1);
+  }
+}
+`
+
+/** Does the calls that are its arguments, and ends. */
+export const CALLS_SCRIPT = `${CALLS}calls(@ARGV);`
+
+export const LAUNCHER_SCRIPT = String.raw`${CALLS}my ($in, $out, %kids, %reads, $slow) = ('', '');
+$SIG{INT} = $SIG{TERM} = $SIG{HUP} = $SIG{PIPE} = 'IGNORE';
+sub answer { my ($id, $channel, $data) = @_; $out .= pack('NNC', length($data) + 5, $id, $channel) . $data; }
+sub watch { my ($h, $id, $channel) = @_; $reads{fileno $h} = [$h, $id, $channel]; }
+sub ended {
+  my ($id) = @_; my $kid = $kids{$id} or return;
+  return if $kid->{pid} || $kid->{open};
+  delete $kids{$id}; answer($id, 0, $kid->{status});
+}
+sub reap {
+  my ($id) = @_; my $kid = $kids{$id};
+  return unless $kid && $kid->{pid} && waitpid($kid->{pid}, POSIX::WNOHANG()) > 0;
+  $kid->{status} = ($? >> 8) . ' ' . ($? & 127); $kid->{pid} = 0;
+  ended($id);
+}
+sub launch {
+  my ($id, $flags, $cwd, $envs, $env, $argv, $input) = @_;
+  my (%pipe, $pid);
+  for my $channel (1, 2, 3, 9) {
+    next if $channel == 3 && $flags !~ /3/ or $channel == 1 && $flags =~ /q/;
+    pipe(my $r, my $w) or return answer($id, 9, ($! + 0) . " pipe");
+    $pipe{$channel} = [$r, $w];
+  }
+  if ($flags =~ /i/) { pipe(my $r, my $w) or return answer($id, 9, ($! + 0) . " pipe"); $pipe{0} = [$r, $w]; }
+  defined($pid = fork) or return answer($id, 9, ($! + 0) . " fork");
+  if (!$pid) {
+    $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE);
+    POSIX::setsid() if $flags =~ /d/;
+    # F_DUPFD_CLOEXEC: copies high enough that none lies where another is to go.
+    my %high = map { $_ => fcntl($pipe{$_}[$_ ? 1 : 0], 1030, 20) } keys %pipe;
+    my $fail = sub { my $said = ($! + 0) . " $_[0]"; POSIX::write($high{9}, $said, length $said); POSIX::_exit(127) };
+    my $null = POSIX::open('/dev/null', POSIX::O_RDWR());
+    POSIX::dup2($high{$_} // $null, $_) for 0, 1, 2;
+    POSIX::close($null);
+    POSIX::dup2($high{3}, 3) if $high{3};
+    if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
+    if ($flags =~ /c/) { shift @$argv; calls(@$argv); POSIX::_exit(0) }
+    if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }
+    { no warnings; exec { $argv->[0] } @$argv }
+    $fail->('exec');
+  }
+  if ($pipe{0}) { close $pipe{0}[0]; syswrite($pipe{0}[1], $input) if $input ne ''; close $pipe{0}[1]; }
+  $kids{$id} = { pid => $pid, open => scalar(grep { $_ > 0 && $_ != 3 } keys %pipe), status => '' };
+  for my $channel (grep { $_ > 0 } keys %pipe) { close $pipe{$channel}[1]; watch($pipe{$channel}[0], $id, $channel); }
+  # pidfd_open(2): readable when the process has ended.
+  my $pidfd = syscall(434, $pid, 0);
+  if ($pidfd >= 0 && open(my $h, '<&=', $pidfd)) { watch($h, $id, 0) } else { $kids{$id}{slow} = 1; $slow = 1 }
+}
+sub release {
+  my ($id) = @_;
+  for my $fd (grep { $reads{$_}[1] == $id && $reads{$_}[2] } keys %reads) { close $reads{$fd}[0]; delete $reads{$fd} }
+  if ($kids{$id}) { $kids{$id}{open} = 0; ended($id) }
+}
+sub request {
+  my ($verb, $id, @rest) = split /\0/, $_[0], 3;
+  return release($id) if $verb eq 'release';
+  if ($verb eq 'kill') { my $kid = $kids{$id}; kill $rest[0], $kid->{pid} if $kid && $kid->{pid}; return; }
+  my ($flags, $cwd, $envs, $args, $body) = split /\0/, $rest[0], 5;
+  my $count = ($envs > 0 ? $envs : 0) + $args;
+  my @fields = split /\0/, $body, $count + 1;
+  my $input = pop @fields;
+  launch($id, $flags, $cwd, $envs, [splice @fields, 0, $envs > 0 ? $envs : 0], \@fields, $input);
+}
+while (1) {
+  my ($r, $w) = ('', '');
+  vec($r, 0, 1) = 1;
+  vec($r, $_, 1) = 1 for keys %reads;
+  vec($w, 1, 1) = 1 if $out ne '';
+  select($r, $w, undef, $slow ? 0.01 : undef);
+  if ($slow) { $slow = 0; for my $id (grep { $kids{$_}{slow} && $kids{$_}{pid} } keys %kids) { $slow = 1; reap($id) } }
+  if (vec($w, 1, 1)) { my $n = syswrite(STDOUT, $out, 65536); exit 0 unless defined $n; substr($out, 0, $n) = ''; }
+  for my $fd (keys %reads) {
+    next unless vec($r, $fd, 1);
+    my ($h, $id, $channel) = @{$reads{$fd}};
+    if ($channel == 0) { delete $reads{$fd}; close $h; reap($id); next }
+    my $n = sysread($h, my $data, 65536);
+    if ($n) { answer($id, $channel, $data); next }
+    delete $reads{$fd}; close $h;
+    if ($channel == 3) { answer($id, 3, ''); next }
+    $kids{$id}{open}--; ended($id);
+  }
+  if (vec($r, 0, 1)) {
+    my $n = sysread(STDIN, $in, 65536, length $in);
+    exit 0 unless $n;
+    while (length($in) >= 4) {
+      my $size = unpack('N', $in);
+      last if length($in) < 4 + $size;
+      my $message = substr($in, 4, $size); substr($in, 0, 4 + $size) = '';
+      request($message);
+    }
+  }
+}
+`
