@@ -2,7 +2,11 @@
  * The whole path on one cluster of three hosts, from the built program: what a user does in the first hour, with
  * drover and with kubectl.
  */
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Deployment } from '../../src/api/deployment.ts'
 import type { Node } from '../../src/api/node.ts'
@@ -137,6 +141,32 @@ describe('kubectl', () => {
         (await cluster.kubectl('logs', name)).includes('response:200'),
       WAIT,
     )
+  })
+
+  it('attaches and copies both ways, over WebSockets and over SPDY as before 1.30', async () => {
+    const reads = (name: string) => ({ name, image: IMAGE, stdin: true, command: ['sh', '-c', 'read l; echo got $l'] })
+    const stays = { name: 'stays', image: IMAGE, command: ['sh', '-c', `trap 'exit 0' TERM; ${STAY}`] }
+    const spec = { restartPolicy: 'Never', containers: [reads('websocket'), reads('spdy'), stays] }
+    await cluster.apply([{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'read' }, spec }])
+    await cluster.kubectl('wait', '--for=condition=Ready', 'pod/read', '--timeout=60s')
+    const kubeconfig = (await cluster.ask('kubeconfig')).trim()
+    const directory = await mkdtemp(join(tmpdir(), 'drvt-cp-'))
+    try {
+      const data = randomBytes(3 << 20)
+      await writeFile(join(directory, 'there'), data)
+      for (const way of ['websocket', 'spdy']) {
+        const env = way === 'spdy' ? { KUBECTL_REMOTE_COMMAND_WEBSOCKETS: 'false' } : {}
+        const kubectl = (args: string[], input = '') =>
+          output('kubectl', ['--kubeconfig', kubeconfig, ...args], { env, input, timeoutMs: 60_000 })
+        expect(await kubectl(['attach', '-i', 'read', '-c', way], `${way}\n`)).toBe(`got ${way}\n`)
+        await kubectl(['cp', join(directory, 'there'), `read:/tmp/${way}`, '-c', 'stays'])
+        await kubectl(['cp', `read:/tmp/${way}`, join(directory, way), '-c', 'stays'])
+        expect((await readFile(join(directory, way))).equals(data)).toBe(true)
+      }
+    } finally {
+      await rm(directory, { recursive: true, force: true })
+      await cluster.kubectl('delete', 'pod', 'read', '--now', '--wait=false')
+    }
   })
 })
 
