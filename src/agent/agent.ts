@@ -300,12 +300,13 @@ async function hello(
   reporter: NodeConditionReporter,
 ): Promise<Hello> {
   const { nodeName, labels = {}, taints = [], capacity = {}, version, drivers, files = nodeFiles } = options
-  const [runtimeVersion, nodeImages, bootId] = await Promise.all([
+  const [runtimeVersion, handlers, nodeImages, bootId] = await Promise.all([
     drivers.runtime.version(),
     images.list(),
     readBootId(files),
+    drivers.runtime.handlers(),
   ])
-  const node = await observeNode({ ...options, labels, taints, capacity, files, runtimeVersion })
+  const node = await observeNode({ ...options, labels, taints, capacity, files, runtimeVersion, handlers })
   const conditions = [...(node.status?.conditions ?? []), ...reporter.list()]
   const nodeJson = jsonBytes({ ...node, status: { ...node.status, conditions, images: nodeImages } })
   return { type: 'hello', nodeName, nodeJson, bootId, agentVersion: version }

@@ -6,6 +6,7 @@
 import type { ConfigMap } from '../api/configmap.ts'
 import type { PersistentVolume } from '../api/persistentvolume.ts'
 import type { Pod } from '../api/pod.ts'
+import type { RuntimeClass } from '../api/runtimeclass.ts'
 import type { Secret } from '../api/secret.ts'
 import { parseJson, type TableChanges, type TableName } from '../rpc/messages.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../rpc/tables.ts'
@@ -38,7 +39,7 @@ export class Desired {
     peers: newTable(),
     policies: newTable(),
   }
-  /** Counts up whenever a ConfigMap or Secret comes, changes or goes. */
+  /** Counts up whenever a ConfigMap, Secret or runtime class comes, changes or goes. */
   #configRevision = 0
 
   get configRevision(): number {
@@ -129,6 +130,11 @@ export class Desired {
     return this.#tables.assignments.rows.get(`secret/${namespace}/${name}`) as Secret | undefined
   }
 
+  /** One that a pod here names. */
+  runtimeClass(name: string): RuntimeClass | undefined {
+    return this.#tables.assignments.rows.get(`runtimeclass/${name}`) as RuntimeClass | undefined
+  }
+
   /** Volumes that lie on this node. */
   volumes(): PersistentVolume[] {
     const volumes: PersistentVolume[] = []
@@ -159,5 +165,5 @@ export class Desired {
 }
 
 function isConfig(key: string): boolean {
-  return key.startsWith('configmap/') || key.startsWith('secret/')
+  return key.startsWith('configmap/') || key.startsWith('secret/') || key.startsWith('runtimeclass/')
 }

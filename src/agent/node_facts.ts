@@ -2,7 +2,9 @@
 import { arch, availableParallelism, hostname, release, totalmem } from 'node:os'
 import { LABEL } from '../api/names.ts'
 import type { Node, Taint } from '../api/node.ts'
+import { handlerLabel } from '../api/runtimeclass.ts'
 import type { NodeFiles } from './node_files.ts'
+import type { RuntimeHandler } from './runtime/runtime.ts'
 
 export interface NodeFactsOptions {
   nodeName: string
@@ -15,6 +17,8 @@ export interface NodeFactsOptions {
   files: NodeFiles
   version: string
   runtimeVersion: string
+  /** All that were looked for. */
+  handlers: readonly RuntimeHandler[]
 }
 
 const MAX_PODS = 110
@@ -30,7 +34,7 @@ export function readBootId(files: NodeFiles): Promise<string> {
 }
 
 export async function observeNode(options: NodeFactsOptions): Promise<Node> {
-  const { nodeName, nodeAddress, labels, files, version, runtimeVersion } = options
+  const { nodeName, nodeAddress, labels, files, version, runtimeVersion, handlers } = options
   const [bootID, machineID, osRelease, storageBytes] = await Promise.all([
     readBootId(files),
     readLine(files, '/etc/machine-id'),
@@ -50,7 +54,14 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
     kind: 'Node',
     metadata: {
       name: nodeName,
-      labels: { [LABEL.hostname]: nodeName, [LABEL.os]: 'linux', [LABEL.arch]: architecture, ...labels },
+      labels: {
+        [LABEL.hostname]: nodeName,
+        [LABEL.os]: 'linux',
+        [LABEL.arch]: architecture,
+        // One that has gone is said to be gone: a label that is only left out stays on the node.
+        ...Object.fromEntries(handlers.map(({ name, problem }) => [handlerLabel(name), String(problem === undefined)])),
+        ...labels,
+      },
     },
     ...(options.taints.length === 0 ? {} : { spec: { taints: [...options.taints] } }),
     status: {
@@ -72,6 +83,7 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
         operatingSystem: 'linux',
         architecture,
       },
+      runtimeHandlers: handlers.flatMap(({ name, problem }) => (problem === undefined ? [{ name }] : [])),
     },
   }
 }

@@ -21,6 +21,7 @@ import { podDisruptionBudgetKind } from './poddisruptionbudget.ts'
 import { replicaSetKind } from './replicaset.ts'
 import { roleKind } from './role.ts'
 import { roleBindingKind } from './rolebinding.ts'
+import { runtimeClassKind } from './runtimeclass.ts'
 import { secretKind } from './secret.ts'
 import { serviceKind } from './service.ts'
 import { serviceAccountKind } from './serviceaccount.ts'
@@ -47,6 +48,7 @@ export const KINDS: readonly KindDefinition[] = [
   persistentVolumeKind,
   persistentVolumeClaimKind,
   storageClassKind,
+  runtimeClassKind,
   endpointSliceKind,
   networkPolicyKind,
   leaseKind,

@@ -30,6 +30,8 @@ export const LABEL = {
   arch: 'kubernetes.io/arch',
   zone: 'topology.kubernetes.io/zone',
   region: 'topology.kubernetes.io/region',
+  /** Of a node, followed by the name of a runtime handler: whether it is there. */
+  runtimePrefix: 'runtime.drover.dev/',
   namespaceName: 'kubernetes.io/metadata.name',
   podTemplateHash: 'pod-template-hash',
   serviceName: 'kubernetes.io/service-name',

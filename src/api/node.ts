@@ -54,7 +54,14 @@ export const Node = object({
       removedVolumes: opt(setOf(text)),
       daemonEndpoints: ignored(),
       features: ignored(),
-      runtimeHandlers: ignored(),
+      runtimeHandlers: kept(
+        Type.Array(
+          object({
+            name: opt(text),
+            features: opt(object({ recursiveReadOnlyMounts: opt(bool), userNamespaces: opt(bool) })),
+          }),
+        ),
+      ),
       volumesAttached: ignored(),
       volumesInUse: ignored(),
       config: ignored(),

@@ -117,7 +117,7 @@ const ContainerPort = object({
   /** Kept apart by the scheduler; only pods of the host's network answer there. */
   hostPort: unhonoured(portNumber),
   protocol: opt(protocol),
-  hostIP: unhonoured(text),
+  hostIP: opt(text),
 })
 
 export const VolumeMount = object({
@@ -314,14 +314,14 @@ export const PodSpec = object({
   hostPID: opt(bool),
   hostUsers: ignored(),
   os: ignored(),
-  overhead: ignored(),
+  overhead: opt(quantityMap),
   preemptionPolicy: ignored(),
   priority: ignored(),
   priorityClassName: ignored(),
   readinessGates: ignored(),
   resourceClaims: ignored(),
   resources: ignored(),
-  runtimeClassName: ignored(),
+  runtimeClassName: opt(text),
   schedulingGates: ignored(),
   setHostnameAsFQDN: opt(bool),
   shareProcessNamespace: opt(bool),

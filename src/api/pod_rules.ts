@@ -5,7 +5,7 @@
 import type { FieldError } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import { parseQuantity } from '../base/quantity.ts'
-import { CONFIG_KEY, ENV_NAME, isDnsLabel, isLabelKey, isLabelValue } from './names.ts'
+import { CONFIG_KEY, ENV_NAME, isDnsLabel, isDnsSubdomain, isLabelKey, isLabelValue } from './names.ts'
 import { nodeSelectorErrors } from './node_selector.ts'
 import type { Container, LifecycleHandler, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements } from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
@@ -167,6 +167,22 @@ function validateContainer(container: Container, path: string, volumes: Readonly
   return errors
 }
 
+/** Amounts that a pod takes beside its containers'. */
+export function overheadErrors(overhead: Readonly<Record<string, string | number>>, path: string): FieldError[] {
+  return Object.entries(overhead).flatMap(([name, amount]) =>
+    parseQuantity(amount) < 0
+      ? [{ path: `${path}[${name}]`, reason: 'Invalid' as const, message: 'must not be negative' }]
+      : [],
+  )
+}
+
+function validateRuntime({ runtimeClassName, overhead = {} }: PodSpec, path: string): FieldError[] {
+  const errors = overheadErrors(overhead, `${path}.overhead`)
+  if (runtimeClassName === undefined || isDnsSubdomain(runtimeClassName)) return errors
+  const message = `"${runtimeClassName}" is not the name of a RuntimeClass`
+  return [...errors, { path: `${path}.runtimeClassName`, reason: 'Invalid', message }]
+}
+
 export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
   const errors: FieldError[] = []
   if (spec.containers.length === 0) {
@@ -195,6 +211,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
     }
   }
   errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path), ...validatePodSecurity(spec, path))
+  errors.push(...validateRuntime(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

@@ -17,6 +17,7 @@ import { ensureRunDirectory, releaseRunDirectory } from '../agent/runtime/run_di
 import { createTableStore, removeTables } from '../agent/table_store.ts'
 import type { Upkeep } from '../agent/upkeep.ts'
 import { createVolumeDriver } from '../agent/volumes/driver.ts'
+import { isDnsLabel } from '../api/names.ts'
 import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
@@ -77,6 +78,18 @@ export function parseMirrors(flags: readonly string[]): Record<string, string[]>
   return mirrors
 }
 
+/** Program by name. */
+export function parseHandlers(flags: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    flags.map((flag) => {
+      const equals = flag.indexOf('=')
+      const name = flag.slice(0, equals)
+      if (equals > 0 && equals < flag.length - 1 && isDnsLabel(name)) return [name, flag.slice(equals + 1)]
+      throw new DroverError('invalid', `--runtime-handler takes NAME=PROGRAM, e.g. kata=/usr/bin/kata, not "${flag}"`)
+    }),
+  )
+}
+
 /** Of the file system that holds the images, as df counts it: what is kept for root counts as used. */
 async function usedPercent(directory: string): Promise<number> {
   const { blocks, bfree, bavail } = await statfs(directory)
@@ -119,6 +132,7 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
     runtime: createRuntimeDriver({
       ...environment,
       runtime: flags.runtime,
+      handlers: parseHandlers(flags.runtimeHandler ?? []),
       conmon: 'conmon',
       dataDir,
       runDir,

@@ -53,6 +53,7 @@ export interface AgentFlags {
   nodeAddress?: string
   cgroupParent: string
   runtime: string
+  runtimeHandler?: string[]
   label?: string[]
   taint?: string[]
   registryProxy?: string

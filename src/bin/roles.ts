@@ -53,7 +53,11 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--key <file>', 'its key')
     .option('--node-address <address>', 'address on the underlay (default: the one that reaches the server)')
     .option('--cgroup-parent <path>', 'cgroup of all pods', '/drover')
-    .option('--runtime <program>', 'OCI runtime', 'runc')
+    .option('--runtime <program>', 'OCI runtime of pods that name no runtime class', 'runc')
+    .option(
+      '--runtime-handler <name=program...>',
+      'OCI runtimes that runtime classes choose by name, besides runc and crun, e.g. kata=/usr/bin/kata-runtime',
+    )
     .option('--label <key=value...>', "the node's labels")
     .option('--taint <key=value:effect...>', "the node's taints, when it joins")
     .option('--registry-proxy <url>', 'HTTP proxy for registries')

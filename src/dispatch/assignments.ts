@@ -1,6 +1,6 @@
 /**
- * What each connected node is given to run: its bound pods, the ConfigMaps and Secrets that they name, no others, and the
- * volumes that lie on it.
+ * What each connected node is given to run: its bound pods, the ConfigMaps, Secrets and runtime classes that they name, no
+ * others, and the volumes that lie on it.
  * One small table a node, filled when its session begins and kept current from events for as long as it lasts.
  */
 
@@ -16,6 +16,7 @@ import { type PersistentVolume, persistentVolumeKind, VOLUME_NODE_LABEL } from '
 import type { Pod, PodStatus } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { podReferences } from '../api/pod_references.ts'
+import { type RuntimeClass, runtimeClassKind } from '../api/runtimeclass.ts'
 import { type Secret, secretKind } from '../api/secret.ts'
 import { DEFAULT_SERVICE_ACCOUNT, serviceAccountKind } from '../api/serviceaccount.ts'
 import { NO_ENDPOINTS } from '../api/termination.ts'
@@ -50,7 +51,16 @@ export function assignedPod(pod: Pod, needsDrain: (pod: Pod) => boolean = () => 
   return { apiVersion: pod.apiVersion, kind: pod.kind, metadata, spec, status }
 }
 
-function assignedConfig(object: ConfigMap | Secret): KubeObject {
+type Named = ConfigMap | Secret | RuntimeClass
+
+/** Rows that a pod needs beside its own. */
+function namedBy(pod: Pod): Set<string> {
+  const { runtimeClassName } = pod.spec
+  const references = podReferences(pod)
+  return runtimeClassName === undefined ? references : references.add(`runtimeclass/${runtimeClassName}`)
+}
+
+function assignedConfig(object: Named): KubeObject {
   const { managedFields: _fields, ...metadata } = object.metadata
   return { ...object, metadata }
 }
@@ -106,6 +116,7 @@ export class Assignments {
       this.#resources.subscribe(podKind, (event) => this.#onPod(event)),
       this.#resources.subscribe(configMapKind, (event) => this.#onConfig('configmap', event)),
       this.#resources.subscribe(secretKind, (event) => this.#onConfig('secret', event)),
+      this.#resources.subscribe(runtimeClassKind, (event) => this.#onConfig('runtimeclass', event)),
       this.#resources.subscribe(persistentVolumeKind, (event) => this.#onVolume(event)),
     ]
     return () => {
@@ -121,7 +132,7 @@ export class Assignments {
     if (changed) node.onChange()
   }
 
-  #onConfig(table: 'configmap' | 'secret', event: ResourceEvent<ConfigMap | Secret>): void {
+  #onConfig(table: 'configmap' | 'secret' | 'runtimeclass', event: ResourceEvent<Named>): void {
     const key = `${table}/${keyOf(event.object)}`
     const json = event.type === 'DELETED' ? undefined : jsonBytes(assignedConfig(event.object))
     for (const node of this.#nodes.values()) {
@@ -154,7 +165,7 @@ export class Assignments {
   #putPod(node: NodeTable, stored: Stored<Pod>): boolean {
     const pod = this.#withPullSecrets(stored)
     const key = `pod/${keyOf(pod)}`
-    const wanted = podReferences(pod)
+    const wanted = namedBy(pod)
     const rows: (readonly [string, Uint8Array | undefined])[] = []
     // What a pod needs goes before the pod in the same change.
     for (const reference of wanted) {
@@ -215,10 +226,9 @@ export class Assignments {
   #configBytes(reference: string): Uint8Array | undefined {
     const slash = reference.indexOf('/')
     const { namespace, name } = splitKey(reference.slice(slash + 1))
-    const object =
-      reference.slice(0, slash) === 'secret'
-        ? this.#resources.get(secretKind, namespace, name)
-        : this.#resources.get(configMapKind, namespace, name)
+    const kinds = { secret: secretKind, configmap: configMapKind, runtimeclass: runtimeClassKind } as const
+    const table = reference.slice(0, slash) as keyof typeof kinds
+    const object: Stored<Named> | undefined = this.#resources.get<Named>(kinds[table], namespace, name)
     return object === undefined ? undefined : jsonBytes(assignedConfig(object))
   }
 }

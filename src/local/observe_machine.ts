@@ -9,6 +9,7 @@ import type { Observation } from './requirements.ts'
 const VERSION_ARGS: Readonly<Record<string, readonly string[]>> = {
   etcd: ['--version'],
   runc: ['--version'],
+  crun: ['--version'],
   conmon: ['--version'],
   nft: ['--version'],
   ip: ['-V'],

@@ -55,6 +55,7 @@ const PROGRAMS: readonly ProgramNeed[] = [
   { program: 'nsenter', package: 'util-linux', level: 'fail', cost: 'no local hosts' },
   { program: 'unshare', package: 'util-linux', level: 'fail', cost: 'no pods' },
   { program: 'mount', package: 'mount', level: 'fail', cost: 'no containers' },
+  { program: 'crun', package: 'crun', level: 'warn', cost: 'optional: no pods of the runtime class crun' },
   { program: 'busybox', package: 'busybox-static', level: 'warn', cost: 'the sample image cannot be built' },
   {
     program: 'conntrack',

@@ -1,5 +1,6 @@
 /** What every cluster has from its first minute. */
 import { namespaceKind } from '../api/namespace.ts'
+import { BUILTIN_HANDLERS, builtinClass, runtimeClassKind } from '../api/runtimeclass.ts'
 import { isCode } from '../base/errors.ts'
 import type { Resources, WriteOptions } from './resources.ts'
 
@@ -9,10 +10,17 @@ export const BUILTIN_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kub
 export async function ensureBuiltins(resources: Resources, options: WriteOptions = {}): Promise<void> {
   for (const name of BUILTIN_NAMESPACES) {
     if (resources.get(namespaceKind, '', name) !== undefined) continue
-    try {
-      await resources.create(namespaceKind, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, options)
-    } catch (error) {
-      if (!isCode(error, 'alreadyExists')) throw error
-    }
+    const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name } } as const
+    await unlessThere(resources.create(namespaceKind, namespace, options))
   }
+  for (const handler of BUILTIN_HANDLERS) {
+    if (resources.get(runtimeClassKind, '', handler) !== undefined) continue
+    await unlessThere(resources.create(runtimeClassKind, builtinClass(handler), options))
+  }
+}
+
+async function unlessThere(making: Promise<unknown>): Promise<void> {
+  await making.catch((error: unknown) => {
+    if (!isCode(error, 'alreadyExists')) throw error
+  })
 }

@@ -4,6 +4,7 @@ import { KINDS } from '../api/kinds.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { namespaceKind } from '../api/namespace.ts'
 import { podKind } from '../api/pod_kind.ts'
+import { type RuntimeClass, runtimeClassKind } from '../api/runtimeclass.ts'
 import { parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
@@ -22,6 +23,7 @@ import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
 import { withPodSecurity } from './pod_security.ts'
 import type { ApplyOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
+import { withRuntimeClass } from './runtime_class.ts'
 import { ResourceWriter } from './writer.ts'
 
 export interface ResourcesOptions {
@@ -50,8 +52,14 @@ export function createResources(options: ResourcesOptions): Resources & Service 
     nodePortRange: options.nodePortRange,
   })
   const namespaces = kinds.includes(namespaceKind as KindDefinition)
-  const admission = withPodSecurity(services, (name) =>
+  const secured = withPodSecurity(services, (name) =>
     namespaces ? cache.table(namespaceKind as KindDefinition).get('', name)?.object : undefined,
+  )
+  const classes = kinds.includes(runtimeClassKind as KindDefinition)
+  const admission = withRuntimeClass(secured, (name) =>
+    classes
+      ? (cache.table(runtimeClassKind as KindDefinition).get('', name)?.object as Stored<RuntimeClass> | undefined)
+      : undefined,
   )
   const writer = new ResourceWriter({ store, cache, clock, random, admission })
   if (options.registry !== undefined) registerCacheMetrics(options.registry, cache)

@@ -15,7 +15,10 @@ export function amountOf(resource: string, quantity: string | number): number {
   return resource === 'cpu' ? parseCpuMillis(quantity) : parseBytes(quantity)
 }
 
-/** Containers and sidecars run together; other init containers one after another, beside the sidecars before them. */
+/**
+ * Containers and sidecars run together; other init containers one after another, beside the sidecars before them. What
+ * the pod's runtime class takes for itself comes on top.
+ */
 export function podRequests({ spec }: Pod): Amounts {
   const total: Record<string, number> = {}
   for (const container of spec.containers) {
@@ -34,6 +37,9 @@ export function podRequests({ spec }: Pod): Amounts {
   for (const [name, amount] of Object.entries(beside)) total[name] = (total[name] ?? 0) + amount
   for (const [name, amount] of Object.entries(peak)) total[name] = Math.max(total[name] ?? 0, amount)
   total.pods = 1
+  for (const [name, quantity] of Object.entries(spec.overhead ?? {})) {
+    total[name] = (total[name] ?? 0) + amountOf(name, quantity)
+  }
   return total
 }
 

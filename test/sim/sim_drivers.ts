@@ -65,6 +65,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
   return {
     initialize: () => call('initialize', LOOK, () => undefined),
     version: () => call('version', LOOK, () => 'sim://1.0'),
+    handlers: async () => [],
     ensureSandbox: ({ podUid, hostNetwork }) =>
       call('ensureSandbox', CHANGE, () => {
         const known = host.sandboxes.get(podUid)

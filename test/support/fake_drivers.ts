@@ -104,6 +104,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
     async ensureSandbox({ podUid, hostNetwork }) {
+    handlers: async () => [{ name: 'runc', version: 'fake://1.0' }],
       host.act(`ensureSandbox ${podUid}`)
       const sandbox: Sandbox = {
         podUid,

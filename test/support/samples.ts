@@ -200,6 +200,19 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
     metadata: { name: 'local' },
     ...{ provisioner: 'local.drover.dev', volumeBindingMode: 'WaitForFirstConsumer' },
   },
+  RuntimeClass: {
+    apiVersion: 'node.k8s.io/v1',
+    kind: 'RuntimeClass',
+    metadata: { name: 'fast' },
+    ...{
+      handler: 'crun',
+      overhead: { podFixed: { cpu: '10m', memory: '8Mi' } },
+      scheduling: {
+        nodeSelector: { 'runtime.drover.dev/crun': 'true' },
+        tolerations: [{ key: 'fast', operator: 'Exists' as const }],
+      },
+    },
+  },
   EndpointSlice: {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',

@@ -7,6 +7,7 @@ const fit: Observation = {
   programs: {
     etcd: 'etcd Version: 3.5.20',
     runc: 'runc version 1.3.3',
+    crun: 'crun version 1.8.1',
     conmon: 'conmon version 2.1.6',
     nft: 'nftables v1.0.6',
     ip: 'ip utility, iproute2-6.1.0',

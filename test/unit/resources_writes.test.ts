@@ -109,22 +109,22 @@ describe('create', () => {
     const { resources } = await run()
     const odd = (name: string): Pod => ({
       ...pod(name),
-      spec: { ...pod(name).spec, overhead: {}, foo: 1 } as Pod['spec'],
+      spec: { ...pod(name).spec, hostnameOverride: 'h', foo: 1 } as Pod['spec'],
     })
     const warnings: string[] = []
     const warn = (text: string): void => {
       warnings.push(text)
     }
     const made = await resources.create(podKind, odd('a'), { warn })
-    expect(warnings).toEqual(['unknown field "spec.foo"', 'spec.overhead: Drover does not honour this field'])
+    expect(warnings).toEqual(['unknown field "spec.foo"', 'spec.hostnameOverride: Drover does not honour this field'])
     expect(made.spec).not.toHaveProperty('foo')
-    expect(made.spec).toHaveProperty('overhead')
+    expect(made.spec).toHaveProperty('hostnameOverride')
     await expect(resources.create(podKind, odd('b'), { fieldValidation: 'Strict' })).rejects.toThrow(
       'unknown field "spec.foo"',
     )
     warnings.length = 0
     await resources.create(podKind, odd('c'), { warn, fieldValidation: 'Ignore' })
-    expect(warnings).toEqual(['spec.overhead: Drover does not honour this field'])
+    expect(warnings).toEqual(['spec.hostnameOverride: Drover does not honour this field'])
   })
 
   it('dryRun stores nothing', async () => {

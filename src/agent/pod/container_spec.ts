@@ -12,6 +12,7 @@ import { NOTE } from './facts.ts'
 export interface ContainerContext {
   environment: EnvironmentContext
   sandbox: Sandbox
+  handler?: string
   image: Image
   user: ResolvedUser
   /** Absent: the runtime's own profile. */
@@ -62,6 +63,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     name: container.name,
     attempt,
     sandbox,
+    ...(context.handler === undefined ? {} : { handler: context.handler }),
     layerDirectories: image.layerDirectories,
     args: commandLine(container, image, env),
     env: [...env].map(([name, value]) => `${name}=${value}`),

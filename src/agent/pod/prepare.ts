@@ -8,6 +8,7 @@ import { startEarly } from './early.ts'
 import { etcFiles, kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { ensureVolumes } from './pod_volumes.ts'
+import { handlerOf } from './runtime_handler.ts'
 
 /** How a pod without a network finds itself in its own hosts file; it has no address to report. */
 const LOOPBACK = '127.0.0.1'
@@ -33,6 +34,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   const { runtime, network, volumes } = agent.drivers
   const podUid = pod.metadata.uid ?? ''
   const hostNetwork = pod.spec.hostNetwork === true
+  const handler = await handlerOf(agent, pod)
   const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
     const sandbox = await runtime.ensureSandbox({
       podUid,
@@ -85,6 +87,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   })
   return {
     sandbox,
+    ...(handler === undefined ? {} : { handler }),
     connected: ready,
     podIP: sandbox.netNamespacePath !== undefined && isCutOff(pod) ? '' : podIP,
     ...madeVolumes,

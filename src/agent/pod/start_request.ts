@@ -37,6 +37,7 @@ export async function resolveRequest(
     ...(seccomp === undefined ? {} : { seccomp }),
     environment,
     sandbox: prepared.sandbox,
+    ...(prepared.handler === undefined ? {} : { handler: prepared.handler }),
     image,
     user: await agent.drivers.images.resolveUser(image, wantedUser(pod, container, image.config.user)),
     volumePaths,

@@ -21,6 +21,7 @@ import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.
 import { createContainer } from './conmon.ts'
 import { hostDevices } from './devices.ts'
 import type { ExitWatcher } from './exits.ts'
+import type { Handlers } from './handlers.ts'
 import { has32BitLoader } from './loaders.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { ociSpec } from './oci_spec.ts'
@@ -41,7 +42,7 @@ import {
 
 export interface ContainersOptions {
   paths: RuntimePaths
-  runtime: OciRuntime
+  handlers: Handlers
   conmon: string
   cgroups: () => Cgroups
   cgroupPathOf: (podUid: string, containerId?: string) => string
@@ -93,15 +94,21 @@ export class Containers {
     checkId(request.id, 'container id')
     throwIfAborted(signal)
     const own = this.pathsOf(request.id)
-    const lowerDirectories = await this.#prepare(request, own)
+    const runtime = this.#options.handlers.find(request.handler)
+    const lowerDirectories = await this.#prepare(request, own, runtime)
     try {
       await mountOverlay(own.directory, lowerDirectories)
-      const pid = await createContainer({ ...this.#conmonOptions(), ...request, ...this.#files(request, own), signal })
+      const pid = await createContainer({
+        ...this.#conmonOptions(runtime),
+        ...request,
+        ...this.#files(request, own),
+        signal,
+      })
       throwIfAborted(signal)
       const started = this.#identify(own, pid)
       await writeRecord(own.started, started)
       await request.ready
-      await this.#options.runtime.start(request.id)
+      await runtime.start(request.id)
       this.#starteds.set(request.id, started)
       this.#running.add(request.id)
     } catch (thrown) {
@@ -116,8 +123,8 @@ export class Containers {
     return seen.state
   }
 
-  #conmonOptions() {
-    const { conmon, runtime, paths } = this.#options
+  #conmonOptions(runtime: OciRuntime) {
+    const { conmon, paths } = this.#options
     return { conmon, runtime, socketDirectory: paths.sockets, exitDirectory: paths.exits }
   }
 
@@ -131,7 +138,7 @@ export class Containers {
   }
 
   /** Fills the directory under another name, then makes it appear at once. */
-  async #prepare(request: ContainerRequest, own: ContainerPaths): Promise<string> {
+  async #prepare(request: ContainerRequest, own: ContainerPaths, runtime: OciRuntime): Promise<string> {
     const { paths, cgroups, cgroupPathOf } = this.#options
     const { id, podUid, name, attempt, annotations, tty, stdin } = request
     const status = readText('/proc/self/status') ?? ''
@@ -151,7 +158,7 @@ export class Containers {
     const temporary = join(paths.containers, `.new-${id}`)
     await removeTree(temporary)
     await mkdir(temporary, { mode: 0o711 })
-    const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin }
+    const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
     const [lowerDirectories] = await Promise.all([
       prepareOverlay(temporary, request.layerDirectories),
       writeRecord(join(temporary, 'meta.json'), meta),
@@ -260,20 +267,31 @@ export class Containers {
 
   async remove(id: string): Promise<void> {
     checkId(id, 'container id')
-    const { paths, runtime, cgroups, cgroupPathOf, clock } = this.#options
+    const { paths, cgroups, cgroupPathOf, clock } = this.#options
     const own = this.pathsOf(id)
     const meta = this.meta(id)
     if (fileTimeMs(own.directory) !== undefined) {
       const podUid = meta?.podUid ?? cgroupOwner(own)
       const cgroup = podUid === undefined ? undefined : cgroupPathOf(podUid, id)
       await this.#kill(id, own, cgroup)
-      await Promise.all([runtime.delete(id), unmountOverlay(own.directory)])
+      await Promise.all([this.#delete(id, meta), unmountOverlay(own.directory)])
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
     }
     await Promise.all([own.exitFile, own.conmonPid, own.initPid].map((path) => rm(path, { force: true })))
     await removeTree(own.directory)
     await removeTree(join(paths.containers, `.new-${id}`))
     this.#forget(id)
+  }
+
+  /** Of a container whose records are torn it is not known who made it: all are asked. */
+  async #delete(id: string, meta: MetaRecord | undefined): Promise<void> {
+    const { handlers } = this.#options
+    for (const runtime of meta === undefined ? handlers.all() : [handlers.made(meta.runtime)]) await runtime.delete(id)
+  }
+
+  /** The program that the container was made by. */
+  runtimeOf(id: string): OciRuntime {
+    return this.#options.handlers.made(this.meta(id)?.runtime)
   }
 
   /** Ends all of the container's processes and waits until they are gone. */

@@ -2,9 +2,8 @@
  * The runtime driver: containers under conmon, sandboxes as pinned namespaces. It holds no state that matters: what it
  * keeps in memory are records that never change on disk.
  */
-import { accessSync, constants } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
-import { delimiter, isAbsolute, join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
@@ -14,7 +13,8 @@ import { Containers } from './containers.ts'
 import { createExecutor } from './exec.ts'
 import { createExitWatcher } from './exits.ts'
 import { findRuntimeDamage } from './fsck.ts'
-import { createOciRuntime, hasContainerEscape } from './oci_runtime.ts'
+import { createHandlers, findProgram } from './handlers.ts'
+import { hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
 import type { RuntimeDriver } from './runtime.ts'
 import { ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
@@ -24,6 +24,8 @@ import { cgroupDetails, cgroupUsage } from './usage.ts'
 export interface RuntimeDriverOptions {
   /** An OCI runtime: a path, or a name on the PATH (`runc`, `crun`). */
   runtime: string
+  /** Programs that runtime classes choose, by handler; absent: runc and crun by their names. */
+  handlers?: Readonly<Record<string, string>>
   conmon: string
   /** What survives a reboot. */
   dataDir: string
@@ -36,27 +38,26 @@ export interface RuntimeDriverOptions {
   log: Logger
 }
 
+const BUILTIN_HANDLERS = { runc: 'runc', crun: 'crun' }
+
 export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDriver {
   const { cgroupParent, clock, random, log } = options
   const paths = runtimePaths(options.dataDir, options.runDir)
-  // conmon executes the runtime by path, without a search. What is missing is told by initialize.
-  const programs = {
-    runtime: findProgram(options.runtime) ?? options.runtime,
-    conmon: findProgram(options.conmon) ?? options.conmon,
-  }
-  const runtime = createOciRuntime(programs.runtime, paths.ociRoot)
+  const conmon = findProgram(options.conmon) ?? options.conmon
   let detected: Cgroups | undefined
   const cgroups = (): Cgroups => {
     detected ??= detectCgroups()
     return detected
   }
+  const others = { ...BUILTIN_HANDLERS, ...options.handlers }
+  const handlers = createHandlers({ main: options.runtime, others, ociRoot: paths.ociRoot, cgroups })
   const cgroupPathOf = (podUid: string, containerId?: string): string =>
     join(cgroupParent, podUid, ...(containerId === undefined ? [] : [containerId]))
 
   let alive = new Set<string>()
   let expecting = false
   const exits = createExitWatcher({ directory: paths.exits, clock, log, onRescan: () => void announceLost() })
-  const shared = { paths, runtime, conmon: programs.conmon, clock, log }
+  const shared = { paths, handlers, conmon, clock, log }
   const containers = new Containers({ ...shared, cgroups, cgroupPathOf, exits })
   const executor = createExecutor({ ...shared, containers, random, exited: () => exits.present() })
 
@@ -75,11 +76,11 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
 
   async function initialize(): Promise<void> {
     if (!isAbsolute(cgroupParent)) throw new DroverError('invalid', `cgroup parent ${cgroupParent} must be absolute`)
-    requireProgram(programs.runtime, 'an OCI runtime (Debian: apt-get install runc)')
-    requireProgram(programs.conmon, 'the container monitor (Debian: apt-get install conmon)')
+    requireProgram(handlers.main.program, 'an OCI runtime (Debian: apt-get install runc)')
+    requireProgram(conmon, 'the container monitor (Debian: apt-get install conmon)')
     cgroups()
     for (const path of Object.values(paths)) await mkdir(path, { recursive: true, mode: 0o711 })
-    const { name, version } = await runtime.version()
+    const { name, version } = await handlers.main.version()
     if (hasContainerEscape(name, version)) {
       log.warn(
         { runtime: name, version },
@@ -92,9 +93,10 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
   return {
     initialize,
     async version() {
-      const { name, version } = await runtime.version()
+      const { name, version } = await handlers.main.version()
       return `${name}://${version}`
     },
+    handlers: () => handlers.observe(),
     ensureSandbox(request) {
       checkId(request.podUid, 'pod uid')
       // One for all pods that begin at once: it holds a thread while it waits.
@@ -136,7 +138,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     findDamage: () =>
       findRuntimeDamage({
         paths,
-        runtime,
+        runtimes: handlers.all(),
         cgroups: cgroups(),
         cgroupParent,
         clock,
@@ -144,20 +146,6 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
         sandboxes: () => listSandboxes(paths.sandboxes),
       }),
   }
-}
-
-function findProgram(program: string): string | undefined {
-  const candidates = program.includes('/')
-    ? [program]
-    : (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, program))
-  return candidates.find((candidate) => {
-    try {
-      accessSync(candidate, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
 }
 
 function requireProgram(program: string, what: string): void {

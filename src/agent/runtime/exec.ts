@@ -24,7 +24,7 @@ import { connectAttach } from './attach_client.ts'
 import { watchStderr } from './conmon.ts'
 import type { Containers } from './containers.ts'
 import { execInTerminal } from './exec_terminal.ts'
-import { type OciRuntime, refused } from './oci_runtime.ts'
+import { refused } from './oci_runtime.ts'
 import type { OciSpec } from './oci_types.ts'
 import { checkId, type RuntimePaths } from './paths.ts'
 import { killTree } from './procfs.ts'
@@ -33,7 +33,6 @@ import { pumpInput, resizeTerminal } from './stream_pump.ts'
 
 export interface ExecutorOptions {
   paths: RuntimePaths
-  runtime: OciRuntime
   conmon: string
   containers: Containers
   clock: Clock
@@ -62,7 +61,7 @@ interface Session {
 }
 
 export function createExecutor(options: ExecutorOptions): Executor {
-  const { containers, runtime, clock, random } = options
+  const { containers, clock, random } = options
 
   function requireRunning(id: string): void {
     checkId(id, 'container id')
@@ -88,6 +87,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
   }
 
   function launch(id: string, session: Session, stdin: 'ignore' | 'pipe'): ChildProcess {
+    const runtime = containers.runtimeOf(id)
     const args = ['exec', `--pid-file=${session.pidFile}`, `--process=${session.processFile}`, id]
     return start(runtime.program, [...runtime.globals, ...args], { stdio: [stdin, 'pipe', 'pipe'] })
   }
@@ -132,7 +132,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const session = await prepare(id, execOptions)
     try {
       if (execOptions.tty) {
-        return await execInTerminal({ ...options, socketDirectory: options.paths.sockets }, { id, ...session }, stream)
+        const terminal = { ...options, runtime: containers.runtimeOf(id), socketDirectory: options.paths.sockets }
+        return await execInTerminal(terminal, { id, ...session }, stream)
       }
       return await execWithPipes(launch(id, session, 'pipe'), session, stream)
     } finally {

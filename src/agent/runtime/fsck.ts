@@ -17,7 +17,7 @@ import { findStrays, type HostView, type SandboxView, type Stray } from './stray
 
 export interface FsckOptions {
   paths: RuntimePaths
-  runtime: OciRuntime
+  runtimes: readonly OciRuntime[]
   cgroups: Cgroups
   cgroupParent: string
   clock: Clock
@@ -140,7 +140,7 @@ function viewSandbox(paths: RuntimePaths, podUid: string, containers: readonly C
   }
 }
 
-async function mend(stray: Stray, { paths, runtime, cgroups, cgroupParent, clock }: FsckOptions): Promise<void> {
+async function mend(stray: Stray, { paths, runtimes, cgroups, cgroupParent, clock }: FsckOptions): Promise<void> {
   switch (stray.type) {
     case 'monitor':
       killTree(stray.pid)
@@ -159,7 +159,9 @@ async function mend(stray: Stray, { paths, runtime, cgroups, cgroupParent, clock
       await mountShm(join(paths.sandboxes, stray.podUid))
       return
     case 'file':
-      if (stray.path.startsWith(`${paths.ociRoot}/`)) await runtime.delete(stray.path.slice(paths.ociRoot.length + 1))
+      if (stray.path.startsWith(`${paths.ociRoot}/`)) {
+        for (const runtime of runtimes) await runtime.delete(stray.path.slice(paths.ociRoot.length + 1))
+      }
       await rm(stray.path, { recursive: true, force: true })
       return
     case 'directory':

@@ -49,6 +49,15 @@ export interface ContainerResources {
 /** No profile, or one in the form of the OCI runtime specification. */
 export type SeccompRequest = 'unconfined' | Readonly<Record<string, unknown>>
 
+/** A program that runs containers, by the name that runtime classes have for it. */
+export interface RuntimeHandler {
+  name: string
+  /** `crun://1.8.1`; absent where there is none. */
+  version?: string
+  /** Why it cannot run containers here, and what would mend that. */
+  problem?: string
+}
+
 export interface ContainerRequest {
   /** Unique on the node and over restarts: `<podUid>-<name>-<attempt>`, shortened by the worker. */
   id: string
@@ -56,6 +65,8 @@ export interface ContainerRequest {
   name: string
   attempt: number
   sandbox: Sandbox
+  /** Who runs it; absent: the node's main runtime. */
+  handler?: string
   /** Directories of the image's unpacked layers, lowest first. */
   layerDirectories: readonly string[]
   args: readonly string[]
@@ -136,6 +147,8 @@ export interface RuntimeDriver {
   initialize(): Promise<void>
   /** Name and version, for node info: `runc://1.1.5`. */
   version(): Promise<string>
+  /** What pods can choose to be run by. */
+  handlers(): Promise<RuntimeHandler[]>
 
   ensureSandbox(request: SandboxRequest): Promise<Sandbox>
   /** Sandboxes that exist, whether or not anyone still wants them. */

@@ -21,6 +21,8 @@ export interface MetaRecord {
   annotations: Readonly<Record<string, string>>
   tty: boolean
   stdin: boolean
+  /** Path of the OCI runtime that made it; absent in records of agents that knew only one. */
+  runtime?: string
 }
 
 export interface StartedRecord {
