@@ -6,9 +6,10 @@
  * When an image was last used is looked at once a minute and kept on disk: the agent's restart must not make all look old.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises'
-import { type Clock, sleep } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import { repeat } from '../base/service.ts'
 import { imagesInUse, type PruneRequest, removable, removeImages } from './image_prune.ts'
 import type { Image } from './images/images.ts'
 
@@ -52,12 +53,8 @@ export class ImageCollector {
 
   async run(signal: AbortSignal): Promise<void> {
     this.#lastUsedMs = await read(this.#options.path)
-    while (!signal.aborted) {
-      await this.collect().catch((error: unknown) =>
-        this.#options.log.warn({ err: error }, 'images not looked through'),
-      )
-      await sleep(this.#options.clock, LOOK_MS, signal).catch(() => undefined)
-    }
+    const { clock, log } = this.#options
+    await repeat(() => this.collect(), { clock, log, everyMs: LOOK_MS, failure: 'images not looked through' }, signal)
   }
 
   /** One look: notes what is in use, and removes what must go. */

@@ -47,6 +47,36 @@ async function keepRunning(service: Service, options: RunnerOptions, signal: Abo
   }
 }
 
+export interface RepeatOptions {
+  clock: Clock
+  log: Logger
+  /** Looks come when the clock reads a multiple of this: those of several parts fall together and can share what they read. */
+  everyMs: number
+  /** Said of a look that failed, at this level; the next comes at its time. */
+  failure: string
+  level?: 'debug' | 'warn'
+  /** The first look waits for its time, too. */
+  waits?: boolean
+}
+
+/** Looks again and again until the signal is raised. No failure ends it. */
+export async function repeat(
+  look: (signal: AbortSignal) => Promise<void>,
+  { clock, log, everyMs, failure, level = 'warn', waits = false }: RepeatOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let first = true; !signal.aborted; first = false) {
+    if (!first || !waits) {
+      await look(signal).catch((error: unknown) => {
+        if (!signal.aborted) log[level]({ err: error }, failure)
+      })
+    }
+    const leftMs = everyMs - (clock.monotonicMs() % everyMs)
+    // A timer may be a little early: that is no second time to look.
+    await sleep(clock, leftMs < everyMs / 10 ? leftMs + everyMs : leftMs, signal).catch(() => undefined)
+  }
+}
+
 /** Runs all services until the signal is raised; resolves when the last has ended. Later ones are stopped first. */
 export async function runServices(
   services: readonly Service[],

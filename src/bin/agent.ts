@@ -21,7 +21,7 @@ import { isDnsLabel } from '../api/names.ts'
 import { systemClock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
-import { collectDefaultMetrics, Registry } from '../base/metrics.ts'
+import { Registry, registerProcessMetrics } from '../base/metrics.ts'
 import { caHash } from '../base/pki.ts'
 import { useLauncher } from '../base/process.ts'
 import { parseBytes } from '../base/quantity.ts'
@@ -189,7 +189,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const log = rootLog.child({ node: nodeName })
   if (!(await useLauncher())) log.warn('no perl here: pods start slower (Debian: perl-base)')
   const drivers = createDrivers(flags, log, registry)
-  collectDefaultMetrics({ register: registry })
+  registerProcessMetrics(registry)
   const agent = createAgent({
     ...environment,
     nodeName,

@@ -13,7 +13,7 @@ import { SECRET_KEYS_FILE, saveSecretKeys } from '../base/cluster_keys.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
 import { createLogger, type Logger } from '../base/log.ts'
-import { collectDefaultMetrics, Gauge, Registry } from '../base/metrics.ts'
+import { Gauge, Registry, registerProcessMetrics } from '../base/metrics.ts'
 import { certificateFacts } from '../base/pki.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
@@ -150,7 +150,7 @@ export async function runServer(flags: ServerFlags, { version, signal }: RoleCon
   const quotaBytes = readQuota(flags.etcdQuota)
   const log = createLogger('server', flags.logLevel)
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  registerProcessMetrics(registry)
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
   mkdirSync(flags.runDir, { recursive: true })
   const serverId = serverIdentity(flags.dataDir)

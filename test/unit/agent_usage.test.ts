@@ -6,6 +6,7 @@ import { parseDiskBytes, parseFlat, parsePressure } from '../../src/agent/runtim
 import { SharedList } from '../../src/agent/shared_list.ts'
 import { parseSizes } from '../../src/agent/usage/disk_use.ts'
 import { parseNode, UsageSampler } from '../../src/agent/usage/sampler.ts'
+import { silentLogger } from '../../src/base/log.ts'
 import { jsonBytes } from '../../src/rpc/messages.ts'
 import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
 import { createManualClock } from '../support/manual_clock.ts'
@@ -80,12 +81,13 @@ describe('rates', () => {
     })
     const state = { id: 'c1', podUid: 'u1', name: 'app', attempt: 0, phase: 'running' as const, annotations: {} }
     const containers = new SharedList(async () => [{ ...state, startedAtMs: clock.now() - clock.monotonicMs() }])
-    const sampler = new UsageSampler({ clock, drivers, desired, containers })
+    const sampler = new UsageSampler({ clock, drivers, desired, containers, log: silentLogger })
     const stop = new AbortController()
     const running = sampler.run(stop.signal)
     return {
       clock,
       used,
+      drivers,
       cores: async () => ((await sampler.read()).pods[0]?.containers[0]?.cpuNanoCores ?? -1) / 1e9,
       read: () => sampler.read(),
       async end() {
@@ -108,6 +110,22 @@ describe('rates', () => {
     expect((await read()).pods).toMatchObject([
       { namespace: 'default', name: 'p', containers: [{ name: 'app', memoryWorkingSetBytes: 7 }] },
     ])
+    await end()
+  })
+
+  it('come again after a look that failed', async () => {
+    const { clock, used, cores, drivers, end } = setUp()
+    const { usage } = drivers.runtime
+    drivers.runtime.usage = () => {
+      throw new Error('the kernel does not say')
+    }
+    await clock.advance(25_000)
+    drivers.runtime.usage = usage
+    for (let step = 0; step < 300; step++) {
+      await clock.advance(100)
+      used.cpuSeconds += 0.05
+    }
+    expect(await cores()).toBeCloseTo(0.5, 1)
     await end()
   })
 

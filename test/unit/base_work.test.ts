@@ -8,7 +8,7 @@ import { readIfExists } from '../../src/base/files.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { WorkQueue } from '../../src/base/queue.ts'
 import { seededRandom } from '../../src/base/random.ts'
-import { runServices } from '../../src/base/service.ts'
+import { repeat, runServices } from '../../src/base/service.ts'
 import { createManualClock, type ManualClock } from '../support/manual_clock.ts'
 
 const environment = (clock: ManualClock) => ({ clock, random: seededRandom(1), log: silentLogger })
@@ -172,6 +172,48 @@ describe('services', () => {
     expect(runs).toBe(2)
     controller.abort()
     await done
+  })
+})
+
+describe('looks that come again and again', () => {
+  async function looksAt(waits: boolean, fails: (atMs: number) => boolean): Promise<number[]> {
+    const clock = createManualClock()
+    const looks: number[] = []
+    const controller = new AbortController()
+    const look = async () => {
+      looks.push(clock.monotonicMs())
+      if (fails(clock.monotonicMs())) throw new DroverError('cancelled', 'of its own')
+    }
+    await clock.advance(300)
+    const options = { clock, log: silentLogger, everyMs: 1_000, failure: 'no', waits }
+    const done = repeat(look, options, controller.signal)
+    await clock.advance(3_000)
+    controller.abort()
+    await done
+    expect(clock.pending).toBe(0)
+    return looks
+  }
+
+  it('fall together, at once or when it is time', async () => {
+    expect(await looksAt(false, () => false)).toEqual([300, 1_000, 2_000, 3_000])
+    expect(await looksAt(true, () => false)).toEqual([1_000, 2_000, 3_000])
+  })
+
+  it('are ended by no failure', async () => {
+    expect(await looksAt(false, (atMs) => atMs < 2_500)).toEqual([300, 1_000, 2_000, 3_000])
+  })
+
+  it('do not come twice when a timer is early', async () => {
+    const clock = createManualClock()
+    const early = { ...clock, schedule: (ms: number, callback: () => void) => clock.schedule(ms - 1, callback) }
+    const looks: number[] = []
+    const controller = new AbortController()
+    const options = { clock: early, log: silentLogger, everyMs: 1_000, failure: 'no' }
+    const done = repeat(async () => void looks.push(clock.monotonicMs()), options, controller.signal)
+    await clock.advance(3_500)
+    controller.abort()
+    await done
+    expect(looks).toEqual([0, 999, 1_999, 2_999])
   })
 })
 

@@ -4,9 +4,9 @@
  * told to open a new one; until it does it writes on in the old one, so no line is lost.
  */
 import { rename, rm, stat } from 'node:fs/promises'
-import { type Clock, sleep } from '../../base/clock.ts'
-import { DroverError } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
+import { repeat } from '../../base/service.ts'
 import { isRunning, NOTE } from '../pod/facts.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { rotatedPaths } from './log_files.ts'
@@ -77,17 +77,9 @@ export class LogRotation {
     this.#options = options
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#options
-    while (!signal.aborted) {
-      try {
-        await sleep(clock, INTERVAL_MS, signal)
-        await this.look()
-      } catch (error) {
-        if (DroverError.from(error).code === 'cancelled') return
-        log.warn({ err: error }, 'logs could not be kept in their bounds; tried again soon')
-      }
-    }
+  run(signal: AbortSignal): Promise<void> {
+    const failure = 'logs could not be kept in their bounds; tried again soon'
+    return repeat(() => this.look(), { ...this.#options, everyMs: INTERVAL_MS, failure, waits: true }, signal)
   }
 
   /** Looks once, and does what is to do. */

@@ -3,9 +3,9 @@
  * gets back what costs nobody anything (images that nothing uses), and evicts pods one at a time, each only when the one
  * before is gone and it was not enough.
  */
-import { type Clock, sleep } from '../../base/clock.ts'
-import { DroverError } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
+import { repeat } from '../../base/service.ts'
 import {
   Held,
   type PodUse,
@@ -48,18 +48,9 @@ export class PressureMonitor {
     this.#options = options
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#options
-    while (!signal.aborted) {
-      try {
-        await this.look()
-        await sleep(clock, INTERVAL_MS, signal)
-      } catch (error) {
-        if (DroverError.from(error).code === 'cancelled') return
-        log.warn({ err: error }, 'what the node has left could not be looked at')
-        await sleep(clock, INTERVAL_MS, signal).catch(() => undefined)
-      }
-    }
+  run(signal: AbortSignal): Promise<void> {
+    const failure = 'what the node has left could not be looked at'
+    return repeat(() => this.look(), { ...this.#options, everyMs: INTERVAL_MS, failure }, signal)
   }
 
   /** Looks once, and does what is to do. */

@@ -2,10 +2,10 @@
  * How much containers have written to their own layers. Only a walk can tell, so it is taken rarely, by one `du` for all;
  * what is asked in between is the last walk's. Nothing acts on these figures at once.
  */
-import { type Clock, sleep } from '../../base/clock.ts'
-import { DroverError } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { run } from '../../base/process.ts'
+import { repeat } from '../../base/service.ts'
 
 const INTERVAL_MS = 60_000
 const WALK_TIMEOUT_MS = 50_000
@@ -40,17 +40,10 @@ export class DiskUse {
     return this.#sizes.get(containerId)
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#options
-    while (!signal.aborted) {
-      try {
-        await sleep(clock, INTERVAL_MS, signal)
-        await this.walk(signal)
-      } catch (error) {
-        if (DroverError.from(error).code === 'cancelled') return
-        log.debug({ err: error }, 'what containers have written could not be measured')
-      }
-    }
+  run(signal: AbortSignal): Promise<void> {
+    const failure = 'what containers have written could not be measured'
+    const options = { ...this.#options, everyMs: INTERVAL_MS, failure, level: 'debug', waits: true } as const
+    return repeat((over) => this.walk(over), options, signal)
   }
 
   async walk(signal?: AbortSignal): Promise<void> {

@@ -2,9 +2,10 @@
  * How fast containers and the node use the processor. The kernel counts; a rate needs two looks. The sampler looks every
  * while, and whoever asks gets the rate since the look before: over ten seconds or a little more, as metrics servers do.
  */
-import { type Clock, sleep } from '../../base/clock.ts'
-import { DroverError } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
+import type { Logger } from '../../base/log.ts'
 import { readText } from '../../base/records.ts'
+import { repeat } from '../../base/service.ts'
 import type { NodeUsage, PodUsage } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
 import { isRunning } from '../pod/facts.ts'
@@ -55,23 +56,22 @@ class Counter {
 }
 
 export class UsageSampler {
-  readonly #agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired' | 'clock'>
+  readonly #agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired'>
   readonly #clock: Clock
+  readonly #log: Logger
   readonly #counters = new Map<string, Counter>()
   #node: Counter | undefined
 
-  constructor(agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired' | 'clock'>) {
+  constructor(agent: Pick<AgentContext, 'containers' | 'drivers' | 'desired' | 'clock' | 'log'>) {
     this.#agent = agent
     this.#clock = agent.clock
+    this.#log = agent.log
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#look()
-      await sleep(this.#clock, INTERVAL_MS, signal).catch((error: unknown) => {
-        if (!(error instanceof DroverError && error.code === 'cancelled')) throw error
-      })
-    }
+  run(signal: AbortSignal): Promise<void> {
+    const failure = 'what containers use could not be measured'
+    const options = { clock: this.#clock, log: this.#log, everyMs: INTERVAL_MS, failure }
+    return repeat(() => this.#look(), options, signal)
   }
 
   async #look(): Promise<void> {
