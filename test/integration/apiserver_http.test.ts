@@ -1,10 +1,10 @@
 /** The REST protocol as raw requests see it: every verb, watches, tables, errors and bounds. */
 import { once } from 'node:events'
-import type { ClientHttp2Stream } from 'node:http2'
 import { request as httpsRequest } from 'node:https'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ADMIN_TOKEN, GUEST_TOKEN, type Harness, startHarness } from '../support/apiserver_harness.ts'
 import { eventually } from '../support/eventually.ts'
+import { type OpenWatch, openWatch, type WatchLine } from '../support/watch_lines.ts'
 
 let harness: Harness
 let ready = true
@@ -358,27 +358,9 @@ describe('lists', () => {
   })
 })
 
-interface WatchLine {
-  type: string
-  object: { kind: string; code?: number; metadata: { name?: string; resourceVersion: string; annotations?: object } }
-}
-
-/** A watch whose lines are collected as they come. */
-function watch(query: string, headers: Record<string, string> = {}): { lines: WatchLine[]; stream: ClientHttp2Stream } {
-  const stream = harness.session().request({
-    ':path': `${maps}?watch=true&${query}`,
-    authorization: `Bearer ${ADMIN_TOKEN}`,
-    ...headers,
-  })
-  const lines: WatchLine[] = []
-  let rest = ''
-  stream.setEncoding('utf8')
-  stream.on('data', (chunk: string) => {
-    const parts = (rest + chunk).split('\n')
-    rest = parts.pop() ?? ''
-    lines.push(...parts.filter((part) => part !== '').map((part) => JSON.parse(part) as WatchLine))
-  })
-  return { lines, stream }
+function watch(query: string, headers: Record<string, string> = {}): OpenWatch {
+  const authorization = `Bearer ${ADMIN_TOKEN}`
+  return openWatch(harness.session(), `${maps}?watch=true&${query}`, { authorization, ...headers })
 }
 
 const summary = ({ type, object }: WatchLine): string => `${type} ${object.metadata.name ?? ''}`
