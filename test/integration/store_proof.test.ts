@@ -1,17 +1,10 @@
 /**
- * The store and the watch cache against etcd's own history, while connections, servers and etcd die. A few dozen rounds
- * here; on demand as many as asked for, each part by itself:
+ * The watch cache and elections against etcd's own history, while connections break and leaders die. A few dozen rounds
+ * here; on demand as many as asked for, each part by itself (store_kills.test.ts kills servers and etcd in mid-write):
  *
  *   DROVER_PROOF_WATCH=1000 npx vitest run test/integration/store_proof.test.ts -t cache
- *   DROVER_PROOF_KILLS=1000 npx vitest run test/integration/store_proof.test.ts -t acknowledged
  *   DROVER_PROOF_LEADERS=200 npx vitest run test/integration/store_proof.test.ts -t leaders
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { type ConfigMap, configMapKind } from '../../src/api/configmap.ts'
 import { sleep, systemClock } from '../../src/base/clock.ts'
@@ -23,11 +16,11 @@ import type { Store, StoreEvent } from '../../src/store/store.ts'
 import { startTestEtcd, type TestEtcd } from '../support/etcd.ts'
 import { eventually } from '../support/eventually.ts'
 import { runResources } from '../support/resources.ts'
+import { WriterPool } from '../support/store_victims.ts'
 import { breakConnection, TcpProxy } from '../support/tcp_proxy.ts'
 
 const rounds = (name: string, fallback: number): number => Number(process.env[name] ?? fallback)
 const WATCH_ROUNDS = rounds('DROVER_PROOF_WATCH', 24)
-const KILLS = rounds('DROVER_PROOF_KILLS', 12)
 const LEADER_ROUNDS = rounds('DROVER_PROOF_LEADERS', 2)
 const ROUND_TIMEOUT_MS = 20_000
 const START_TIMEOUT_MS = 60_000
@@ -36,8 +29,6 @@ const PREFIX = '/drover/core/configmaps/default/'
 const seed = randomInt(systemRandom, 2 ** 31)
 const random = seededRandom(seed)
 let etcd: TestEtcd
-let directory: string
-let program: string
 
 async function openStore(endpoint: string, writerId: string): Promise<Store> {
   const base = { clock: systemClock, random: systemRandom, log: silentLogger }
@@ -49,24 +40,8 @@ async function openStore(endpoint: string, writerId: string): Promise<Store> {
 beforeAll(async () => {
   console.log(`seed ${seed}`)
   etcd = await startTestEtcd({ args: ['--heartbeat-interval', '20', '--election-timeout', '200'] })
-  directory = await mkdtemp(join(tmpdir(), 'drvt-proof-'))
-  program = join(import.meta.dirname, '../../node_modules/.cache', `drvt-store-writer-${process.pid}.mjs`)
-  const entryPoints = [join(import.meta.dirname, '../support/store_writer.ts')]
-  await build({
-    entryPoints,
-    outfile: program,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    packages: 'external',
-  })
 })
-afterAll(async () => {
-  await etcd.stop()
-  await rm(directory, { recursive: true, force: true })
-  await rm(program, { force: true })
-})
+afterAll(() => etcd.stop())
 
 interface Fact {
   type: 'ADDED' | 'MODIFIED' | 'DELETED'
@@ -223,119 +198,16 @@ test(
   WATCH_ROUNDS * ROUND_TIMEOUT_MS,
 )
 
-interface Writer {
-  child: ChildProcess
-  /** Value to key and revision of what it said was acknowledged. */
-  acknowledged: Map<string, { key: string; revision: number }>
-  refused: Set<string>
-  conflicts: string[]
-  terms: number[]
-  ended: Promise<void>
-  /** Takes in what it has said since. */
-  listen(): void
-}
-
-/**
- * It writes into a file: what is there outlives it, and a reader that is slow holds nobody up.
- */
-function startWriter(id: string, run: string, mode?: string): Writer {
-  const path = join(directory, `${id}-${run}`)
-  const output = openSync(path, 'w')
-  const args = [program, etcd.endpoint, id, run, ...(mode === undefined ? [] : [mode])]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', output, 'inherit'] })
-  closeSync(output)
-  const writer: Writer = {
-    child,
-    acknowledged: new Map(),
-    refused: new Set(),
-    conflicts: [],
-    terms: [],
-    ended: new Promise((resolve) => child.once('exit', () => resolve())),
-    listen() {
-      const text = readFileSync(path, 'utf8')
-      const lines = text.slice(heard, text.lastIndexOf('\n') + 1)
-      heard += lines.length
-      for (const line of lines.split('\n')) {
-        const [what, value = '', key = '', revision = ''] = line.split(' ')
-        if (what === 'A' && revision !== '') writer.acknowledged.set(value, { key, revision: Number(revision) })
-        if (what === 'E' && key === 'unavailable') writer.refused.add(value)
-        if (what === 'C') writer.conflicts.push(line)
-        if (what === 'L') writer.terms.push(Number(value))
-      }
-    },
-  }
-  let heard = 0
-  onTestFinished(() => {
-    child.kill('SIGKILL')
-  })
-  return writer
-}
-
-/** How many it said were acknowledged. */
-function saidOf(writer: Writer): number {
-  writer.listen()
-  // A compare-and-swap of its own key can only be met by a write of its own that was applied twice, or not as told.
-  if (writer.conflicts.length > 0) throw new Error(`a writer met itself: ${writer.conflicts[0]}`)
-  return writer.acknowledged.size
-}
-
-test(
-  'every acknowledged write is there, and none twice, though servers and etcd are killed in mid-write',
-  async () => {
-    const direct = await openStore(etcd.endpoint, 'judge')
-    const before = (await direct.health()).revision
-    const writers: Writer[] = []
-    let kills = 0
-    for (let round = 0; kills < KILLS; round++) {
-      // The same name each time, as a server that is started again has.
-      const writer = startWriter('server-1', `run${round}`)
-      writers.push(writer)
-      await eventually(() => expect(saidOf(writer)).toBeGreaterThan(0), { timeoutMs: START_TIMEOUT_MS })
-      // etcd dies under it some times, then the server itself.
-      for (let deaths = round % 2 === 0 ? 0 : 3; deaths > 0 && kills < KILLS - 1; deaths--, kills++) {
-        await sleep(systemClock, randomInt(random, 300))
-        const known = saidOf(writer)
-        await etcd.kill()
-        await etcd.restart()
-        await eventually(() => expect(saidOf(writer)).toBeGreaterThan(known), { timeoutMs: START_TIMEOUT_MS })
-      }
-      await sleep(systemClock, randomInt(random, 300))
-      writer.child.kill('SIGKILL')
-      kills++
-      await writer.ended
-      writer.listen()
-    }
-    const last = await direct.write({ type: 'put', key: '/proof/end', value: '' })
-    const found = new Map<string, { key: string; revision: number }[]>()
-    for await (const { events, revision } of direct.watch('/proof/', before, new AbortController().signal)) {
-      for (const event of events) {
-        if (event.type !== 'put') continue
-        const { key, value, modRevision } = event.item
-        found.set(value, [...(found.get(value) ?? []), { key, revision: modRevision }])
-      }
-      if (revision >= last.revision) break
-    }
-    found.delete('')
-    const all = writers.flatMap(({ acknowledged }) => [...acknowledged])
-    console.log(`${kills} kills: ${all.length} acknowledged writes, ${found.size} in etcd's history`)
-    expect(writers.flatMap(({ conflicts }) => conflicts)).toEqual([])
-    const wrong = all.filter(([value, at]) => JSON.stringify(found.get(value)) !== JSON.stringify([at]))
-    expect(wrong.slice(0, 5)).toEqual([])
-    const twice = [...found].filter(([, places]) => places.length > 1)
-    expect(twice.slice(0, 5)).toEqual([])
-    const refused = writers.flatMap((writer) => [...writer.refused]).filter((value) => found.has(value))
-    expect(refused).toEqual([])
-    expect(all.length).toBeGreaterThan(kills * 10)
-  },
-  KILLS * ROUND_TIMEOUT_MS + START_TIMEOUT_MS,
-)
-
 test(
   'two leaders never write one after the other, though leaders are killed and frozen',
   async () => {
     const direct = await openStore(etcd.endpoint, 'judge')
     const before = (await direct.health()).revision
-    const candidates = [startWriter('leader-0', 'run0', 'lead'), startWriter('leader-1', 'run1', 'lead')]
+    const pool = await WriterPool.create()
+    onTestFinished(() => pool.stop())
+    const { endpoint } = etcd
+    const start = (writerId: string, run: string) => pool.start({ endpoint, writerId, run, mode: { type: 'lead' } })
+    const candidates = [await start('leader-0', 'run0'), await start('leader-1', 'run1')]
     const all = [...candidates]
     const newest = (): number => {
       for (const writer of all) writer.listen()
@@ -353,7 +225,7 @@ test(
       await eventually(() => expect(newest()).toBeGreaterThan(term), { timeoutMs: START_TIMEOUT_MS })
       // The frozen one wakes up and goes on writing where it was.
       if (isKilled) {
-        const next = startWriter(`leader-${index}`, `run${all.length}`, 'lead')
+        const next = await start(`leader-${index}`, `run${all.length}`)
         candidates[index] = next
         all.push(next)
       } else leader.child.kill('SIGCONT')
@@ -376,8 +248,8 @@ test(
     console.log(`${LEADER_ROUNDS} leaders lost: ${terms.length} writes of ${new Set(terms).size} terms`)
     expect(terms).toEqual([...terms].sort((a, b) => a - b))
     expect(values.size).toBe(terms.length)
-    const said = all.flatMap(({ acknowledged }) => [...acknowledged.keys()].map((value) => value.replaceAll('#', ' ')))
-    expect(said.filter((value) => !values.has(value))).toEqual([])
+    const said = all.flatMap(({ acknowledged }) => acknowledged)
+    expect(said.filter(({ fact }) => !values.has(fact.replace('put ', '')))).toEqual([])
     expect(new Set(terms).size).toBeGreaterThan(LEADER_ROUNDS / 2)
   },
   LEADER_ROUNDS * ROUND_TIMEOUT_MS + START_TIMEOUT_MS,
