@@ -95,13 +95,15 @@ export class GoClient {
     const { json, status } = await this.#call('GET', `${path}?${query}limit=500&resourceVersion=0`, accept)
     if (status !== 200) throw new Error(`list of ${path}: ${status} ${JSON.stringify(json)}`)
     const list = json as unknown as Listed
-    const from = list.metadata.resourceVersion
-    const watch = this.#watch(
-      `${path}?allowWatchBookmarks=true&${query}resourceVersion=${from}&timeoutSeconds=421&watch=true`,
-      accept,
-    )
+    const watch = this.resume(path, list.metadata.resourceVersion, accept, query)
     await eventually(() => watch.head()[':status'] !== undefined, { timeoutMs: 10_000 })
     return { list, watch }
+  }
+
+  /** What a reflector does when its watch has ended: on from where it was. */
+  resume(path: string, revision: string, accept = TYPED, query = ''): OpenWatch {
+    const rest = `${query}resourceVersion=${revision}&timeoutSeconds=421&watch=true`
+    return this.#watch(`${path}?allowWatchBookmarks=true&${rest}`, accept)
   }
 
   #watch(path: string, accept: string): OpenWatch {
