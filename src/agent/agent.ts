@@ -227,8 +227,10 @@ function assemble(options: AgentOptions) {
   const saver =
     options.tables === undefined ? undefined : new TableSaver({ store: options.tables, desired, clock, random, log })
   const tableChanged = (table: TableName): void => {
-    if (table === 'assignments') manager.sync()
-    else if (table === 'policies') network.policiesChanged()
+    if (table === 'assignments') {
+      network.podsChanged()
+      manager.sync()
+    } else if (table === 'policies') network.policiesChanged()
     else network.wake()
   }
   const restore = ({ cluster: saved, tables }: SavedTables): void => {
@@ -302,9 +304,9 @@ async function hello(
   const { nodeName, labels = {}, taints = [], capacity = {}, version, drivers, files = nodeFiles } = options
   const [runtimeVersion, handlers, nodeImages, bootId] = await Promise.all([
     drivers.runtime.version(),
+    drivers.runtime.handlers(),
     images.list(),
     readBootId(files),
-    drivers.runtime.handlers(),
   ])
   const node = await observeNode({ ...options, labels, taints, capacity, files, runtimeVersion, handlers })
   const conditions = [...(node.status?.conditions ?? []), ...reporter.list()]

@@ -8,7 +8,8 @@ import { type ReconcileResult, WorkQueue, type WorkQueueOptions } from '../base/
 import type { ClusterConfig } from '../rpc/tables.ts'
 import type { Desired } from './desired.ts'
 import type { DnsDriver } from './dns/dns.ts'
-import type { NetworkDriver, NodeNetworkConfig } from './network/network.ts'
+import { hostPortRows } from './host_ports.ts'
+import type { HostPortRow, NetworkDriver, NodeNetworkConfig } from './network/network.ts'
 
 export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'concurrency' | 'backoff'> {
   nodeName: string
@@ -35,6 +36,8 @@ export class NetworkSync {
   #config: NodeNetworkConfig | undefined
   /** Versions of the tables that the kernel holds. */
   readonly #applied = { peers: 0, policies: 0, services: 0 }
+  #hostPorts: readonly HostPortRow[] | undefined
+  #hostPortsApplied = true
   /** What the name server answers from. */
   #named: { services: number; cluster: ClusterConfig } | undefined
   #programmed = { programmedRevision: 0, peersRevision: 0 }
@@ -98,6 +101,16 @@ export class NetworkSync {
     this.wake()
   }
 
+  /** Host ports lead to pods that are made from now on as soon as these have an address. */
+  podsChanged(): void {
+    const rows = hostPortRows(this.#options.desired.pods())
+    if (jsonEqual(rows, this.#hostPorts)) return
+    this.#hostPorts = rows
+    this.#hostPortsApplied = false
+    this.#options.network.noteHostPorts(rows)
+    this.#queue.add(KEY)
+  }
+
   async #reconcile(): Promise<ReconcileResult> {
     const { desired, network, nodeName, nodeAddress } = this.#options
     const cluster = this.#cluster
@@ -122,6 +135,11 @@ export class NetworkSync {
     if (policies !== this.#applied.policies) {
       await network.applyPolicies()
       this.#applied.policies = policies
+    }
+    if (!this.#hostPortsApplied) {
+      const rows = this.#hostPorts
+      await network.applyHostPorts()
+      this.#hostPortsApplied = rows === this.#hostPorts
     }
     const services = desired.version('services')
     if (services !== this.#applied.services) {

@@ -114,8 +114,7 @@ export type SecurityContext = Static<typeof SecurityContext>
 const ContainerPort = object({
   name: opt(text),
   containerPort: portNumber,
-  /** Kept apart by the scheduler; only pods of the host's network answer there. */
-  hostPort: unhonoured(portNumber),
+  hostPort: opt(portNumber),
   protocol: opt(protocol),
   hostIP: opt(text),
 })

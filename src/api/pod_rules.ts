@@ -10,6 +10,7 @@ import { nodeSelectorErrors } from './node_selector.ts'
 import type { Container, LifecycleHandler, Pod, PodSpec, PodTemplateSpec, Probe, ResourceRequirements } from './pod.ts'
 import { validatePodDns } from './pod_dns.ts'
 import { validateLifecycle } from './pod_lifecycle_rules.ts'
+import { validatePorts } from './pod_port_rules.ts'
 import { validatePodSecurity } from './pod_security_rules.ts'
 import { validateMount, validateSharing, validateVolume } from './pod_volume_rules.ts'
 
@@ -211,7 +212,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
     }
   }
   errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path), ...validatePodSecurity(spec, path))
-  errors.push(...validateRuntime(spec, path))
+  errors.push(...validateRuntime(spec, path), ...validatePorts(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

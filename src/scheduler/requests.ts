@@ -1,4 +1,5 @@
 /** What a pod asks of a node, in numbers. Source: Kubernetes "Resource Management for Pods", init containers. */
+import { ANY_ADDRESS, hostPortRequests } from '../api/host_ports.ts'
 import type { Container, Pod } from '../api/pod.ts'
 import { parseBytes, parseCpuMillis } from '../base/quantity.ts'
 
@@ -36,10 +37,10 @@ export function podRequests({ spec }: Pod): Amounts {
   }
   for (const [name, amount] of Object.entries(beside)) total[name] = (total[name] ?? 0) + amount
   for (const [name, amount] of Object.entries(peak)) total[name] = Math.max(total[name] ?? 0, amount)
-  total.pods = 1
   for (const [name, quantity] of Object.entries(spec.overhead ?? {})) {
     total[name] = (total[name] ?? 0) + amountOf(name, quantity)
   }
+  total.pods = 1
   return total
 }
 
@@ -54,16 +55,11 @@ export interface HostPort {
   ip: string
 }
 
-const ANY_ADDRESS = '0.0.0.0'
-
 export function hostPorts({ spec }: Pod): HostPort[] {
-  const ports: HostPort[] = []
-  for (const container of spec.containers) {
-    for (const { hostPort, protocol = 'TCP', hostIP } of container.ports ?? []) {
-      if (hostPort) ports.push({ port: `${hostPort}/${protocol}`, ip: hostIP || ANY_ADDRESS })
-    }
-  }
-  return ports
+  return hostPortRequests(spec).map(({ hostPort, protocol, hostIP }) => ({
+    port: `${hostPort}/${protocol}`,
+    ip: hostIP,
+  }))
 }
 
 /** The same port on the same address, or one of the two on all addresses. */

@@ -202,6 +202,9 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
       call('applyPolicies', CHANGE, () => {
         host.policies = structuredClone(noted)
       }),
+    // Host ports are the kernel's matter: the simulation has no packets that would go through one.
+    noteHostPorts: () => undefined,
+    applyHostPorts: async () => undefined,
     ensurePod: (podUid, _path, onAddress) =>
       inTurn(podUid, () => {
         if (ready) onAddress?.(host.addressOf(podUid))

@@ -5,7 +5,7 @@
 import { PassThrough, Readable } from 'node:stream'
 import type { DnsDriver } from '../../src/agent/dns/dns.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
-import type { NetworkDriver, NodeNetworkConfig, PodSocket } from '../../src/agent/network/network.ts'
+import type { HostPortRow, NetworkDriver, NodeNetworkConfig, PodSocket } from '../../src/agent/network/network.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
@@ -41,6 +41,7 @@ export class FakeHost {
   /** Services that the name server answers from; undefined before it was told of any. */
   named: readonly ServiceRow[] | undefined
   policies: readonly PolicyTableRow[] = []
+  hostPorts: readonly HostPortRow[] = []
   /** Signals that containers of this name heed; SIGKILL is always heeded. */
   ignoresTerm = new Set<string>()
   /** Containers of this name end at once with this code. */
@@ -103,8 +104,8 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
   return {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
-    async ensureSandbox({ podUid, hostNetwork }) {
     handlers: async () => [{ name: 'runc', version: 'fake://1.0' }],
+    async ensureSandbox({ podUid, hostNetwork }) {
       host.act(`ensureSandbox ${podUid}`)
       const sandbox: Sandbox = {
         podUid,
@@ -241,6 +242,12 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     },
     async applyPolicies() {
       host.act('applyPolicies')
+    },
+    noteHostPorts(rows) {
+      host.hostPorts = rows
+    },
+    async applyHostPorts() {
+      host.act('applyHostPorts')
     },
     async ensurePod(podUid, _path, onAddress) {
       if (host.full && !host.interfaces.has(podUid)) throw new DroverError('unavailable', 'no pod address is free')

@@ -295,12 +295,20 @@ describe('stale UDP flows', () => {
       line('192.0.2.1', 30054, '10.244.1.2'),
       line('192.0.2.1', 4000, '172.17.0.2'),
       line('203.0.113.5', 53, '172.17.0.2'),
-      'conntrack v1.4.7 (conntrack-tools): 8 flow entries have been shown.',
+      line('192.0.2.1', 5353, '10.244.1.4'),
+      line('192.0.2.1', 5354, '10.244.1.4'),
+      'conntrack v1.4.7 (conntrack-tools): 10 flow entries have been shown.',
     ].join('\n')
     const flows = parseFlows(listing)
-    expect(flows).toHaveLength(8)
+    expect(flows).toHaveLength(10)
     const stale = staleFlows(flows, {
       services: [row(['10.244.1.2'])],
+      hostPorts: [
+        { address: undefined, port: 5353, protocol: 'udp', endpoint: '10.244.1.4', endpointPort: 5353 },
+        // The same port and pod, of another address: nobody leads there any more.
+        { address: undefined, port: 53, protocol: 'udp', endpoint: '10.244.1.3', endpointPort: 5353 },
+      ],
+      isOwnPod: (address) => address.startsWith('10.244.1.'),
       isServiceAddress: (address) => address.startsWith('10.96.'),
       localAddresses: new Set(['192.0.2.1']),
       nodePortRange: { from: 30000, to: 32767 },
@@ -311,6 +319,7 @@ describe('stale UDP flows', () => {
       '198.51.100.1:53 10.244.1.3',
       '192.0.2.1:30053 10.244.1.3',
       '192.0.2.1:30054 10.244.1.2',
+      '192.0.2.1:5354 10.244.1.4',
     ])
   })
 })

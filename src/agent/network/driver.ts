@@ -4,8 +4,7 @@
  * call after a start and whenever `mendDrift` is called. Changes of rules, peers and devices run one at a time; pods
  * run side by side.
  */
-import { isIPv4 } from 'node:net'
-import { cidrContains, parseAddress, parseCidr } from '../../base/cidr.ts'
+import { parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -13,12 +12,22 @@ import { isObject } from '../../base/json.ts'
 import type { Logger } from '../../base/log.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 import { readConnections } from './connections.ts'
+import { createFlows } from './flows.ts'
 import { createGeneration } from './generation.ts'
 import { createGuard } from './guard.ts'
 import { createKernelTable } from './kernel_table.ts'
 import { type Link, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, GUARD_TABLE, POD_LINK, podLink, TABLE, VXLAN } from './names.ts'
-import type { NetworkDriver, NodeNetworkConfig, PodSocket, Traffic } from './network.ts'
+import type { HostPortRow, NetworkDriver, NodeNetworkConfig, PodSocket, Traffic } from './network.ts'
+import {
+  carryHostPorts,
+  type HostPortPlan,
+  type HostPortTarget,
+  hostPortTargets,
+  leadsTo,
+  planHostPorts,
+  withHostPorts,
+} from './plan_host_ports.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
 import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
@@ -27,9 +36,9 @@ import { findPodDamage } from './pod_damage.ts'
 import { openPodSocket } from './pod_socket.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
-import { createPrograms, createSerial, failure, type Programs } from './programs.ts'
+import { createPrograms, createSerial, type Programs } from './programs.ts'
 import { renderSkeleton, type TableFacts } from './skeleton.ts'
-import { addressesOf, deleteArguments, losesDatagrams, parseFlows, staleFlows } from './stale_flows.ts'
+import { datagramPortsBeyond, losesDatagrams } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
 import type { TableState } from './table.ts'
 import { parsePeerTraffic } from './traffic.ts'
@@ -79,6 +88,7 @@ class Driver implements NetworkDriver {
   readonly #pods
   readonly #guard
   readonly #kernel
+  readonly #flows
   readonly #sysctls
   readonly #serial = createSerial()
   #config: NodeNetworkConfig | undefined
@@ -91,6 +101,10 @@ class Driver implements NetworkDriver {
   #policies: readonly PolicyTableRow[] | undefined
   /** Undefined when policies or the node's pods have changed since. */
   #policyPlan: PolicyPlan | undefined
+  /** Both as policies. */
+  #hostPorts: readonly HostPortRow[] | undefined
+  #hostPortPlan: HostPortPlan | undefined
+  #bridgeIsSet = false
   #hasConntrack = false
   /** Looked at once: a table of another form is replaced whole. */
   #sendsRedirects: boolean | undefined
@@ -114,6 +128,7 @@ class Driver implements NetworkDriver {
     this.#pods = createPodPorts({ programs, dataDir, log })
     this.#guard = createGuard({ programs: this.#programs, log, held: () => this.#pods.held() })
     this.#kernel = createKernelTable({ programs: this.#programs, log })
+    this.#flows = createFlows({ programs: this.#programs, log })
     this.#sysctls = createSysctls({ programs: this.#programs, dataDir, manage: manageSysctls })
   }
 
@@ -162,7 +177,7 @@ class Driver implements NetworkDriver {
       const look = this.#services === undefined || losesDatagrams(this.#services, services)
       this.#services = services
       await this.#mendTable(config, false)
-      if (look) await this.#forgetFlows(config, services)
+      if (look) await this.#forgetStale(config)
     })
   }
 
@@ -172,6 +187,17 @@ class Driver implements NetworkDriver {
   }
 
   applyPolicies(): Promise<void> {
+    return this.#serial(async () => {
+      await this.#mendTable(this.#ready(), false)
+    })
+  }
+
+  noteHostPorts(rows: readonly HostPortRow[]): void {
+    this.#hostPorts = rows
+    this.#hostPortPlan = undefined
+  }
+
+  applyHostPorts(): Promise<void> {
     return this.#serial(async () => {
       await this.#mendTable(this.#ready(), false)
     })
@@ -187,8 +213,10 @@ class Driver implements NetworkDriver {
       guarded?.catch(() => undefined)
     })
     await guarded
-    const bound = this.#policies?.some((row) => row.type === 'pod' && row.podUid === podUid) === true
-    if (bound || mentionsPod(this.#kernel.state, pod.address)) await this.#bindPods()
+    const bound =
+      this.#policies?.some((row) => row.type === 'pod' && row.podUid === podUid) === true ||
+      this.#hostPorts?.some((row) => row.podUid === podUid) === true
+    if (bound || this.#mentions(pod.address)) await this.#bindPods()
     return pod
   }
 
@@ -227,8 +255,8 @@ class Driver implements NetworkDriver {
     const address = this.#pods.addressOf(podUid)
     await this.#pods.remove(podUid)
     if (address === undefined) return
-    // The address' next holder is bound by its own policies alone.
-    const bound = mentionsPod(this.#kernel.state, address)
+    // The address' next holder is bound by its own policies and host ports alone.
+    const bound = this.#mentions(address)
     await Promise.all([this.#guards ? this.#guard.ensure() : undefined, bound ? this.#bindPods() : undefined])
   }
 
@@ -288,16 +316,28 @@ class Driver implements NetworkDriver {
       this.#plan = undefined
       this.#policies = undefined
       this.#policyPlan = undefined
+      this.#hostPorts = undefined
+      this.#hostPortPlan = undefined
+      this.#bridgeIsSet = false
       this.#kernel.forget()
       this.#guard.forget()
     })
   }
 
-  /** Brings policies to the pods that there are; many pods at once share the work. */
+  #mentions(address: string): boolean {
+    const { state } = this.#kernel
+    return mentionsPod(state, address) || leadsTo(state, address)
+  }
+
+  /** Brings policies and host ports to the pods that there are; many pods at once share the work. */
   async #bindPods(): Promise<void> {
     this.#policyPlan = undefined
+    this.#hostPortPlan = undefined
     await this.#serial(async () => {
-      if (this.#policyPlan === undefined && this.#config !== undefined) await this.#mendTable(this.#config, false)
+      const isDone =
+        (this.#policies === undefined || this.#policyPlan !== undefined) &&
+        (this.#hostPorts === undefined || this.#hostPortPlan !== undefined)
+      if (!isDone && this.#config !== undefined) await this.#mendTable(this.#config, false)
     })
   }
 
@@ -335,7 +375,8 @@ class Driver implements NetworkDriver {
   async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
     const { plan, links, isolate } = await this.#planNode(config)
     await this.#programs.ip(plan.commands)
-    if (plan.commands.length > 0) await this.#sysctls.ensureBridge()
+    if (plan.commands.length > 0 || !this.#bridgeIsSet) await this.#sysctls.ensureBridge()
+    this.#bridgeIsSet = true
     const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
     await this.#pods.start(config.podCidr, { mtu: plan.mtu, isolate }, pods)
     if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
@@ -410,20 +451,45 @@ class Driver implements NetworkDriver {
   }
 
   /** Brings the kernel's table to what was given last. `look`: read it first, else trust what we wrote last. */
-  #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
+  async #mendTable(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
     const { skeleton } = renderSkeleton(this.#facts(config))
-    return this.#kernel.bring(skeleton, { look, plan: (observed) => this.#desiredTable(config, observed) })
+    let before: readonly HostPortTarget[] = []
+    const plan = (observed: TableState | undefined): TableState => {
+      before = hostPortTargets(observed)
+      return this.#desiredTable(config, observed)
+    }
+    const changed = await this.#kernel.bring(skeleton, { look, plan })
+    const after = hostPortTargets(this.#kernel.state)
+    const fresh = this.#hasConntrack ? datagramPortsBeyond(after, before) : []
+    await this.#flows.forgetUntranslated([...new Set(fresh.map(({ port }) => port))])
+    if (datagramPortsBeyond(before, after).length > 0) await this.#forgetStale(config)
+    return changed
   }
 
-  /** Services and policies as given; each that was not given yet as it was found, so that a restart changes nothing. */
+  async #forgetStale(config: NodeNetworkConfig): Promise<void> {
+    // Before services are known none can be told from a stale one; they are looked at when they come.
+    if (!this.#hasConntrack || this.#services === undefined) return
+    await this.#flows.forgetStale(config, this.#services, hostPortTargets(this.#kernel.state))
+  }
+
+  /** All as given; each that was not given yet as it was found, so that a restart changes nothing. */
   #desiredTable(config: NodeNetworkConfig, observed: TableState | undefined): TableState {
-    const table = this.#serviceTable(config, observed)
+    const table = this.#hostPortTable(this.#serviceTable(config, observed), observed)
     if (this.#policies === undefined) return observed === undefined ? table : carryPolicies(table, observed)
     if (this.#policyPlan === undefined) {
       this.#policyPlan = planPolicies(this.#policies, (uid) => this.#pods.addressOf(uid))
       this.#warn(this.#policyPlan.problems)
     }
     return withPolicies(table, this.#policyPlan)
+  }
+
+  #hostPortTable(table: TableState, observed: TableState | undefined): TableState {
+    if (this.#hostPorts === undefined) return observed === undefined ? table : carryHostPorts(table, observed)
+    if (this.#hostPortPlan === undefined) {
+      this.#hostPortPlan = planHostPorts(this.#hostPorts, (uid) => this.#pods.addressOf(uid))
+      this.#warn(this.#hostPortPlan.problems)
+    }
+    return withHostPorts(table, this.#hostPortPlan)
   }
 
   #serviceTable(config: NodeNetworkConfig, observed: TableState | undefined): TableState {
@@ -442,28 +508,6 @@ class Driver implements NetworkDriver {
 
   #warn(problems: readonly string[]): void {
     for (const problem of problems) this.#options.log.warn(problem)
-  }
-
-  async #forgetFlows({ cluster }: NodeNetworkConfig, services: readonly ServiceRow[]): Promise<void> {
-    if (!this.#hasConntrack) return
-    const [flows, addresses] = await Promise.all([
-      this.#programs.run('conntrack', ['-L', '-p', 'udp', '--dst-nat']),
-      this.#programs.json('ip', ['-j', '-4', 'addr', 'show']),
-    ])
-    const serviceCidr = parseCidr(cluster.serviceCidr)
-    const stale = staleFlows(parseFlows(flows.stdout), {
-      services,
-      isServiceAddress: (address) => isIPv4(address) && cidrContains(serviceCidr, parseAddress(address)),
-      localAddresses: addressesOf(addresses),
-      nodePortRange: cluster.nodePortRange,
-    })
-    for (const flow of stale) {
-      const result = await this.#programs.run('conntrack', deleteArguments(flow))
-      // 1 with "0 flow entries": it ended by itself meanwhile.
-      if (result.exitCode !== 0 && !/ 0 flow entries/.test(result.stderr)) {
-        this.#options.log.warn({ err: failure('conntrack -D', result) }, 'stale UDP flows remain')
-      }
-    }
   }
 }
 

@@ -16,6 +16,16 @@ export interface NodeNetworkConfig {
   podCidr: string
 }
 
+/** A port of this node's addresses that leads to a pod of it. */
+export interface HostPortRow {
+  podUid: string
+  hostPort: number
+  /** Empty or 0.0.0.0: every address of the node, and 127.0.0.1 for its own programs. */
+  hostIP: string
+  protocol: string
+  containerPort: number
+}
+
 export interface PodInterface {
   podUid: string
   address: string
@@ -75,6 +85,13 @@ export interface NetworkDriver {
   notePolicies(rows: readonly PolicyTableRow[]): void
   /** Resolves when the kernel holds exactly the policies noted last. */
   applyPolicies(): Promise<void>
+  /**
+   * Takes the host ports in at once: they lead to a pod when `ensurePod` resolves, and no longer when `removePod` does.
+   * A port that two pods claim is the first one's. What was found in the kernel at a start stays until this is called first.
+   */
+  noteHostPorts(rows: readonly HostPortRow[]): void
+  /** Resolves when the kernel holds exactly the host ports noted last, of pods that have an interface. */
+  applyHostPorts(): Promise<void>
   /**
    * Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod.
    * `onAddress` hears the address as soon as it is chosen, so that what needs no more can go on; it is free again if

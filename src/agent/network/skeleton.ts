@@ -1,7 +1,8 @@
 /**
  * The part of the nft table that does not depend on services. In words, for new connections:
  *
- *   prerouting, output (nat)   ip . proto . port is a service's, or the port a node port of ours -> its chain -> dnat;
+ *   prerouting, output (nat)   ip . proto . port is a service's, or the port a node port of ours, or a pod's host port
+ *                              -> its chain -> dnat;
  *                              a service without endpoints, or a service address nobody has: refused at once
  *   postrouting (nat)          a pod that met itself; what enters the overlay from outside it; pods that leave the cluster
  *   forward                    what network policies do not let through, by the pods' own addresses: refused at once
@@ -26,6 +27,10 @@ export const REFUSED_NODE_PORTS = 'refused-node-ports'
 export const HAIRPIN = 'hairpin'
 /** Endpoints of services that are no pods of the overlay: other nodes' own addresses. */
 export const OUTSIDE = 'outside'
+/** Host ports of this node's pods, on all its addresses and on one; and each such pod's address with itself. */
+export const HOST_PORTS = 'host-ports'
+export const HOST_ADDRESSES = 'host-addresses'
+export const HOST_HAIRPIN = 'host-hairpin'
 /** Pods of this node that policies isolate: address -> the chain of what is let through. */
 export const POLICY_INGRESS = 'policy-ingress'
 export const POLICY_EGRESS = 'policy-egress'
@@ -39,6 +44,9 @@ const SETS: ReadonlyMap<string, string> = new Map([
   [REFUSED_NODE_PORTS, 'set NAME { type inet_proto . inet_service; }'],
   [HAIRPIN, 'set NAME { type ipv4_addr . ipv4_addr; }'],
   [OUTSIDE, `set NAME { type ${ADDRESS_PORT}; }`],
+  [HOST_PORTS, 'map NAME { type inet_proto . inet_service : verdict; }'],
+  [HOST_ADDRESSES, `map NAME { type ${ADDRESS_PORT} : verdict; }`],
+  [HOST_HAIRPIN, 'set NAME { type ipv4_addr . ipv4_addr; }'],
   [POLICY_INGRESS, 'map NAME { type ipv4_addr : verdict; }'],
   [POLICY_EGRESS, 'map NAME { type ipv4_addr : verdict; }'],
 ])
@@ -98,7 +106,23 @@ function skeletonChains(facts: TableFacts): [string, string[]][] {
   return [
     ...tunnelChains(facts),
     ...(facts.sendsRedirects === true ? [['filter-output', [redirects]] as [string, string[]]] : []),
-    ['dispatch', [`${SERVICE_KEY} vmap @${SERVICES}`, `${nodePort} vmap @${NODE_PORTS}`]],
+    [
+      'dispatch',
+      [
+        `${SERVICE_KEY} vmap @${SERVICES}`,
+        `${nodePort} vmap @${NODE_PORTS}`,
+        'fib daddr type local jump host-dispatch',
+      ],
+    ],
+    [
+      'host-dispatch',
+      [
+        `${SERVICE_KEY} vmap @${HOST_ADDRESSES}`,
+        // Of loopback the one address that people mean; others are resolvers', as are link-local and service addresses.
+        `ip daddr != { 127.0.0.0/8, 169.254.0.0/16, ${serviceCidr} } ${NODE_PORT_KEY} vmap @${HOST_PORTS}`,
+        `ip daddr 127.0.0.1 ${NODE_PORT_KEY} vmap @${HOST_PORTS}`,
+      ],
+    ],
     [
       'refusals',
       [
@@ -109,12 +133,15 @@ function skeletonChains(facts: TableFacts): [string, string[]][] {
       ],
     ],
     // In this order: a Local policy lets clients inside the cluster pass, and refuses those that come back.
-    ['prerouting', ['jump dispatch', 'jump refusals']],
+    // The bridge takes loopback's packets, for host ports on 127.0.0.1; none that a pod sends.
+    ['prerouting', [`iifname "${BRIDGE}" ip daddr 127.0.0.0/8 drop`, 'jump dispatch', 'jump refusals']],
     ['output', ['jump dispatch', 'jump refusals']],
     [
       'postrouting',
       [
         `ct status dnat ip saddr . ip daddr @${HAIRPIN} masquerade fully-random`,
+        `ct status dnat ip saddr . ip daddr @${HOST_HAIRPIN} masquerade fully-random`,
+        `oifname "${BRIDGE}" ip saddr 127.0.0.0/8 masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}" } ip daddr ${clusterCidr} ip saddr != ${clusterCidr} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ip saddr ${facts.podCidr} ip daddr != ${clusterCidr} masquerade fully-random`,
         `oifname != { "lo", "${BRIDGE}", "${VXLAN}" } ct status dnat ${SERVICE_KEY} @${OUTSIDE} masquerade fully-random`,
@@ -128,6 +155,7 @@ function skeletonChains(facts: TableFacts): [string, string[]][] {
       [
         // A pod that meets itself through a service is no traffic between pods.
         `ip saddr . ip daddr @${HAIRPIN} return`,
+        `ip saddr . ip daddr @${HOST_HAIRPIN} return`,
         `ip saddr vmap @${POLICY_EGRESS}`,
         `ip daddr vmap @${POLICY_INGRESS}`,
       ],

@@ -8,6 +8,7 @@
  */
 import { isObject } from '../../base/json.ts'
 import type { ServiceRow } from '../../rpc/tables.ts'
+import type { HostPortTarget } from './plan_host_ports.ts'
 
 export interface Flow {
   /** Where the client sends to. */
@@ -59,6 +60,10 @@ export function parseFlows(listing: string): Flow[] {
 
 export interface FlowContext {
   services: readonly ServiceRow[]
+  /** Of UDP. */
+  hostPorts: readonly HostPortTarget[]
+  /** Whether an address is that of a pod of this node. */
+  isOwnPod(address: string): boolean
   isServiceAddress(address: string): boolean
   /** Addresses of this host: where node ports are. */
   localAddresses: ReadonlySet<string>
@@ -69,16 +74,37 @@ export interface FlowContext {
 export function staleFlows(flows: readonly Flow[], context: FlowContext): Flow[] {
   const { addresses, nodePorts } = frontends(context.services)
   const { from, to } = context.nodePortRange
+  const targets = new Set(context.hostPorts.map((target) => `${target.port} ${target.endpoint}:${target.endpointPort}`))
   const stale = new Map<string, Flow>()
   for (const flow of flows) {
     const { address, port, endpoint, endpointPort } = flow
-    const isNodePort = context.localAddresses.has(address) && port >= from && port <= to
+    const isLocal = context.localAddresses.has(address)
+    if (isLocal && targets.has(`${port} ${endpoint}:${endpointPort}`)) continue
+    const isNodePort = isLocal && port >= from && port <= to
     const frontend = addresses.get(`${address}:${port}`) ?? (isNodePort ? nodePorts.get(port) : undefined)
-    const ours = frontend !== undefined || isNodePort || context.isServiceAddress(address)
+    const isHostPort = isLocal && context.isOwnPod(endpoint)
+    const ours = frontend !== undefined || isNodePort || isHostPort || context.isServiceAddress(address)
     if (!ours || frontend?.has(`${endpoint}:${endpointPort}`) === true) continue
     stale.set(`${address} ${port} ${endpoint} ${endpointPort}`, flow)
   }
   return [...stale.values()]
+}
+
+/** UDP host ports of `these` that are not among `those`, or lead elsewhere there. */
+export function datagramPortsBeyond(
+  these: readonly HostPortTarget[],
+  those: readonly HostPortTarget[],
+): HostPortTarget[] {
+  const known = new Set(those.map((target) => JSON.stringify(target)))
+  return these.filter((target) => target.protocol === 'udp' && !known.has(JSON.stringify(target)))
+}
+
+/**
+ * Clients that went on sending to a port before a pod had it: the kernel remembers that their datagrams were for the host
+ * itself. `flows` are those to `port`.
+ */
+export function untranslatedFlows(flows: readonly Flow[], localAddresses: ReadonlySet<string>): Flow[] {
+  return flows.filter(({ address, endpoint }) => address === endpoint && localAddresses.has(address))
 }
 
 export function deleteArguments({ address, port, endpoint, endpointPort }: Flow): string[] {

@@ -12,7 +12,7 @@ import { failure, type Programs } from './programs.ts'
 export interface Sysctls {
   /** True when it changed any. Throws `unsupported` when one that pods cannot do without may not be set. */
   ensure(): Promise<boolean>
-  /** The bridge's own settings; call whenever it may be new. */
+  /** The bridge's own settings; call whenever it may be new. Loopback's packets may pass it: host ports on 127.0.0.1. */
   ensureBridge(): Promise<void>
   /**
    * Whether frames between ports of a bridge pass the IP hooks (br_netfilter). Then the kernel also bridges a translated
@@ -77,7 +77,9 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
       return true
     },
     async ensureBridge() {
-      await sysctl(['-q', '-w', `net.ipv4.conf.${BRIDGE}.send_redirects=0`])
+      const settings = { send_redirects: 0, route_localnet: 1 }
+      const words = Object.entries(settings).map(([name, value]) => `net.ipv4.conf.${BRIDGE}.${name}=${value}`)
+      await sysctl(['-q', '-w', ...words])
     },
     async bridgedIsFiltered() {
       // -e: no word about a setting that only a module brings.
