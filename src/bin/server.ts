@@ -336,6 +336,7 @@ async function serve(serving: Serving): Promise<void> {
         nodeCidrPrefixLength: network.nodeCidrPrefixLength,
         serviceCidr,
         apiEndpoints: presence.apiEndpoints,
+        tokenSigner: { tokens: serviceAccounts, caPem: pki.files.ca.certPem },
       }),
       createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) }),
       createAllocationRepair({ ...leading, store, log: log.child({ part: 'allocations' }) }),

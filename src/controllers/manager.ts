@@ -19,6 +19,7 @@ import { createNodeLifecycleController } from './node/lifecycle.ts'
 import { createPodGarbageController } from './podgc/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
+import { createTokenSecretController, type TokenSigner } from './serviceaccount/token_secrets.ts'
 import { createStatefulSetController } from './statefulset/controller.ts'
 import { createTokenController } from './token/controller.ts'
 import { createVolumeController } from './volume/controller.ts'
@@ -31,12 +32,14 @@ export interface ControllersOptions extends ControllerContext {
   /** Range of service addresses, and where the API is served: for the service `kubernetes`. Absent: it is not made. */
   serviceCidr?: string
   apiEndpoints?: ApiEndpoints
+  /** Fills Secrets with tokens of service accounts. Absent: they stay empty. */
+  tokenSigner?: TokenSigner
   /** Wait between a node's loss and the eviction of its pods. Default 0. */
   nodeEvictionDelayMs?: number
 }
 
 export function createControllers(options: ControllersOptions): Service[] {
-  const { serviceCidr, apiEndpoints } = options
+  const { serviceCidr, apiEndpoints, tokenSigner } = options
   return [
     createIpamController(options),
     createNodeLifecycleController(options),
@@ -57,6 +60,7 @@ export function createControllers(options: ControllersOptions): Service[] {
       : [createApiServiceController({ ...options, serviceCidr, apiEndpoints })]),
     createTokenController(options),
     createServiceAccountController(options),
+    ...(tokenSigner === undefined ? [] : [createTokenSecretController({ ...options, tokenSigner })]),
     createClusterRoleController(options),
   ]
 }

@@ -59,6 +59,8 @@ export interface ServiceAccountTokens {
   readonly issuer: string
   /** Throws `notFound` when account or pod is not there, `conflict` when the pod is another of that name. */
   issueToken(wish: TokenWish, bound?: BoundObject): IssuedToken
+  /** For a Secret that keeps it: it ends with the Secret or the account, and not by time. Throws as `issueToken` does. */
+  issueSecretToken(namespace: string, serviceAccount: string, secret: { name: string; uid: string }): string
   /** Whether the text claims to be one of ours; only then `verify` has an opinion. */
   isOurs(token: string): boolean
   /** Throws `unauthorized` with what is wrong. `audiences`: one of them must be the token's; default: the API. */
@@ -129,20 +131,30 @@ class Tokens implements ServiceAccountTokens {
   }
 
   issueToken(wish: TokenWish, given?: BoundObject): IssuedToken {
-    const { clock, random } = this.#options
-    const { namespace, serviceAccount, podName, podUid } = wish
-    const account = this.#account(namespace, serviceAccount)
+    const { podName, podUid } = wish
     const bound =
       given ?? (podName === undefined ? undefined : { kind: 'Pod', name: podName, ...(podUid ? { uid: podUid } : {}) })
-    const nowSeconds = Math.floor(clock.now() / 1_000)
     const seconds = Math.min(
       Math.max(wish.expirationSeconds ?? DEFAULT_TOKEN_SECONDS, MIN_TOKEN_SECONDS),
       MAX_TOKEN_SECONDS,
     )
-    const exp = nowSeconds + seconds
+    const exp = Math.floor(this.#options.clock.now() / 1_000) + seconds
+    return { token: this.#sign(wish, bound, exp), expiresAt: timestamp(exp * 1_000), expiresAtMs: exp * 1_000 }
+  }
+
+  issueSecretToken(namespace: string, serviceAccount: string, secret: { name: string; uid: string }): string {
+    return this.#sign({ namespace, serviceAccount }, { kind: 'Secret', ...secret }, undefined)
+  }
+
+  /** `exp` in seconds of the epoch; none: it does not end by time. */
+  #sign(wish: TokenWish, bound: BoundObject | undefined, exp: number | undefined): string {
+    const { clock, random } = this.#options
+    const { namespace, serviceAccount, audiences = [] } = wish
+    const account = this.#account(namespace, serviceAccount)
+    const nowSeconds = Math.floor(clock.now() / 1_000)
     const claims = {
-      aud: wish.audiences === undefined || wish.audiences.length === 0 ? [this.issuer] : [...wish.audiences],
-      exp,
+      aud: audiences.length === 0 ? [this.issuer] : [...audiences],
+      ...(exp === undefined ? {} : { exp }),
       iat: nowSeconds,
       iss: this.issuer,
       jti: random.uuid(),
@@ -157,8 +169,7 @@ class Tokens implements ServiceAccountTokens {
     const head = encodePart({ alg: 'ES256', kid: this.#signing.id, typ: 'JWT' })
     const signed = `${head}.${encodePart(claims)}`
     const key = { key: this.#signing.privateKey, dsaEncoding: 'ieee-p1363' as const }
-    const signature = sign('sha256', Buffer.from(signed), key).toString('base64url')
-    return { token: `${signed}.${signature}`, expiresAt: timestamp(exp * 1_000), expiresAtMs: exp * 1_000 }
+    return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`
   }
 
   isOurs(token: string): boolean {
@@ -326,16 +337,19 @@ function readClaims(payload: Record<string, unknown> | undefined, issuer: string
   if (payload === undefined || !isObject(own) || payload.iss !== issuer) return undefined
   const { aud, exp, jti } = payload
   const account = readReference(own.serviceaccount)
-  if (account === undefined || typeof exp !== 'number' || typeof jti !== 'string') return undefined
+  const secret = readReference(own.secret)
+  if (account === undefined || typeof jti !== 'string') return undefined
+  // Only what a Secret keeps, and ends with, may have no end of its own.
+  if (typeof exp !== 'number' && (exp !== undefined || secret === undefined)) return undefined
   if (!Array.isArray(aud) || typeof own.namespace !== 'string') return undefined
   return {
     audiences: aud.filter((audience) => typeof audience === 'string'),
-    expiresAtMs: exp * 1_000,
+    expiresAtMs: exp === undefined ? Number.POSITIVE_INFINITY : exp * 1_000,
     id: jti,
     namespace: own.namespace,
     account,
     pod: readReference(own.pod),
-    secret: readReference(own.secret),
+    secret,
     node: readReference(own.node),
   }
 }

@@ -20,6 +20,7 @@ import { ensureDefaultRoles } from '../../src/resources/default_roles.ts'
 import type { Resources } from '../../src/resources/resources.ts'
 import { createServiceAccountTokens, type ServiceAccountTokens } from '../../src/resources/service_account_tokens.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
+import type { Store } from '../../src/store/store.ts'
 
 const DAY_MS = 24 * 3_600_000
 
@@ -44,6 +45,7 @@ export interface CallOptions {
 export interface Harness {
   server: ApiServer
   resources: Resources
+  store: Store
   serviceAccounts: ServiceAccountTokens
   registry: Registry
   port: number
@@ -76,12 +78,15 @@ export const noGateway: NodeGateway = {
 export interface HarnessOptions {
   gateway?: NodeGateway
   ready?: () => boolean
+  /** Changes that the store in memory remembers. */
+  historyLimit?: number
 }
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const directory = await mkdtemp(join(tmpdir(), 'drvt-apiserver-'))
   const clock = systemClock
-  const store = createMemoryStore({ clock })
+  const { historyLimit } = options
+  const store = createMemoryStore({ clock, ...(historyLimit === undefined ? {} : { historyLimit }) })
   const resources = createResources({
     store,
     clock,
@@ -147,6 +152,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   return {
     server,
     resources,
+    store,
     serviceAccounts,
     registry,
     port,
