@@ -1,8 +1,7 @@
 /** The node as its agent sees it: capacity, addresses, node info. */
 import { arch, availableParallelism, hostname, release, totalmem } from 'node:os'
-import { LABEL } from '../api/names.ts'
+import { handlerLabel, LABEL } from '../api/names.ts'
 import type { Node, Taint } from '../api/node.ts'
-import { handlerLabel } from '../api/runtimeclass.ts'
 import type { NodeFiles } from './node_files.ts'
 import type { RuntimeHandler } from './runtime/runtime.ts'
 

@@ -3,7 +3,7 @@
  * until then. Only what a server says is to go goes: data that nobody names is left where it is.
  */
 import { isTerminating } from '../api/conditions.ts'
-import { LOCAL_PROVISIONER } from '../api/storageclass.ts'
+import { LOCAL_PROVISIONER } from '../api/names.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'

@@ -93,6 +93,15 @@ export const NODE_CONDITION = {
   pidPressure: 'PIDPressure',
 } as const
 
+/** By this label of its node a runtime handler is known to be there: `true` or `false`. */
+export const handlerLabel = (handler: string): string => `${LABEL.runtimePrefix}${handler}`
+
+/** Makes directories on the node that the pod is placed on. */
+export const LOCAL_PROVISIONER = 'local.drover.dev'
+
+/** Every namespace has a service account of this name; pods that name none run as it. */
+export const DEFAULT_SERVICE_ACCOUNT = 'default'
+
 /** Reason of the event on a pod that a disruption budget keeps on a drained node. */
 export const DRAIN_WAITS = 'DrainWaits'
 

@@ -1,6 +1,5 @@
 /** Node. Source: Kubernetes v1. */
 import Type, { type Static } from 'typebox'
-import { cidrSize, parseCidr } from '../base/cidr.ts'
 import { defineKind } from './kind.ts'
 import { Condition, typeMeta } from './meta.ts'
 import { ANNOTATION, isDnsSubdomain } from './names.ts'
@@ -85,14 +84,6 @@ export function isDraining(node: Node | undefined): boolean {
 
 export function nodeAddress(node: Node, type: 'InternalIP' | 'Hostname' | 'ExternalIP'): string | undefined {
   return node.status?.addresses?.find((address) => address.type === type)?.address
-}
-
-/** Of a range of pod addresses: the tunnel's, the bridge's and the last one. */
-const RESERVED_ADDRESSES = 3
-
-/** How many pods a range of pod addresses has room for. */
-export function podCapacity(podCidr: string): number {
-  return Math.max(0, Number(cidrSize(parseCidr(podCidr))) - RESERVED_ADDRESSES)
 }
 
 function summary(node: Node): string {

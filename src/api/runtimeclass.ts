@@ -3,16 +3,13 @@ import Type, { type Static } from 'typebox'
 import type { FieldError } from '../base/errors.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
-import { isDnsLabel, isDnsSubdomain, LABEL } from './names.ts'
+import { handlerLabel, isDnsLabel, isDnsSubdomain } from './names.ts'
 import { Toleration } from './pod.ts'
 import { overheadErrors, validateLabels } from './pod_rules.ts'
 import { object, opt, quantityMap, stringMap, text } from './schema.ts'
 
 /** The handlers that nodes look for by themselves; of each a class of the same name stands in every cluster. */
 export const BUILTIN_HANDLERS = ['runc', 'crun'] as const
-
-/** By this label of its node a handler is known to be there: `true` or `false`. */
-export const handlerLabel = (handler: string): string => `${LABEL.runtimePrefix}${handler}`
 
 export const RuntimeClass = object({
   ...typeMeta('node.k8s.io/v1', 'RuntimeClass'),

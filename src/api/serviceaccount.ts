@@ -5,9 +5,6 @@ import { typeMeta } from './meta.ts'
 import { isDnsSubdomain } from './names.ts'
 import { bool, listByKey, object, opt, text } from './schema.ts'
 
-/** Every namespace has one of this name; pods that name none run as it. */
-export const DEFAULT_SERVICE_ACCOUNT = 'default'
-
 export const ServiceAccount = object({
   ...typeMeta('v1', 'ServiceAccount'),
   secrets: opt(

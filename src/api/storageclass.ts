@@ -3,11 +3,9 @@ import Type, { type Static } from 'typebox'
 import { jsonEqual } from '../base/json.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
-import { isDnsSubdomain } from './names.ts'
+import { isDnsSubdomain, LOCAL_PROVISIONER } from './names.ts'
 import { ignored, object, oneOf, opt, stringMap, text } from './schema.ts'
 
-/** Makes directories on the node that the pod is placed on. */
-export const LOCAL_PROVISIONER = 'local.drover.dev'
 /** The class that every cluster begins with. */
 export const LOCAL_CLASS = 'local'
 export const DEFAULT_CLASS_ANNOTATION = 'storageclass.kubernetes.io/is-default-class'

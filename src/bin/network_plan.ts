@@ -1,6 +1,6 @@
 /** The cluster's ranges, checked together at the start: what does not fit is told before anything is given out. Pure. */
 
-import { podCapacity } from '../api/node.ts'
+import { podCapacity } from '../api/pod_capacity.ts'
 import { cidrSize, cidrsOverlap, formatCidr, parseCidr } from '../base/cidr.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Overlay } from '../rpc/tables.ts'

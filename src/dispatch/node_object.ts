@@ -1,7 +1,8 @@
 /** The Node object as dispatch writes it: the agent's facts, and the condition Ready. Pure. */
 import type { Condition } from '../api/meta.ts'
 import { NODE_CONDITION } from '../api/names.ts'
-import { type Node, podCapacity, type Taint } from '../api/node.ts'
+import type { Node, Taint } from '../api/node.ts'
+import { podCapacity } from '../api/pod_capacity.ts'
 import { withTransition } from './pod_status.ts'
 
 /** Names the server that holds or last held the node's session, so that only one server judges the node. */

@@ -1,6 +1,6 @@
 /** Gives nodes the tokens of service accounts, for the pods that are bound to them and no others. */
+import { DEFAULT_SERVICE_ACCOUNT } from '../api/names.ts'
 import { podKind } from '../api/pod_kind.ts'
-import { DEFAULT_SERVICE_ACCOUNT } from '../api/serviceaccount.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { DroverError, isCode } from '../base/errors.ts'
 import type { Resources } from '../resources/resources.ts'

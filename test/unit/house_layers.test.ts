@@ -102,9 +102,28 @@ function targetRoom(file: SourceFile, specifier: string): Room | undefined {
   return roomOf(relative(ROOT, resolve(ROOT, dirname(file.path), specifier)))
 }
 
+/** By whom each file is loaded when this one is, types aside. */
+function loadedBy(start: string): Map<string, string> {
+  const known = new Map([[start, '']])
+  for (const path of known.keys()) {
+    const file = FILES.find((each) => each.path === path)
+    for (const { specifier, typeOnly } of file?.imports ?? []) {
+      const target = specifier.startsWith('.') ? relative(ROOT, resolve(ROOT, dirname(path), specifier)) : specifier
+      if (!typeOnly && !known.has(target)) known.set(target, path)
+    }
+  }
+  return known
+}
+
 describe('the house', () => {
   it('has files to look at, in every room', () => {
     expect(new Set(FILES.map((file) => file.room))).toEqual(new Set(ROOMS))
+  })
+
+  it('loads no schemas into an agent, which would hold 6 MB for what the server has checked', () => {
+    const loaded = loadedBy('bin/agent.ts')
+    expect([...loaded.keys()]).toContain('agent/agent.ts')
+    expect(loaded.get('typebox')).toBeUndefined()
   })
 
   it('imports only downwards', () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { adopt, allocate, emptyAllocations, isFull, release } from '../../src/agent/network/addresses.ts'
-import { podCapacity } from '../../src/api/node.ts'
+import { podCapacity } from '../../src/api/pod_capacity.ts'
 import { isCode } from '../../src/base/errors.ts'
 
 const CIDR = '10.244.1.0/28'

@@ -3,7 +3,7 @@
  * Addresses that were never used go first, then the one freed longest ago, so that a client that still remembers a
  * dead pod does not soon talk to a stranger. The first address is the bridge's; base and last are left alone.
  */
-import { podCapacity } from '../../api/node.ts'
+import { podCapacity } from '../../api/pod_capacity.ts'
 import {
   type Cidr,
   cidrAddress,

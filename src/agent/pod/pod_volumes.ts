@@ -2,8 +2,9 @@
  * What a pod's volumes are made from, and when they must be looked at again: when a ConfigMap or Secret has changed, when
  * the pod's labels or annotations have and a file holds them, and before a token ends.
  */
+
+import { DEFAULT_SERVICE_ACCOUNT } from '../../api/names.ts'
 import type { Pod } from '../../api/pod.ts'
-import { DEFAULT_SERVICE_ACCOUNT } from '../../api/serviceaccount.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import type { VolumeSources } from '../volumes/volumes.ts'

@@ -4,9 +4,9 @@
  */
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { LOCAL_PROVISIONER } from '../../api/names.ts'
 import type { PersistentVolume } from '../../api/persistentvolume.ts'
 import type { Volume } from '../../api/pod.ts'
-import { LOCAL_PROVISIONER } from '../../api/storageclass.ts'
 import { DroverError } from '../../base/errors.ts'
 import { mountsBelow, parseMountinfo } from '../../base/mountinfo.ts'
 import { runOk } from '../../base/process.ts'

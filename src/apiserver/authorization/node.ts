@@ -4,12 +4,12 @@
  * than the node had. Source: Kubernetes "Using Node Authorization" and the NodeRestriction admission plugin.
  */
 
+import { DEFAULT_SERVICE_ACCOUNT } from '../../api/names.ts'
 import { persistentVolumeKind } from '../../api/persistentvolume.ts'
 import { persistentVolumeClaimKind } from '../../api/persistentvolumeclaim.ts'
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { podReferences } from '../../api/pod_references.ts'
-import { DEFAULT_SERVICE_ACCOUNT } from '../../api/serviceaccount.ts'
 import type { Resources } from '../../resources/resources.ts'
 import type { User } from '../authentication.ts'
 import type { Attributes } from './rules.ts'

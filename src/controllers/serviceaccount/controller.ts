@@ -1,7 +1,8 @@
 /** Sees to it that every namespace that is not ending has its service account `default`. */
 import { isTerminating } from '../../api/conditions.ts'
+import { DEFAULT_SERVICE_ACCOUNT } from '../../api/names.ts'
 import { namespaceKind } from '../../api/namespace.ts'
-import { DEFAULT_SERVICE_ACCOUNT, serviceAccountKind } from '../../api/serviceaccount.ts'
+import { serviceAccountKind } from '../../api/serviceaccount.ts'
 import { isCode } from '../../base/errors.ts'
 import type { Service } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'

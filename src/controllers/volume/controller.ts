@@ -7,6 +7,7 @@
 import { isPodFinished, isTerminating } from '../../api/conditions.ts'
 import { keyOf, splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
+import { LOCAL_PROVISIONER } from '../../api/names.ts'
 import { type Node, nodeKind } from '../../api/node.ts'
 import {
   LOCAL_DATA_FINALIZER,
@@ -22,7 +23,7 @@ import {
 } from '../../api/persistentvolumeclaim.ts'
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
-import { DEFAULT_CLASS_ANNOTATION, LOCAL_CLASS, LOCAL_PROVISIONER, storageClassKind } from '../../api/storageclass.ts'
+import { DEFAULT_CLASS_ANNOTATION, LOCAL_CLASS, storageClassKind } from '../../api/storageclass.ts'
 import { timestamp } from '../../base/clock.ts'
 import { isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'

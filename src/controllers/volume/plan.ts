@@ -1,7 +1,7 @@
 /** Which volume a claim gets, and what becomes of volumes: pure. Source: Kubernetes "Persistent Volumes". */
 import { isTerminating } from '../../api/conditions.ts'
 import type { Stored } from '../../api/meta.ts'
-import { LABEL } from '../../api/names.ts'
+import { LABEL, LOCAL_PROVISIONER } from '../../api/names.ts'
 import { isNodeReady, type Node } from '../../api/node.ts'
 import {
   LOCAL_DATA_FINALIZER,
@@ -16,7 +16,7 @@ import {
   SELECTED_NODE_ANNOTATION,
 } from '../../api/persistentvolumeclaim.ts'
 import { matchesSelector } from '../../api/selector.ts'
-import { isDefaultClass, LOCAL_PROVISIONER, type StorageClass } from '../../api/storageclass.ts'
+import { isDefaultClass, type StorageClass } from '../../api/storageclass.ts'
 import { formatBytes, parseBytes } from '../../base/quantity.ts'
 
 type Claim = Stored<PersistentVolumeClaim>
