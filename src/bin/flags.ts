@@ -35,6 +35,8 @@ export interface ServerFlags {
   certificateDays: string
   /** False: no join line is printed. */
   joinLine: boolean
+  /** The key that tokens were signed with is lost: go on with another. */
+  forgetTokenKey?: boolean
   tokenFile?: string
   logLevel: LogLevel
 }
@@ -66,6 +68,7 @@ export interface AgentFlags {
   leaveMemory: string
   leaveDisk: string
   leavePids: string
+  pressureHold: string
   logMaxSize: string
   logMaxFiles: string
   logMaxTotal: string

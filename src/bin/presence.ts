@@ -11,6 +11,7 @@ import type { Service } from '../base/service.ts'
 import type { ApiEndpoint, ApiEndpoints } from '../controllers/apiservice/controller.ts'
 import type { ServerDirectory } from '../dispatch/peers.ts'
 import type { Store, StoredItem } from '../store/store.ts'
+import type { TokenKeys } from './shared_pki.ts'
 import { watchKeys } from './watched_keys.ts'
 
 export interface PresenceOptions {
@@ -20,6 +21,8 @@ export interface PresenceOptions {
   nodeAddresses: readonly string[]
   /** Where pods reach our API. */
   apiEndpoints?: readonly ApiEndpoint[]
+  /** Keys that tokens of service accounts are signed and verified with; see shared_pki.ts. */
+  tokenKeys?: TokenKeys
   log: Logger
   registry: Registry
 }
@@ -41,6 +44,7 @@ interface Announcement {
   id: string
   nodeAddresses: string[]
   apiEndpoints: ApiEndpoint[]
+  tokenKeys: TokenKeys
 }
 
 /** `/drover-meta/servers/<id>/<lease>` */
@@ -55,11 +59,19 @@ function parseAnnouncement({ key, value }: StoredItem): Announcement {
     const parsed: unknown = JSON.parse(value)
     const addresses = isObject(parsed) && Array.isArray(parsed.nodeAddresses) ? parsed.nodeAddresses.map(String) : []
     const served = isObject(parsed) && Array.isArray(parsed.apiEndpoints) ? parsed.apiEndpoints : []
-    return { id, nodeAddresses: addresses, apiEndpoints: served.filter(isEndpoint) }
+    const tokenKeys = isObject(parsed) && Array.isArray(parsed.tokenKeys) ? parsed.tokenKeys.map(String) : []
+    return { id, nodeAddresses: addresses, apiEndpoints: served.filter(isEndpoint), tokenKeys }
   } catch {
     // Of a version that we do not know: it lives all the same.
-    return { id, nodeAddresses: [], apiEndpoints: [] }
+    return { id, nodeAddresses: [], apiEndpoints: [], tokenKeys: [] }
   }
+}
+
+/** Of the other servers that live, as the store says it now. */
+export async function liveTokenKeys(store: Store, serverId: string): Promise<Map<string, TokenKeys>> {
+  const { items } = await store.list(`${PREFIX}/`)
+  const others = items.map(parseAnnouncement).filter(({ id }) => id !== serverId)
+  return new Map(others.map(({ id, tokenKeys }) => [id, tokenKeys]))
 }
 
 export function createPresence(options: PresenceOptions): Presence {
@@ -120,11 +132,11 @@ export function createPresence(options: PresenceOptions): Presence {
 }
 
 async function announce(
-  { store, serverId, nodeAddresses, apiEndpoints = [], log }: PresenceOptions,
+  { store, serverId, nodeAddresses, apiEndpoints = [], tokenKeys = [], log }: PresenceOptions,
   onHeld: (lost: AbortSignal) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const value = JSON.stringify({ nodeAddresses, apiEndpoints })
+  const value = JSON.stringify({ nodeAddresses, apiEndpoints, tokenKeys })
   while (!signal.aborted) {
     const place = `${PREFIX}/${serverId}`
     // Of an earlier life of ours, whose lease has not run out yet.

@@ -30,6 +30,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     )
     .option('--certificate-days <days>', 'life of certificates; they renew themselves with a third of it left', '365')
     .option('--no-join-line', 'print no line to join nodes with at the first start')
+    .option('--forget-token-key', 'start though the key that tokens were signed with is lost; they end')
     .option('--token-file <file>', 'bearer tokens: lines of TOKEN,USER,GROUP;GROUP')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .addHelpText(
@@ -73,6 +74,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
     .option('--leave-memory <amount>', 'free memory below which pods are evicted, e.g. 100Mi or 5%; 0: never', '100Mi')
     .option('--leave-disk <amount>', 'free disk space below which pods are evicted', '5%')
     .option('--leave-pids <amount>', 'free process ids below which pods are evicted', '2%')
+    .option('--pressure-hold <seconds>', 'how long a shortage is told, and keeps new pods away, after it is over', '60')
     .option('--log-max-size <bytes>', "size at which a container's log goes on in a new file", '10Mi')
     .option('--log-max-files <count>', "files that are kept of a container's log", '5')
     .option('--log-max-total <bytes>', 'size that older log files of this node may have together', '2Gi')

@@ -47,8 +47,9 @@ import { renderKubeconfig } from './kubeconfig.ts'
 import { createLeader } from './leader.ts'
 import { createLeaderWatch } from './leader_watch.ts'
 import { type NetworkPlan, planNetwork } from './network_plan.ts'
-import { createPresence } from './presence.ts'
+import { createPresence, liveTokenKeys } from './presence.ts'
 import { dialableAddresses, openServerPki, type ServerLeaves, type ServerPki } from './server_pki.ts'
+import { checkSharedPki, tokenKeysOf } from './shared_pki.ts'
 import { readTokens } from './tokens.ts'
 
 const environment = { clock: systemClock, random: systemRandom }
@@ -227,7 +228,8 @@ async function serve(serving: Serving): Promise<void> {
   const { network, nodePortRange, nodeListen, version } = serving
   const { clusterCidr, serviceCidr, overlay } = network
   const runner = { ...environment, log }
-  const announced = { nodeAddresses: serving.nodeAddresses, apiEndpoints: apiEndpoints(serving) }
+  const tokenKeys = tokenKeysOf(pki.signingKeys)
+  const announced = { nodeAddresses: serving.nodeAddresses, apiEndpoints: apiEndpoints(serving), tokenKeys }
   const presence = createPresence({ store, serverId, ...announced, log, registry })
   const pkiDir = join(flags.dataDir, 'pki')
   const cipher = new SecretCipher(pki.secretKeys)
@@ -242,6 +244,9 @@ async function serve(serving: Serving): Promise<void> {
     liveServers: presence.ids,
   })
   await secretKeys.check()
+  const others = await liveTokenKeys(store, serverId)
+  const forgetTokenKey = flags.forgetTokenKey === true
+  await checkSharedPki({ store, caPem: pki.files.ca.certPem, tokenKeys, others, forgetTokenKey })
   const resources = createResources({
     ...environment,
     store: createEncryptedStore(store, cipher, isSecretKey),

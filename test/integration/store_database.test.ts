@@ -2,7 +2,7 @@
  * A whole server with a small database: Secrets lie in etcd encrypted, a full database refuses writes and says what to do,
  * and the verbs of `drover etcd` and `drover secrets` mend, copy and bring back. Driven by the commands that people type.
  */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -10,6 +10,7 @@ import type { Command } from 'commander'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { makeSecretKey } from '../../src/base/cluster_keys.ts'
+import { createCa } from '../../src/base/pki.ts'
 import { runOk } from '../../src/base/process.ts'
 import { registerEtcdRestore } from '../../src/bin/etcd_restore.ts'
 import { runServer } from '../../src/bin/server.ts'
@@ -44,9 +45,9 @@ function flags(directory: string, listen: { api: number; node: number }) {
   }
 }
 
-async function startServer(): Promise<void> {
+async function startServer(extra: object = {}): Promise<void> {
   const control = new AbortController()
-  const given = { ...flags(dataDir, ports), kubeconfigOut: kubeconfig }
+  const given = { ...flags(dataDir, ports), kubeconfigOut: kubeconfig, ...extra }
   const running = runServer(given, { version: '0.1.0', signal: control.signal })
   let failed: unknown
   running.catch((error: unknown) => {
@@ -231,3 +232,35 @@ test('a server without the key says so at its start', async () => {
   await startServer()
   expect(await kubectl(['get', 'secret', 'pin', '-o', 'name'])).toBe('secret/pin\n')
 })
+
+test('a server with token keys or a CA of its own says so at its start, and starts when the old key is known to be lost', async () => {
+  await stop()
+  stop = () => Promise.resolve()
+  const start = (extra: object = {}) =>
+    runServer({ ...flags(dataDir, ports), ...extra }, { version: '0.1.0', signal: new AbortController().signal })
+  const path = join(dataDir, 'pki', 'sa.key')
+  await rm(path)
+  await expect(start()).rejects.toThrow(
+    /sa\.key lacks the key \S+ that this cluster's tokens are signed with: copy pki\/sa\.key from another server/,
+  )
+  const other = await mkdtemp(join(tmpdir(), 'drvt-pki-'))
+  try {
+    await createCaFiles(other)
+    for (const file of ['ca.crt', 'ca.key']) {
+      await copyFile(join(dataDir, 'pki', file), join(other, `own-${file}`))
+      await copyFile(join(other, file), join(dataDir, 'pki', file))
+    }
+    await expect(start()).rejects.toThrow(/ca\.crt is not the CA of the cluster whose state this etcd holds/)
+    for (const file of ['ca.crt', 'ca.key']) await copyFile(join(other, `own-${file}`), join(dataDir, 'pki', file))
+  } finally {
+    await rm(other, { recursive: true, force: true })
+  }
+  await startServer({ forgetTokenKey: true })
+  expect(await kubectl(['get', 'secret', 'pin', '-o', 'name'])).toBe('secret/pin\n')
+})
+
+async function createCaFiles(directory: string): Promise<void> {
+  const { certPem, keyPem } = await createCa('drover other', { clock: systemClock })
+  await writeFile(join(directory, 'ca.crt'), certPem)
+  await writeFile(join(directory, 'ca.key'), keyPem, { mode: 0o600 })
+}
