@@ -105,7 +105,8 @@ function behaves(): void {
       expect(statSync(pin).ino).not.toBe(statSync('/proc/self/ns/net').ino)
       expect(await runOk('nsenter', [`--net=${pin}`, 'ip', '-br', 'link', 'show', 'lo'])).toContain('LOOPBACK,UP')
     } finally {
-      await tryUnmount([target, pin])
+      // What is no mount keeps nothing else from going.
+      expect(await tryUnmount([join(directory, 'nowhere'), target, pin])).toBe(false)
     }
     expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory)
     expect(await tryUnmount([target])).toBe(false)

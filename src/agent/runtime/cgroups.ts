@@ -109,8 +109,9 @@ export function ownCgroup(hierarchies: readonly Hierarchy[], selfCgroup: string)
 
 /**
  * Has the kernel get ready for processes to be moved between cgroups. The first move after a quiet while waits for an RCU
- * grace period (measured: 8 to 20 of the 28 ms that runc takes to create a container); those that follow do not. Moving
- * ourselves to where we are changes nothing, and waits now, beside other work. Source: kernel/rcu/sync.c.
+ * grace period (measured: 8 to 20 of the 28 ms that runc takes to create a container); those that follow within one do
+ * not. Moving ourselves to where we are changes nothing, and waits now, beside other work. A pod asks for it when it
+ * begins, and again just before its containers are created. Source: kernel/rcu/sync.c.
  */
 export async function expectMoves({ hierarchies }: Cgroups): Promise<void> {
   const directory = ownCgroup(hierarchies, readText('/proc/self/cgroup') ?? '')

@@ -30,6 +30,7 @@ import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths }
 import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
 import type { ContainerRequest, ContainerState } from './runtime.ts'
 import { sandboxRecord, shmPath } from './sandbox.ts'
+import { startByFifo } from './start_fifo.ts'
 import {
   containerState,
   type ExitRecord,
@@ -39,12 +40,15 @@ import {
   type MetaRecord,
   type StartedRecord,
 } from './state.ts'
+import { checkForUsers, mountedAt, mountForUsers, unmountForUsers, userMountPaths } from './user_mounts.ts'
 
 export interface ContainersOptions {
   paths: RuntimePaths
   handlers: Handlers
   conmon: string
   cgroups: () => Cgroups
+  /** Has the kernel get ready to move processes between cgroups (see cgroups.ts). */
+  expectMoves: () => void
   cgroupPathOf: (podUid: string, containerId?: string) => string
   exits: ExitWatcher
   clock: Clock
@@ -95,9 +99,10 @@ export class Containers {
     throwIfAborted(signal)
     const own = this.pathsOf(request.id)
     const runtime = this.#options.handlers.find(request.handler)
-    const lowerDirectories = await this.#prepare(request, own, runtime)
+    const mount = await this.#prepare(request, own, runtime)
     try {
-      await mountOverlay(own.directory, lowerDirectories)
+      await mount()
+      this.#options.expectMoves()
       const pid = await createContainer({
         ...this.#conmonOptions(runtime),
         ...request,
@@ -108,7 +113,7 @@ export class Containers {
       const started = this.#identify(own, pid)
       await writeRecord(own.started, started)
       await request.ready
-      await runtime.start(request.id)
+      if (!(await startByFifo(own.execFifo, started.init, this.#options.clock))) await runtime.start(request.id)
       this.#starteds.set(request.id, started)
       this.#running.add(request.id)
     } catch (thrown) {
@@ -137,21 +142,23 @@ export class Containers {
     }
   }
 
-  /** Fills the directory under another name, then makes it appear at once. */
-  async #prepare(request: ContainerRequest, own: ContainerPaths, runtime: OciRuntime): Promise<string> {
+  /** Fills the directory under another name, then makes it appear at once; returns how its mounts are made. */
+  async #prepare(given: ContainerRequest, own: ContainerPaths, runtime: OciRuntime): Promise<() => Promise<void>> {
     const { paths, cgroups, cgroupPathOf } = this.#options
+    const { request, shm, terminationLogPath, rootPath, mount } = this.#seen(given, own)
     const { id, podUid, name, attempt, annotations, tty, stdin } = request
     const status = readText('/proc/self/status') ?? ''
     const spec = ociSpec(request, {
       hostname: sandboxRecord(paths.sandboxes, podUid)?.hostname ?? '',
-      shmPath: shmPath(paths.sandboxes, podUid),
+      shmPath: shm,
       cgroupsPath: cgroupPathOf(podUid, id),
       swapAccounting: cgroups().swapAccounting,
       availableCapabilities: boundingSet(status),
       hostDevices: request.privileged ? hostDevices() : [],
       oomScoreAdjFloor: oomScoreAdjFloor(),
       memoryCapacityBytes: totalmem(),
-      terminationLogPath: own.terminationLog,
+      terminationLogPath,
+      rootPath,
       architecture: process.arch,
       compat32: has32BitLoader(request.layerDirectories, process.arch),
     })
@@ -160,7 +167,7 @@ export class Containers {
     await mkdir(temporary, { mode: 0o711 })
     const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
     const [lowerDirectories] = await Promise.all([
-      prepareOverlay(temporary, request.layerDirectories),
+      prepareOverlay(temporary, request.sandbox.users === undefined ? request.layerDirectories : []),
       writeRecord(join(temporary, 'meta.json'), meta),
       writeFile(join(temporary, 'config.json'), JSON.stringify(spec), { mode: 0o600 }),
       request.terminationMessagePath === undefined ? undefined : makeWritable(join(temporary, 'termination-log')),
@@ -174,7 +181,32 @@ export class Containers {
       throw new DroverError('alreadyExists', `container ${id} already exists`, { cause: error })
     }
     this.#metas.set(id, meta)
-    return lowerDirectories
+    return () => mount(lowerDirectories)
+  }
+
+  /** Where the container's program finds what it is given: as it lies on the host, or mounted with the pod's own ids. */
+  #seen(request: ContainerRequest, own: ContainerPaths) {
+    const { sandbox, layerDirectories, podUid, id } = request
+    const { userMounts, sandboxes } = this.#options.paths
+    const { users } = sandbox
+    const shm = shmPath(sandboxes, podUid)
+    const { directory, terminationLog: terminationLogPath } = own
+    if (users === undefined) {
+      const mount = (lower: string): Promise<void> => mountOverlay(directory, lower)
+      return { request, shm, terminationLogPath, rootPath: 'rootfs', mount }
+    }
+    checkForUsers(request, users)
+    const paths = userMountPaths(userMounts, id)
+    const withLog = request.terminationMessagePath === undefined ? [shm] : [shm, terminationLogPath]
+    const sources = [...withLog, ...request.mounts.map(({ hostPath }) => hostPath)]
+    const mounts = request.mounts.map((each, i) => ({ ...each, hostPath: mountedAt(paths, withLog.length + i) }))
+    return {
+      request: { ...request, mounts },
+      shm: mountedAt(paths, 0),
+      terminationLogPath: mountedAt(paths, 1),
+      rootPath: paths.rootfs,
+      mount: (): Promise<void> => mountForUsers({ paths, users, layerDirectories, sources, directory }),
+    }
   }
 
   #identify(own: ContainerPaths, pid: number): StartedRecord {
@@ -274,7 +306,11 @@ export class Containers {
       const podUid = meta?.podUid ?? cgroupOwner(own)
       const cgroup = podUid === undefined ? undefined : cgroupPathOf(podUid, id)
       await this.#kill(id, own, cgroup)
-      await Promise.all([this.#delete(id, meta), unmountOverlay(own.directory)])
+      await Promise.all([
+        this.#delete(id, meta),
+        unmountOverlay(own.directory),
+        unmountForUsers(userMountPaths(paths.userMounts, id), own.directory),
+      ])
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
     }
     await Promise.all([own.exitFile, own.conmonPid, own.initPid].map((path) => rm(path, { force: true })))

@@ -31,6 +31,8 @@ export interface RuntimeDriverOptions {
   dataDir: string
   /** What need not. */
   runDir: string
+  /** For pods with users of their own; one for all agents of the machine, and open to traverse. */
+  usersDir?: string
   /** Absolute path below each cgroup hierarchy, such as `/drover/<cluster>/<host>`. */
   cgroupParent: string
   clock: Clock
@@ -38,11 +40,14 @@ export interface RuntimeDriverOptions {
   log: Logger
 }
 
+const USERS_DIR = '/run/drover-users'
 const BUILTIN_HANDLERS = { runc: 'runc', crun: 'crun' }
 
 export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDriver {
   const { cgroupParent, clock, random, log } = options
-  const paths = runtimePaths(options.dataDir, options.runDir)
+  const { dataDir, runDir, usersDir = USERS_DIR } = options
+  const name = cgroupParent.split('/').filter(Boolean).join('_')
+  const paths = runtimePaths({ dataDir, runDir, usersDir, name })
   const conmon = findProgram(options.conmon) ?? options.conmon
   let detected: Cgroups | undefined
   const cgroups = (): Cgroups => {
@@ -57,8 +62,17 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
   let alive = new Set<string>()
   let expecting = false
   const exits = createExitWatcher({ directory: paths.exits, clock, log, onRescan: () => void announceLost() })
+  /** One for all pods that begin at once: it holds a thread while it waits. */
+  const expect = (): void => {
+    if (expecting) return
+    expecting = true
+    void expectMoves(cgroups()).finally(() => {
+      expecting = false
+    })
+  }
+
   const shared = { paths, handlers, conmon, clock, log }
-  const containers = new Containers({ ...shared, cgroups, cgroupPathOf, exits })
+  const containers = new Containers({ ...shared, cgroups, expectMoves: expect, cgroupPathOf, exits })
   const executor = createExecutor({ ...shared, containers, random, exited: () => exits.present() })
 
   /** A container whose conmon was killed leaves no exit file: it is found by looking. */
@@ -79,7 +93,8 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     requireProgram(handlers.main.program, 'an OCI runtime (Debian: apt-get install runc)')
     requireProgram(conmon, 'the container monitor (Debian: apt-get install conmon)')
     cgroups()
-    for (const path of Object.values(paths)) await mkdir(path, { recursive: true, mode: 0o711 })
+    const { userRanges: _ids, userMounts: _mounts, ...ownPaths } = paths
+    for (const path of Object.values(ownPaths)) await mkdir(path, { recursive: true, mode: 0o711 })
     const { name, version } = await handlers.main.version()
     if (hasContainerEscape(name, version)) {
       log.warn(
@@ -99,20 +114,14 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     handlers: () => handlers.observe(),
     ensureSandbox(request) {
       checkId(request.podUid, 'pod uid')
-      // One for all pods that begin at once: it holds a thread while it waits.
-      if (!expecting) {
-        expecting = true
-        void expectMoves(cgroups()).finally(() => {
-          expecting = false
-        })
-      }
-      return ensureSandbox(paths.sandboxes, request)
+      expect()
+      return ensureSandbox(paths, request)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),
     async removeSandbox(podUid) {
       checkId(podUid, 'pod uid')
       const cgroup = clearCgroup(cgroups(), cgroupPathOf(podUid), clock)
-      await Promise.all([removeSandboxFiles(paths.sandboxes, podUid), cgroup])
+      await Promise.all([removeSandboxFiles(paths, podUid), cgroup])
     },
     startContainer: (request, signal) => containers.start(request, signal),
     listContainers: () => containers.list(),

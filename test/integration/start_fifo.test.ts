@@ -1,0 +1,62 @@
+/** A container's start by the pipe at which runc's init waits: what the pipe's other end may do, and who is left alone. */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { startByFifo } from '../../src/agent/runtime/start_fifo.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { runOk } from '../../src/base/process.ts'
+import { identify } from '../../src/base/process_table.ts'
+import { eventually } from '../support/eventually.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'drvt-fifo-'))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const INIT = 'runc:[2:INIT]'
+let made = 0
+
+/** A process of that name, which at a line on its input opens the pipe as runc's init does, and at another writes. */
+async function waiting(name: string) {
+  const path = join(directory, `fifo-${made++}`)
+  await runOk('mkfifo', [path])
+  const script = `$0 = $ARGV[1]; <STDIN>; open(my $f, '>', $ARGV[0]) or die; <STDIN>; syswrite($f, '0'); close $f; <STDIN>`
+  const child = spawn('perl', ['-e', script, path, name], { stdio: ['pipe', 'ignore', 'inherit'] })
+  const pid = child.pid ?? 0
+  await eventually(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === name.slice(0, 15))
+  const init = identify(pid)
+  if (init === undefined) throw new Error('it has ended')
+  return { path, init, child, go: () => child.stdin.write('\n') }
+}
+
+describe('a container that waits at its pipe', () => {
+  it('is started, whether it waits already or comes late, and the pipe goes', async () => {
+    for (const early of [true, false]) {
+      const { path, init, child, go } = await waiting(INIT)
+      if (early) go()
+      const started = startByFifo(path, init, systemClock)
+      if (!early) go()
+      go()
+      expect(await started).toBe(true)
+      expect(existsSync(path)).toBe(false)
+      child.kill('SIGKILL')
+    }
+  })
+
+  it('that dies first is told, and the pipe is left', async () => {
+    const { path, init, child, go } = await waiting(INIT)
+    go()
+    const started = startByFifo(path, init, systemClock)
+    child.kill('SIGKILL')
+    await expect(started).rejects.toThrow('the container died before it was started')
+    expect(existsSync(path)).toBe(true)
+  })
+
+  it('of another runtime, or without a pipe, is left alone', async () => {
+    const other = await waiting('crun')
+    expect(await startByFifo(other.path, other.init, systemClock)).toBe(false)
+    const { init, child } = await waiting(INIT)
+    expect(await startByFifo(join(directory, 'none'), init, systemClock)).toBe(false)
+    for (const each of [other.child, child]) each.kill('SIGKILL')
+  })
+})
