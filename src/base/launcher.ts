@@ -25,6 +25,8 @@ const MAX_FRAME_BYTES = 1 << 20
 export interface LaunchOptions {
   /** No program is run: the arguments are system calls, done in a process of their own (see kernel_calls.ts). */
   calls?: boolean
+  /** No program is run: it tells what it has heard of its network namespace (see network_news.ts). */
+  news?: boolean
   cwd?: string
   env?: NodeJS.ProcessEnv
   input?: string | Uint8Array
@@ -171,8 +173,8 @@ class HelperLauncher implements Launcher {
 }
 
 function runRequest(id: number, argv: readonly string[], options: LaunchOptions): Buffer {
-  const { calls, cwd = '', env, input, detached, quiet, onReport } = options
-  const flags = `${calls ? 'c' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${input === undefined ? '' : 'i'}`
+  const { calls, news, cwd = '', env, input, detached, quiet, onReport } = options
+  const flags = `${calls ? 'c' : ''}${news ? 'n' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${input === undefined ? '' : 'i'}`
   const variables = Object.entries(env ?? {}).flatMap(([name, value]) =>
     value === undefined ? [] : `${name}=${value}`,
   )

@@ -3,6 +3,8 @@
  * It uses what perl-base brings, nothing more.
  */
 
+import { NEWS_SUBS } from './network_news.ts'
+
 /**
  * Calls, each as four parts: what to say of it when it fails, its number (or the name of a sub below), how many values
  * follow, the values: `n` and a number, `s` and a string. The first that fails ends the process with 1; one whose
@@ -69,7 +71,7 @@ sub calls {
 /** Does the calls that are its arguments, and ends. */
 export const CALLS_SCRIPT = `${CALLS}calls(@ARGV);`
 
-export const LAUNCHER_SCRIPT = String.raw`${CALLS}my ($in, $out, %kids, %reads, $slow) = ('', '');
+export const LAUNCHER_SCRIPT = String.raw`${CALLS}${NEWS_SUBS}my ($in, $out, %kids, %reads, $slow) = ('', '');
 $SIG{INT} = $SIG{TERM} = $SIG{HUP} = $SIG{PIPE} = 'IGNORE';
 sub answer { my ($id, $channel, $data) = @_; $out .= pack('NNC', length($data) + 5, $id, $channel) . $data; }
 sub watch { my ($h, $id, $channel) = @_; $reads{fileno $h} = [$h, $id, $channel]; }
@@ -127,6 +129,7 @@ sub request {
   return release($id) if $verb eq 'release';
   if ($verb eq 'kill') { my $kid = $kids{$id}; kill $rest[0], $kid->{pid} if $kid && $kid->{pid}; return; }
   my ($flags, $cwd, $envs, $args, $body) = split /\0/, $rest[0], 5;
+  return news($id) if $flags =~ /n/;
   my $count = ($envs > 0 ? $envs : 0) + $args;
   my @fields = split /\0/, $body, $count + 1;
   my $input = pop @fields;

@@ -5,8 +5,9 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { PassThrough, type Readable } from 'node:stream'
 import { DroverError } from './errors.ts'
-import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
+import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
 import { CALLS_SCRIPT } from './launcher_script.ts'
+import { type NetworkNews, parseNews } from './network_news.ts'
 
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. */
@@ -66,6 +67,13 @@ export function runCalls(calls: readonly string[], options: { cwd?: string } = {
   return runSpawned('perl', ['-e', CALLS_SCRIPT, '--', ...calls], options)
 }
 
+/** What the launcher has heard of our network namespace since it was asked last. */
+export async function networkNews(): Promise<NetworkNews | undefined> {
+  const { launcher } = chosen
+  if (!launcher?.alive) return undefined
+  return parseNews((await runLaunched(launcher, 'network news', [], { news: true })).stdout)
+}
+
 function runSpawned(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { input, cwd, env, timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
@@ -113,15 +121,16 @@ function runLaunched(
   launcher: Launcher,
   program: string,
   args: readonly string[],
-  options: RunOptions & { calls?: boolean },
+  options: RunOptions & Pick<LaunchOptions, 'calls' | 'news'>,
 ): Promise<RunResult> {
-  const { calls = false, cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
+  const { calls = false, news = false, cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
   const [stdout, stderr] = [new Collected(limit), new Collected(limit)]
   return new Promise((resolve, reject) => {
     if (signal?.aborted) throw new DroverError('cancelled', `${program} was cancelled`, { cause: signal.reason })
     const launched = launcher.launch(program, args, {
       calls,
+      news,
       onStdout: (data) => stdout.add(data),
       onStderr: (data) => stderr.add(data),
       ...(cwd === undefined ? {} : { cwd }),
