@@ -4,7 +4,7 @@
  */
 import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { createSecureServer, type Http2SecureServer, Http2ServerRequest, type ServerHttp2Session } from 'node:http2'
+import { createSecureServer, type Http2SecureServer, Http2ServerRequest } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { SecretKeysPort } from '../api/maintenance.ts'
@@ -27,6 +27,7 @@ import { createDiscovery } from './discovery.ts'
 import { FairQueue } from './fair_queue.ts'
 import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
+import { LiveSessions } from './live_sessions.ts'
 import { createApiMetrics } from './metrics.ts'
 import { createOpenApi } from './openapi.ts'
 import { createUpgradeHandler, type HandleUpgrade } from './upgrade.ts'
@@ -78,8 +79,6 @@ export interface ApiServer extends Service {
 
 /** Time for open requests to end when the server stops. */
 const DRAIN_MS = 2_000
-/** A session that does not answer within this time has ended, though Node may not say so. */
-const PING_EVERY_MS = 60_000
 const SESSION_WINDOW_BYTES = 4 << 20
 const SETTINGS = { initialWindowSize: 1 << 20, maxConcurrentStreams: 1_000, enablePush: false } as const
 const HEADERS_TIMEOUT_MS = 20_000
@@ -99,7 +98,7 @@ class HttpsServer implements ApiServer {
   readonly #handle: HandleRequest
   readonly #upgrade: HandleUpgrade
   readonly #servers: Http2SecureServer[] = []
-  readonly #sessions = new Set<ServerHttp2Session>()
+  readonly #sessions: LiveSessions
   readonly #sockets = new Set<TLSSocket>()
   #bound: ListenAddress[] = []
   #tls: TlsMaterial
@@ -114,6 +113,7 @@ class HttpsServer implements ApiServer {
     setMaxListeners(0, this.#stopping.signal)
     const { resources, gateway, clock, random, log, version, readiness, registry, tokens, network } = options
     this.#authorizer = new Authorizer(resources)
+    this.#sessions = new LiveSessions(clock)
     const authenticateToken = createTokenAuthenticator(tokens, options.serviceAccounts)
     const context: ApiContext = {
       resources,
@@ -208,10 +208,8 @@ class HttpsServer implements ApiServer {
       arriving = socket
     })
     server.on('session', (session) => {
-      this.#keepAlive(session, arriving)
+      this.#sessions.add(session, arriving)
       session.setLocalWindowSize(SESSION_WINDOW_BYTES)
-      this.#sessions.add(session)
-      session.on('close', () => this.#sessions.delete(session))
       session.on('error', (error) => this.#options.log.debug({ err: error }, 'session ended'))
     })
     server.on('secureConnection', (socket) => {
@@ -230,28 +228,6 @@ class HttpsServer implements ApiServer {
     })
   }
 
-  /**
-   * Node neither closes nor reports a session that a client's invalid frames have broken: its socket would stay open for
-   * as long as the server runs. Whoever lives answers a ping.
-   */
-  #keepAlive(session: ServerHttp2Session, socket: TLSSocket | undefined): void {
-    let isWaiting = false
-    const beat = (): void => {
-      if (isWaiting || session.destroyed) {
-        session.destroy()
-        socket?.destroy()
-        return
-      }
-      isWaiting = true
-      session.ping((error) => {
-        isWaiting = error !== null
-      })
-      timer = this.#options.clock.schedule(PING_EVERY_MS, beat, true)
-    }
-    let timer = this.#options.clock.schedule(PING_EVERY_MS, beat, true)
-    session.on('close', () => timer.cancel())
-  }
-
   async #stop(): Promise<void> {
     this.#stopping.abort()
     await this.#close()
@@ -260,11 +236,11 @@ class HttpsServer implements ApiServer {
 
   async #close(): Promise<void> {
     const closed = this.#servers.map((server) => new Promise<void>((done) => server.close(() => done())))
-    for (const session of this.#sessions) session.close()
+    this.#sessions.close()
     const drained = new AbortController()
     const all = Promise.all(closed).then(() => drained.abort())
     await sleep(this.#options.clock, DRAIN_MS, drained.signal).catch(() => undefined)
-    for (const session of this.#sessions) session.destroy()
+    this.#sessions.destroy()
     for (const socket of this.#sockets) socket.destroy()
     await all
     this.#bound = []

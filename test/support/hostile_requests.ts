@@ -65,10 +65,14 @@ const PARAMETERS = [
   ],
   ...['previous', 'command', 'stdin', 'ports', 'hash', 'verbose', 'exclude', '__proto__'],
 ]
-const CONTENT_TYPES = [
-  ...['application/json', 'application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf', 'text/plain'],
+const BODY_TYPES = ['application/json', 'application/json', 'application/yaml']
+const PATCH_TYPES = [
   ...['application/json-patch+json', 'application/merge-patch+json', 'application/strategic-merge-patch+json'],
-  ...['application/apply-patch+yaml', 'application/apply-patch+json', '', ';', 'application/json; charset=klingon'],
+  ...['application/apply-patch+yaml', 'application/apply-patch+yaml'],
+]
+const ODD_TYPES = [
+  ...[...BODY_TYPES, ...PATCH_TYPES, 'application/vnd.kubernetes.protobuf', 'text/plain'],
+  ...['application/apply-patch+json', '', ';', 'application/json; charset=klingon'],
 ]
 const ACCEPTS = [
   ...['*/*', 'application/json', 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json', 'text/html', ''],
@@ -86,15 +90,19 @@ const oneOf = <T>(values: readonly T[]): fc.Arbitrary<T> => fc.constantFrom(...v
 const mostly = <T>(plain: fc.Arbitrary<T>, odd: fc.Arbitrary<T>): fc.Arbitrary<T> =>
   fc.oneof({ weight: 6, arbitrary: plain }, { weight: 1, arbitrary: odd })
 
-function resourcePath(kind: KindDefinition): fc.Arbitrary<string> {
+/** A collection is what is posted to, and a name what is changed; anything is read and deleted. */
+const NAMELESS_OF_TEN: Readonly<Record<string, number>> = { POST: 8, PUT: 1, PATCH: 1, GET: 3, DELETE: 1 }
+
+function resourcePath(kind: KindDefinition, method: string): fc.Arbitrary<string> {
   const root = kind.group === '' ? '/api/v1' : `/apis/${apiVersionOf(kind)}`
   const namespace = kind.namespaced ? oneOf(['default', 'default', 'kube-system', 'none']) : fc.constant('')
   const name = mostly(oneOf(NAMES), oneOf(ODD_SEGMENTS))
   const subresource = mostly(fc.constant(''), oneOf([...subresourcesOf(kind).keys(), 'nonsense']))
+  const nameless = NAMELESS_OF_TEN[method] ?? 3
   return fc
     .record({
       namespace: mostly(namespace, oneOf(ODD_SEGMENTS)),
-      name: fc.oneof({ weight: 3, arbitrary: name }, { weight: 1, arbitrary: fc.constant('') }),
+      name: fc.oneof({ weight: 10 - nameless, arbitrary: name }, { weight: nameless, arbitrary: fc.constant('') }),
       subresource,
     })
     .map((at) => {
@@ -125,12 +133,18 @@ const operation = fc.record(
   { requiredKeys: ['op'] },
 )
 
+/** Without a namespace: the request's path says it. */
+export function sampleNamed(sample: object, name: string): object {
+  const { namespace: _, ...metadata } = (sample as { metadata?: { namespace?: string } }).metadata ?? {}
+  return { ...sample, metadata: { ...metadata, name } }
+}
+
 function objectOf(kind: KindDefinition): fc.Arbitrary<unknown> {
   const sample = SAMPLES[kind.kind] ?? {}
   return fc
     .record({ name: oneOf(NAMES), path: pathInto, put: oddValue, times: fc.nat(2) })
     .map(({ name, path, put, times }) => {
-      const named = { ...sample, metadata: { ...(sample as { metadata?: object }).metadata, name } }
+      const named = sampleNamed(sample, name)
       return times === 0 ? named : mutate(named, times === 1 ? path : path.slice(0, 2), put)
     })
 }
@@ -161,48 +175,68 @@ function bodyOf(kind: KindDefinition): fc.Arbitrary<Buffer | undefined> {
   )
 }
 
-const query = fc
+const oddQuery = fc
   .array(fc.tuple(oneOf(PARAMETERS), oneOf(ODD_TEXT)), { maxLength: 3 })
   .map((pairs) => pairs.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll('%2C', ',')}`).join('&'))
+
+/** Any odd parameter is enough to be refused: what lies behind is only met without. */
+const query = fc.oneof({ weight: 2, arbitrary: fc.constant('') }, { weight: 1, arbitrary: oddQuery })
 
 /** Nearly every request has a type and a taste; the rest is rare, for each of them ends most requests by itself. */
 const rarely = (...values: string[]): fc.Arbitrary<string | undefined> =>
   fc.oneof({ weight: 40, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: oneOf(values) })
 
-const headers = fc
-  .record({
-    'content-type': mostly(oneOf(CONTENT_TYPES.slice(0, 3)), oneOf(CONTENT_TYPES)),
-    accept: mostly(oneOf(ACCEPTS.slice(0, 3)), oneOf(ACCEPTS)),
-    'accept-encoding': oneOf(['gzip', 'gzip;q=x', '', 'br']),
-    'user-agent': oneOf(['kubectl/v1.32', '', '/', 'x'.repeat(2_000)]),
-    'if-none-match': oneOf(['*', '"x"', '']),
-    'impersonate-user': rarely('', 'someone', 'system:node:n1', 'x'.repeat(1_000)),
-    'impersonate-group': rarely('', 'system:masters', 'g'),
-    'content-length': rarely('5', '-1', 'x', '99999999999'),
-    range: rarely('bytes=0-1'),
-    expect: rarely('100-continue', 'x'),
-    'x-latin': rarely('\xe9\xff'),
-  })
-  .map((given) =>
-    Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined)),
-  )
+const headersOf = (method: string): fc.Arbitrary<Record<string, string>> =>
+  fc
+    .record({
+      'content-type': mostly(oneOf(method === 'PATCH' ? PATCH_TYPES : BODY_TYPES), oneOf(ODD_TYPES)),
+      accept: mostly(oneOf(ACCEPTS.slice(0, 3)), oneOf(ACCEPTS)),
+      'accept-encoding': oneOf(['gzip', 'gzip;q=x', '', 'br']),
+      'user-agent': oneOf(['kubectl/v1.32', '', '/', 'x'.repeat(2_000)]),
+      'if-none-match': oneOf(['*', '"x"', '']),
+      'impersonate-user': rarely('', 'someone', 'system:node:n1', 'x'.repeat(1_000)),
+      'impersonate-group': rarely('', 'system:masters', 'g'),
+      'content-length': rarely('5', '-1', 'x', '99999999999'),
+      range: rarely('bytes=0-1'),
+      expect: rarely('100-continue', 'x'),
+      'x-latin': rarely('\xe9\xff'),
+    })
+    .map((given) =>
+      Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    )
 
 /** Watches end by themselves: the tester takes the head of their answer and goes. */
 const watch = oneOf(['', '', '', '', 'watch=true&timeoutSeconds=1', 'watch=1&timeoutSeconds=0', 'watch=x'])
 
-export const hostileRequest: fc.Arbitrary<HostileRequest> = oneOf(KINDS).chain((kind) =>
-  fc
-    .record({
-      method: mostly(oneOf(METHODS), oneOf(ODD_METHODS)),
-      path: fc.oneof({ weight: 8, arbitrary: resourcePath(kind) }, { weight: 1, arbitrary: oneOf(OTHER_PATHS) }),
-      query,
-      watch,
-      headers,
-      body: bodyOf(kind),
-    })
-    .map(({ method, path, query, watch, headers, body }) => {
-      const all = [query, watch].filter((part) => part !== '').join('&')
-      const bodiless = ['GET', 'HEAD', 'TRACE'].includes(method)
-      return { method, path: all === '' ? path : `${path}?${all}`, headers, body: bodiless ? undefined : body }
-    }),
-)
+export const hostileRequest: fc.Arbitrary<HostileRequest> = fc
+  .tuple(oneOf(KINDS), mostly(oneOf(METHODS), oneOf(ODD_METHODS)))
+  .chain(([kind, method]) =>
+    fc
+      .record({
+        path: fc.oneof(
+          { weight: 8, arbitrary: resourcePath(kind, method) },
+          { weight: 1, arbitrary: oneOf(OTHER_PATHS) },
+        ),
+        query,
+        watch,
+        headers: headersOf(method),
+        body: bodyOf(kind),
+      })
+      .map(({ path, query, watch, headers, body }) => {
+        const all = [query, watch].filter((part) => part !== '').join('&')
+        const bodiless = ['GET', 'HEAD', 'TRACE'].includes(method)
+        return { method, path: all === '' ? path : `${path}?${all}`, headers, body: bodiless ? undefined : body }
+      }),
+  )
+
+/** What puts back what earlier requests have deleted: there must be something to be hostile to. */
+export const replenishing: readonly HostileRequest[] = KINDS.flatMap((kind) => {
+  const sample = SAMPLES[kind.kind]
+  if (sample === undefined) return []
+  const root = kind.group === '' ? '/api/v1' : `/apis/${apiVersionOf(kind)}`
+  const path = `${root}${kind.namespaced ? '/namespaces/default' : ''}/${kind.plural}`
+  const headers = { 'content-type': 'application/json' }
+  return NAMES.map((name) => {
+    return { method: 'POST', path, headers, body: Buffer.from(JSON.stringify(sampleNamed(sample, name))) }
+  })
+})
