@@ -311,7 +311,7 @@ export const PodSpec = object({
   hostnameOverride: ignored(),
   hostIPC: opt(bool),
   hostPID: opt(bool),
-  hostUsers: ignored(),
+  hostUsers: opt(bool),
   os: ignored(),
   overhead: opt(quantityMap),
   preemptionPolicy: ignored(),

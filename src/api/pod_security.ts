@@ -106,6 +106,11 @@ function restrictedVolumes({ volumes = [] }: PodSpec): string[] {
   return names.length === 0 ? [] : [`restricted volume types (${quoted(names)})`]
 }
 
+const unlessOwnUsers =
+  (check: Check): Check =>
+  (spec) =>
+    spec.hostUsers === false ? [] : check(spec)
+
 const RESTRICTED: readonly Check[] = [
   restrictedVolumes,
   (spec) =>
@@ -123,20 +128,23 @@ const RESTRICTED: readonly Check[] = [
       (container) =>
         !(container.securityContext?.capabilities?.drop ?? []).includes('ALL') || addsOther(NET_BIND)(container),
     ),
-  (spec) =>
+  // Root of a pod with its own users is nobody on the node. Source: "Integration with Pod security admission checks".
+  unlessOwnUsers((spec) =>
     bad(
       spec,
       'runAsNonRoot != true',
       'or the pod must set securityContext.runAsNonRoot=true',
       ({ securityContext }) => (securityContext?.runAsNonRoot ?? spec.securityContext?.runAsNonRoot) !== true,
     ),
-  (spec) =>
+  ),
+  unlessOwnUsers((spec) =>
     bad(
       spec,
       'runAsUser=0',
       'and the pod must not set runAsUser=0',
       ({ securityContext }) => (securityContext?.runAsUser ?? spec.securityContext?.runAsUser) === 0,
     ),
+  ),
   (spec) =>
     bad(
       spec,

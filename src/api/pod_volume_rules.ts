@@ -145,6 +145,21 @@ export function validateMount(mount: VolumeMount, { container, path, volumes }: 
 
 /** What a pod shares: of one namespace there can be only one owner. */
 export function validateSharing(spec: PodSpec, path: string): FieldError[] {
-  if (spec.hostPID !== true || spec.shareProcessNamespace !== true) return []
-  return [invalid(`${path}.shareProcessNamespace`, 'ShareProcessNamespace and HostPID cannot both be enabled')]
+  const errors: FieldError[] = []
+  if (spec.hostPID === true && spec.shareProcessNamespace === true) {
+    errors.push(invalid(`${path}.shareProcessNamespace`, 'ShareProcessNamespace and HostPID cannot both be enabled'))
+  }
+  if (spec.hostUsers !== false) return errors
+  for (const field of ['hostNetwork', 'hostPID', 'hostIPC'] as const) {
+    if (spec[field] !== true) continue
+    errors.push({ path: `${path}.${field}`, reason: 'Forbidden', message: 'does not go with hostUsers: false' })
+  }
+  for (const list of ['initContainers', 'containers'] as const) {
+    for (const [index, { volumeDevices }] of (spec[list] ?? []).entries()) {
+      if (!Array.isArray(volumeDevices) || volumeDevices.length === 0) continue
+      const at = `${path}.${list}[${index}].volumeDevices`
+      errors.push({ path: at, reason: 'Forbidden', message: 'do not go with hostUsers: false' })
+    }
+  }
+  return errors
 }

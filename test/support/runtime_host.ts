@@ -6,13 +6,14 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { createRuntimeDriver } from '../../src/agent/runtime/driver.ts'
-import type { ContainerRequest, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
+import type { ContainerRequest, RuntimeDriver, Sandbox, SandboxRequest } from '../../src/agent/runtime/runtime.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { runOk } from '../../src/base/process.ts'
@@ -25,7 +26,7 @@ export interface RuntimeHost {
   driver: RuntimeDriver
   /** Another driver on the same directories, as after a restart of the agent. */
   again(): Promise<RuntimeDriver>
-  sandbox(podUid: string): Promise<Sandbox>
+  sandbox(podUid: string, changes?: Partial<SandboxRequest>): Promise<Sandbox>
   request(sandbox: Sandbox, changes: Partial<ContainerRequest>): ContainerRequest
   log(id: string): string
   /** Mounts, cgroups, processes and files that still stem from this host. */
@@ -58,25 +59,27 @@ export async function createRuntimeHost(runtime = 'runc'): Promise<RuntimeHost> 
     cgroupParent,
     driver,
     again: make,
-    sandbox: (podUid) =>
+    sandbox: (podUid, changes = {}) =>
       driver.ensureSandbox({
         podUid,
         namespace: 'default',
         podName: podUid,
         hostname: 'drvt-host',
         hostNetwork: false,
+        ...changes,
       }),
     request: (sandbox, changes) => ({ ...baseRequest(directory, layer, sandbox), ...changes }),
     log: (id) => {
       const path = join(directory, 'logs', `${id}.log`)
       return existsSync(path) ? readFileSync(path, 'utf8') : ''
     },
-    remains: () => remains(directory, cgroupParent),
+    remains: () => [...remains(directory, cgroupParent), ...userRemains(directory)],
     async destroy() {
       for (const { id } of await driver.listContainers()) await driver.removeContainer(id)
       for (const { podUid } of await driver.listSandboxes()) await driver.removeSandbox(podUid)
       await driver.removeSandbox('drvt-none')
       for (const path of cgroupDirectories(cgroupParent)) rmSync(path, { recursive: true, force: true })
+      if (existsSync(userMounts(directory))) rmdirSync(userMounts(directory))
       rmSync(directory, { recursive: true, force: true })
     },
   }
@@ -125,6 +128,25 @@ function cgroupDirectories(cgroupParent: string): string[] {
     .filter((line) => / - cgroup2? /.test(line))
     .map((line) => line.split(' ')[4] ?? '')
   return points.map((point) => join(point, cgroupParent)).filter((path) => existsSync(path))
+}
+
+const USERS_DIR = '/run/drover-users'
+const userMounts = (directory: string): string => join(USERS_DIR, basename(directory))
+
+/** Of pods with users of their own: mounts, and ranges of ids. */
+function userRemains(directory: string): string[] {
+  const ids = join(USERS_DIR, 'ids')
+  const list = (path: string): string[] => (existsSync(path) ? readdirSync(path) : [])
+  return [
+    ...list(userMounts(directory)).map((name) => `mounts of ${name}`),
+    ...list(ids).filter((name) => {
+      try {
+        return readFileSync(join(ids, name), 'utf8').startsWith(`${directory}/`)
+      } catch {
+        return false
+      }
+    }),
+  ]
 }
 
 function remains(directory: string, cgroupParent: string): string[] {

@@ -26,6 +26,7 @@ const context: SpecContext = {
   hostDevices: [],
   oomScoreAdjFloor: -1000,
   memoryCapacityBytes: 16e9,
+  rootPath: 'rootfs',
   terminationLogPath: '/data/termination-log',
   architecture: 'x64',
   compat32: false,

@@ -43,6 +43,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
       hostname: kernelHostname(pod, agent.clusterDomain()),
       hostNetwork,
       ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
+      ...(pod.spec.hostUsers === false ? { ownUsers: true } : {}),
     })
     const { netNamespacePath } = sandbox
     if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }

@@ -1,7 +1,7 @@
 /** Looks at the host for strays.ts, and mends what it found. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
 import { bindCall, kernelCalls, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
@@ -14,6 +14,8 @@ import { killTree } from './procfs.ts'
 import type { ContainerState, Sandbox } from './runtime.ts'
 import { mountShm, pinsOf, sandboxRecord, shmPath } from './sandbox.ts'
 import { findStrays, type HostView, type SandboxView, type Stray } from './strays.ts'
+import { unmountForUsers, userMountPaths } from './user_mounts.ts'
+import { listRanges } from './user_ranges.ts'
 
 export interface FsckOptions {
   paths: RuntimePaths
@@ -42,6 +44,8 @@ async function viewHost(options: FsckOptions): Promise<HostView> {
   const cgroups = listCgroups(options)
   const mounts = listMounts(paths.containers)
   const files = await listFiles(paths)
+  const userMounts = directoriesIn(paths.userMounts).map((id) => ({ id, path: join(paths.userMounts, id) }))
+  const ranges = await listRanges(paths.userRanges)
   const names = await readdir(paths.containers)
   const [containers, sandboxes] = await Promise.all([options.containers(), options.sandboxes()])
   const known = new Set(containers.map(({ id }) => id))
@@ -52,6 +56,10 @@ async function viewHost(options: FsckOptions): Promise<HostView> {
     monitors,
     cgroups,
     mounts,
+    userMounts,
+    userRanges: ranges.flatMap(({ path, owner }) =>
+      dirname(owner) === paths.sandboxes ? [{ podUid: basename(owner), path }] : [],
+    ),
     files,
   }
 }
@@ -116,7 +124,7 @@ const inodeOf = (path: string): number | undefined => statSync(path, { throwIfNo
 function viewSandbox(paths: RuntimePaths, podUid: string, containers: readonly ContainerState[]): SandboxView {
   const directory = join(paths.sandboxes, podUid)
   const record = sandboxRecord(paths.sandboxes, podUid)
-  const namespaces = record === undefined ? [] : pinsOf(record.hostNetwork)
+  const namespaces = record === undefined ? [] : pinsOf(record)
   const outer = statSync(directory, { throwIfNoEntry: false })?.dev
   const isPin = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.dev !== outer
   const pins = namespaces.map((name) => {
@@ -147,6 +155,9 @@ async function mend(stray: Stray, { paths, runtimes, cgroups, cgroupParent, cloc
       return
     case 'mount':
       await tryUnmount([stray.path], true)
+      return
+    case 'userMounts':
+      await unmountForUsers(userMountPaths(paths.userMounts, stray.id), join(paths.containers, stray.id))
       return
     case 'cgroup':
       await clearCgroup(cgroups, join(cgroupParent, stray.podUid, stray.containerId ?? ''), clock)

@@ -20,6 +20,8 @@ export interface SpecContext {
   oomScoreAdjFloor: number
   memoryCapacityBytes: number
   terminationLogPath: string
+  /** Relative to the container's directory, or absolute. */
+  rootPath: string
   architecture: string
   /** The image can run programs of the processor's 32-bit mode. */
   compat32: boolean
@@ -48,7 +50,9 @@ const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/pro
 export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpec {
   checkRequest(request)
   const { privileged, sandbox } = request
+  const { users } = sandbox
   const namespaces = [
+    ...(users === undefined ? [] : [{ type: 'user', path: users.namespacePath }]),
     ...pidNamespace(request),
     { type: 'mount' },
     { type: 'cgroup' },
@@ -60,12 +64,13 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
   return {
     ociVersion: '1.0.2',
     process: ociProcess(request, context),
-    root: { path: 'rootfs', readonly: request.readOnlyRootFilesystem },
+    root: { path: context.rootPath, readonly: request.readOnlyRootFilesystem },
     ...(context.hostname === '' ? {} : { hostname: context.hostname }),
     mounts: ociMounts(request, context),
     annotations: request.annotations,
     linux: {
       cgroupsPath: context.cgroupsPath,
+      ...idMappings(request),
       namespaces,
       resources: ociResources(request.resources, privileged, context.swapAccounting),
       devices: privileged ? context.hostDevices : [],
@@ -76,6 +81,12 @@ export function ociSpec(request: ContainerRequest, context: SpecContext): OciSpe
       ...(request.sysctls === undefined ? {} : { sysctl: request.sysctls }),
     },
   }
+}
+
+function idMappings({ sandbox: { users } }: ContainerRequest): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+  if (users === undefined) return {}
+  const mappings = [{ containerID: 0, hostID: users.firstId, size: users.size }]
+  return { uidMappings: mappings, gidMappings: mappings }
 }
 
 function seccompOf(request: ContainerRequest, context: SpecContext): OciSpec['linux']['seccomp'] {

@@ -47,6 +47,12 @@ export interface OciResources {
   pids?: { limit: number }
 }
 
+export interface OciIdMapping {
+  containerID: number
+  hostID: number
+  size: number
+}
+
 export interface OciSpec {
   ociVersion: string
   process: OciProcess
@@ -56,6 +62,8 @@ export interface OciSpec {
   annotations: Readonly<Record<string, string>>
   linux: {
     cgroupsPath: string
+    uidMappings?: readonly OciIdMapping[]
+    gidMappings?: readonly OciIdMapping[]
     namespaces: readonly { type: string; path?: string }[]
     resources: OciResources
     devices: readonly OciDevice[]

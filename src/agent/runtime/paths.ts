@@ -1,10 +1,12 @@
 /**
- * Where the runtime driver keeps things. Two roots, two lifetimes:
+ * Where the runtime driver keeps things. Three roots, two lifetimes:
  *
  *   dataDir/c/<id>/        survives a reboot: what a container is (meta.json, config.json), its layers' overlay, how it ended
  *   runDir/s/<podUid>/     gone after a reboot, like what it names: pinned namespaces and the pod's /dev/shm
  *   runDir/exits/<id>      exit codes, written by conmon, atomically
  *   runDir/oci/            the OCI runtime's own state
+ *   usersDir/ids/<n>       whose a range of user ids is; of all agents on the machine
+ *   usersDir/<name>/<id>/  mounts of a container that has users of its own (user_mounts.ts)
  *
  * A container's directory is made under a dotted name and renamed when complete, so that a name without a dot always
  * has its meta.json.
@@ -21,9 +23,19 @@ export interface RuntimePaths {
   sockets: string
   /** Pid files of monitors and inits. */
   pids: string
+  userRanges: string
+  userMounts: string
 }
 
-export function runtimePaths(dataDir: string, runDir: string): RuntimePaths {
+export interface RuntimeRoots {
+  dataDir: string
+  runDir: string
+  usersDir: string
+  /** What this agent is called below usersDir. */
+  name: string
+}
+
+export function runtimePaths({ dataDir, runDir, usersDir, name }: RuntimeRoots): RuntimePaths {
   return {
     containers: join(dataDir, 'c'),
     sandboxes: join(runDir, 's'),
@@ -31,6 +43,8 @@ export function runtimePaths(dataDir: string, runDir: string): RuntimePaths {
     ociRoot: join(runDir, 'oci'),
     sockets: join(runDir, 'sock'),
     pids: join(runDir, 'pids'),
+    userRanges: join(usersDir, 'ids'),
+    userMounts: join(usersDir, name),
   }
 }
 

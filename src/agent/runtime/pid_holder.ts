@@ -20,11 +20,13 @@ const SLEEPER =
 /** By this variable of its environment it is found, even if the agent that started it died before it wrote anything down. */
 const MARK = 'DROVER_PID_NAMESPACE'
 
-/** Makes the namespace, pinned at an empty file. */
-export async function startHolder(pin: string): Promise<ProcessIdentity> {
+/** Makes the namespace, pinned at an empty file; it belongs to the user namespace that a file holds, or to the host's. */
+export async function startHolder(pin: string, users?: string): Promise<ProcessIdentity> {
   const env = { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', [MARK]: pin }
   const args = ['--pid', '--fork', 'sh', '-c', SLEEPER]
-  const { report, said, failed, release } = startReporting('unshare', args, { cwd: '/', env })
+  const [program, programArgs] =
+    users === undefined ? ['unshare', args] : ['nsenter', [`--user=${users}`, 'unshare', ...args]]
+  const { report, said, failed, release } = startReporting(program, programArgs, { cwd: '/', env })
   try {
     const pid = Number(await Promise.race([firstLine(report), failed]))
     const holder = pid > 0 ? identify(pid) : undefined

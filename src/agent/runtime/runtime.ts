@@ -6,6 +6,13 @@
 import type { Damage } from '../../base/damage.ts'
 import type { FrameStream } from '../../base/stream.ts'
 
+/** A user namespace: 0 in it is `firstId` on the host, and so on. */
+export interface SandboxUsers {
+  namespacePath: string
+  firstId: number
+  size: number
+}
+
 /** Pinned namespaces that the containers of a pod share. */
 export interface Sandbox {
   podUid: string
@@ -15,6 +22,8 @@ export interface Sandbox {
   utsNamespacePath: string
   /** Present when the pod's containers see each other's processes. */
   pidNamespacePath?: string
+  /** Present when the pod has users of its own: its other namespaces belong to this one. */
+  users?: SandboxUsers
 }
 
 export interface SandboxRequest {
@@ -25,6 +34,8 @@ export interface SandboxRequest {
   hostNetwork: boolean
   /** The pod's containers see each other's processes. */
   shareProcesses?: boolean
+  /** The pod's user 0 is nobody on the host. */
+  ownUsers?: boolean
 }
 
 export interface Mount {

@@ -13,21 +13,25 @@ import {
   kernelCalls,
   MOUNT,
   mountCall,
+  newUsersCall,
   raiseLoopbackCall,
   tryUnmount,
   unshareCall,
 } from '../../base/kernel_calls.ts'
 import { isAlive, type ProcessIdentity } from '../../base/process_table.ts'
 import { readRecord, writeRecord } from '../../base/records.ts'
-import { isId } from './paths.ts'
+import { isId, type RuntimePaths } from './paths.ts'
 import { endHolder, startHolder } from './pid_holder.ts'
 import type { Sandbox, SandboxRequest } from './runtime.ts'
+import { freeRanges, takeRange, type UserRange } from './user_ranges.ts'
 
 export interface SandboxRecord {
   hostname: string
   hostNetwork: boolean
   /** Keeps the process namespace that the pod's containers share. */
   holder?: ProcessIdentity
+  /** The pod's own users. */
+  users?: UserRange
 }
 
 const NSFS_MAGIC = 0x6e736673
@@ -46,20 +50,28 @@ interface Shape {
   podUid: string
   hostNetwork: boolean
   shareProcesses?: boolean
+  ownUsers?: boolean
 }
 
-function sandboxOf(directory: string, { podUid, hostNetwork, shareProcesses = false }: Shape): Sandbox {
+function sandboxOf(
+  directory: string,
+  { podUid, hostNetwork, shareProcesses = false }: Shape,
+  users: UserRange | undefined,
+): Sandbox {
   return {
     podUid,
     ...(hostNetwork ? {} : { netNamespacePath: join(directory, 'net') }),
     ...(shareProcesses ? { pidNamespacePath: join(directory, 'pid') } : {}),
+    ...(users === undefined ? {} : { users: { namespacePath: join(directory, 'user'), ...users } }),
     ipcNamespacePath: join(directory, 'ipc'),
     utsNamespacePath: join(directory, 'uts'),
   }
 }
 
-export function pinsOf(hostNetwork: boolean): ('net' | 'ipc' | 'uts')[] {
-  return hostNetwork ? ['ipc', 'uts'] : ['net', 'ipc', 'uts']
+export type Pin = 'user' | 'net' | 'ipc' | 'uts'
+
+export function pinsOf({ hostNetwork, users }: Pick<SandboxRecord, 'hostNetwork' | 'users'>): Pin[] {
+  return [...(users === undefined ? [] : (['user'] as const)), ...(hostNetwork ? [] : (['net'] as const)), 'ipc', 'uts']
 }
 
 async function isMounted(path: string, magic: number): Promise<boolean> {
@@ -69,8 +81,8 @@ async function isMounted(path: string, magic: number): Promise<boolean> {
   )
 }
 
-async function isWhole(directory: string, hostNetwork: boolean): Promise<boolean> {
-  const pins = pinsOf(hostNetwork).map((pin) => isMounted(join(directory, pin), NSFS_MAGIC))
+async function isWhole(directory: string, record: SandboxRecord): Promise<boolean> {
+  const pins = pinsOf(record).map((pin) => isMounted(join(directory, pin), NSFS_MAGIC))
   return (await Promise.all([...pins, isShmMounted(directory)])).every(Boolean)
 }
 
@@ -81,37 +93,46 @@ async function isShmMounted(directory: string): Promise<boolean> {
   return inner.dev !== outer.dev
 }
 
-export async function ensureSandbox(sandboxes: string, request: SandboxRequest): Promise<Sandbox> {
-  const { podUid, hostNetwork, hostname, shareProcesses = false } = request
-  const directory = join(sandboxes, podUid)
-  const sandbox = sandboxOf(directory, request)
-  const record = sandboxRecord(sandboxes, podUid)
-  if (record !== undefined && isOfShape(record, request) && (await isWhole(directory, hostNetwork))) {
-    if (record.hostname !== hostname) await writeRecord(join(directory, RECORD), { ...record, hostname })
-    return sandbox
+export async function ensureSandbox(paths: RuntimePaths, request: SandboxRequest): Promise<Sandbox> {
+  const { podUid, hostNetwork, hostname, shareProcesses = false, ownUsers = false } = request
+  const directory = join(paths.sandboxes, podUid)
+  const known = sandboxRecord(paths.sandboxes, podUid)
+  if (known !== undefined && isOfShape(known, request) && (await isWhole(directory, known))) {
+    if (known.hostname !== hostname) await writeRecord(join(directory, RECORD), { ...known, hostname })
+    return sandboxOf(directory, request, known.users)
   }
-  await removeSandboxFiles(sandboxes, podUid)
+  await removeSandboxFiles(paths, podUid)
   await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o700 })
-  const pins = pinsOf(hostNetwork)
-  await Promise.all(pins.map((pin) => writeFile(join(directory, pin), '')))
-  const calls = [
-    shmCall(directory),
-    unshareCall(pins),
-    ...(hostNetwork ? [] : [raiseLoopbackCall()]),
-    ...pins.map((pin) => bindCall(`/proc/self/ns/${pin}`, join(directory, pin))),
-  ]
-  const [holder] = await Promise.all([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
-  await writeRecord(join(directory, RECORD), { hostname, hostNetwork, ...(holder === undefined ? {} : { holder }) })
-  return sandbox
+  // The file first: by it whoever removes this knows that there may be a range to give back.
+  if (ownUsers) await writeFile(join(directory, 'user'), '')
+  const users = ownUsers ? await takeRange(paths.userRanges, directory) : undefined
+  const record: SandboxRecord = { hostname, hostNetwork, ...(users === undefined ? {} : { users }) }
+  const pins = pinsOf(record).map((name) => ({ name, path: join(directory, name) }))
+  await Promise.all(pins.map(({ path }) => writeFile(path, '')))
+  if (users !== undefined) {
+    await kernelCalls([shmCall(directory), newUsersCall({ ...users, pins })])
+    if (shareProcesses) record.holder = await pinProcesses(directory, join(directory, 'user'))
+  } else {
+    const calls = [
+      shmCall(directory),
+      unshareCall(pins.map(({ name }) => name)),
+      ...(hostNetwork ? [] : [raiseLoopbackCall()]),
+      ...pins.map(({ name, path }) => bindCall(`/proc/self/ns/${name}`, path)),
+    ]
+    const [holder] = await Promise.all([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
+    if (holder !== undefined) record.holder = holder
+  }
+  await writeRecord(join(directory, RECORD), record)
+  return sandboxOf(directory, request, users)
 }
 
-async function pinProcesses(directory: string): Promise<ProcessIdentity> {
+async function pinProcesses(directory: string, users?: string): Promise<ProcessIdentity> {
   await writeFile(join(directory, 'pid'), '')
-  return startHolder(join(directory, 'pid'))
+  return startHolder(join(directory, 'pid'), users)
 }
 
-function isOfShape(record: SandboxRecord, { hostNetwork, shareProcesses = false }: Shape): boolean {
-  if (record.hostNetwork !== hostNetwork) return false
+function isOfShape(record: SandboxRecord, { hostNetwork, shareProcesses = false, ownUsers = false }: Shape): boolean {
+  if (record.hostNetwork !== hostNetwork || (record.users !== undefined) !== ownUsers) return false
   return shareProcesses ? record.holder !== undefined && isAlive(record.holder) : record.holder === undefined
 }
 
@@ -128,13 +149,13 @@ export async function mountShm(directory: string): Promise<void> {
 export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
   const names = (await readdir(sandboxes)).filter(isId)
   return names.map((podUid) => {
-    const { hostNetwork = false, holder } = sandboxRecord(sandboxes, podUid) ?? {}
-    return sandboxOf(join(sandboxes, podUid), { podUid, hostNetwork, shareProcesses: holder !== undefined })
+    const { hostNetwork = false, holder, users } = sandboxRecord(sandboxes, podUid) ?? {}
+    return sandboxOf(join(sandboxes, podUid), { podUid, hostNetwork, shareProcesses: holder !== undefined }, users)
   })
 }
 
 /** Files are removed by name, never as a tree: what is still mounted stays and is told. */
-export async function removeSandboxFiles(sandboxes: string, podUid: string): Promise<void> {
+export async function removeSandboxFiles({ sandboxes, userRanges }: RuntimePaths, podUid: string): Promise<void> {
   const directory = join(sandboxes, podUid)
   const entries = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
@@ -143,13 +164,14 @@ export async function removeSandboxFiles(sandboxes: string, podUid: string): Pro
   if (entries === undefined) return
   if (entries.includes('pid')) endHolder(join(directory, 'pid'))
   const mounted: string[] = []
-  for (const pin of ['net', 'ipc', 'uts', 'pid']) {
+  for (const pin of ['user', 'net', 'ipc', 'uts', 'pid']) {
     const path = join(directory, pin)
     if (entries.includes(pin) && (await isMounted(path, NSFS_MAGIC))) mounted.push(path)
   }
   if (entries.includes('shm') && (await isShmMounted(directory))) mounted.push(join(directory, 'shm'))
   // Lazily: a process that still looks at a file there must not keep the pod from going.
   await tryUnmount(mounted, true)
+  if (entries.includes('user')) await freeRanges(userRanges, directory)
   for (const name of entries) {
     const path = join(directory, name)
     await (name === 'shm' ? rmdir(path) : unlink(path)).catch((error: NodeJS.ErrnoException) => {

@@ -16,6 +16,10 @@ export interface HostView {
   cgroups: readonly { podUid: string; containerIds: readonly string[] }[]
   /** Mount points in containers' directories, by the directory's name. */
   mounts: readonly { id: string; path: string }[]
+  /** Directories in which what containers with own users see is mounted, by the container. */
+  userMounts: readonly { id: string; path: string }[]
+  /** Ranges of user ids that a sandbox of ours has taken. */
+  userRanges: readonly { podUid: string; path: string }[]
   /** Files that are named after a container. */
   files: readonly { id: string; path: string }[]
 }
@@ -32,6 +36,7 @@ export interface SandboxView {
 export type Stray = { part: DamagePart; subject: string; problem: string } & (
   | { type: 'monitor'; pid: number }
   | { type: 'mount'; path: string }
+  | { type: 'userMounts'; id: string }
   | { type: 'cgroup'; podUid: string; containerId: string | undefined }
   | { type: 'pin'; podUid: string; namespace: string; pid: number }
   | { type: 'shm'; podUid: string }
@@ -58,6 +63,14 @@ export function findStrays(view: HostView): Stray[] {
     ...view.mounts.flatMap(({ id, path }): Stray[] => {
       if (ids.has(id)) return []
       return [{ type: 'mount', part: 'mounts', subject: path, problem: 'belongs to no container', path }]
+    }),
+    ...view.userMounts.flatMap(({ id, path }): Stray[] => {
+      if (ids.has(id)) return []
+      return [{ type: 'userMounts', part: 'mounts', subject: path, problem: 'belongs to no container', id }]
+    }),
+    ...view.userRanges.flatMap(({ podUid, path }): Stray[] => {
+      if (view.sandboxes.some((sandbox) => sandbox.podUid === podUid)) return []
+      return [{ type: 'file', part: 'files', subject: path, problem: `user ids of pod ${podUid}, which is gone`, path }]
     }),
     // After the mounts: what is mounted in one keeps it.
     ...view.unreadable.map(

@@ -1,0 +1,61 @@
+/**
+ * The OCI runtimes that the main tests run with: runc, and crun where it is installed. crun refuses a host on which
+ * cgroups of the second version have controllers beside those of the first; for as long as a test needs it, they are
+ * taken by a mount of the first version, in a mount namespace that only a waiting process sees.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe } from 'vitest'
+import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
+import { findProgram } from '../../src/agent/runtime/handlers.ts'
+import { start } from '../../src/base/process.ts'
+
+export type RuntimeName = 'runc' | 'crun'
+
+function controllersInTheWay(): string[] {
+  const { mode, hierarchies } = detectCgroups()
+  const unified = hierarchies.find(({ version }) => version === 2)?.mountPoint
+  if (mode !== 'hybrid' || unified === undefined) return []
+  return readFileSync(`${unified}/cgroup.controllers`, 'utf8').split(/\s+/).filter(Boolean)
+}
+
+/** Has crun run containers here until the returned function is called. */
+export async function letCrunRun(): Promise<() => Promise<void>> {
+  const controllers = controllersInTheWay()
+  if (controllers.length === 0) return async () => undefined
+  const mounts = controllers.map((name) => `mount -t cgroup -o ${name} drvt /mnt`).join(' && ')
+  const script = `${mounts} && echo ready && exec sleep 1000`
+  const child: ChildProcess = start('unshare', ['--mount', 'sh', '-c', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exited = once(child, 'exit')
+  const ready = child.stdout === null ? Promise.resolve() : once(child.stdout, 'data')
+  await Promise.race([
+    ready,
+    exited.then(() => {
+      throw new Error(`cgroup controllers ${controllers.join(', ')} cannot be mounted: crun cannot run here`)
+    }),
+  ])
+  return async () => {
+    child.kill('SIGKILL')
+    await exited
+  }
+}
+
+/** The same tests with each runtime; without crun those with it are skipped, by a name that says why. */
+export function describeRuntimes(name: string, tests: (runtime: RuntimeName) => void): void {
+  describe(`${name} (runc)`, () => tests('runc'))
+  if (findProgram('crun') === undefined) {
+    describe.skip(`${name} (crun is not installed)`, () => tests('crun'))
+    return
+  }
+  describe(`${name} (crun)`, () => {
+    let release: (() => Promise<void>) | undefined
+    beforeAll(async () => {
+      release = await letCrunRun()
+    })
+    afterAll(() => release?.())
+    tests('crun')
+  })
+}
