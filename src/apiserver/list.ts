@@ -2,19 +2,21 @@
  * get and list, from the watch cache. Without a `resourceVersion` they first make sure that the cache shows all that was
  * acknowledged anywhere. Objects go out as the bytes that the cache keeps.
  *
- * Pages: a continue token carries the revision of the first page and the last key. Later pages show the present state
- * behind that key and repeat the first revision, so a client that then watches from it is told of every change since:
- * nothing is lost, though a later page may already show some of it. Rejected: snapshots per token, which one server
- * cannot hand to another.
+ * Pages: a continue token carries the revision of the first page and the last key. Later pages show what stood behind that
+ * key at that revision, for as long as the events since then are kept; after that the present state, under the first
+ * revision still: a client that then watches from it is told of every change since, so nothing is lost. Rejected:
+ * snapshots per token, which one server cannot hand to another.
  */
 import { apiVersionOf, type KindDefinition, keyOf, resourceName } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
-import { DroverError } from '../base/errors.ts'
+import { DroverError, isCode } from '../base/errors.ts'
+import type { ListFilter } from '../resources/resources.ts'
 import { type Form, negotiateForm } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { sendList, sendWhole } from './list_body.ts'
 import {
+  type Continuation,
   countParam,
   decodeContinue,
   encodeContinue,
@@ -28,17 +30,14 @@ import { notFound } from './status_error.ts'
 import { includeObjectParam, metadataOnly, toTable } from './table.ts'
 
 /** Brings the cache to the revision that the request asks for. */
-export async function reach(context: ApiContext, { revision, match }: RevisionParams): Promise<void> {
+export async function reach(context: ApiContext, revision: number | undefined): Promise<void> {
   if (revision === undefined) await context.freshness.latest()
   else if (revision > 0) await context.freshness.atLeast(revision)
-  if (match === 'Exact' && context.resources.revision() !== revision) {
-    throw new DroverError('gone', `The resourceVersion ${revision} is not kept any more; list without Exact`)
-  }
 }
 
 export async function handleGet(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const form = negotiateForm(exchange.headers.accept)
-  await reach(context, revisionParams(exchange.query))
+  await reach(context, revisionParams(exchange.query).revision)
   await sendObject({ context, exchange, kind: target.kind, object: find(context, target), status: 200, form })
 }
 
@@ -83,6 +82,29 @@ const byKey = (a: KubeObject, b: KubeObject): number => {
   return left < right ? -1 : left > right ? 1 : 0
 }
 
+interface Wanted {
+  filter: ListFilter
+  from: Continuation | undefined
+  wanted: RevisionParams
+  paged: boolean
+}
+
+/** As of the revision that the request insists on; a first page with a revision does so even without saying `Exact`. */
+function takeSnapshot({ resources }: ApiContext, { kind }: Target, { filter, from, wanted, paged }: Wanted) {
+  if (from !== undefined) {
+    try {
+      return resources.snapshot(kind, filter, from.revision)
+    } catch (error) {
+      // What has changed since is not kept: the rest of the list shows it.
+      if (isCode(error, 'gone')) return resources.snapshot(kind, filter)
+      throw error
+    }
+  }
+  const { revision = 0, match } = wanted
+  const isExact = match === 'Exact' || (match === '' && paged && revision > 0)
+  return isExact ? resources.snapshot(kind, filter, revision) : resources.snapshot(kind, filter)
+}
+
 async function readPage(context: ApiContext, exchange: Exchange, target: Target): Promise<Page> {
   const { query } = exchange
   const filter = listFilter(target, query)
@@ -93,8 +115,8 @@ async function readPage(context: ApiContext, exchange: Exchange, target: Target)
   if (from !== undefined && wanted.revision !== undefined && wanted.revision !== 0) {
     throw new DroverError('invalid', 'resourceVersion: may not be given together with continue')
   }
-  await reach(context, from === undefined ? wanted : { revision: from.revision, match: '' })
-  const snapshot = context.resources.snapshot(target.kind, filter)
+  await reach(context, from === undefined ? wanted.revision : from.revision)
+  const snapshot = takeSnapshot(context, target, { filter, from, wanted, paged: limit !== undefined })
   const revision = from?.revision ?? snapshot.revision
   // Only pages need the order of the token's keys; a list that fits in one is left as it is.
   const paged = from !== undefined || (limit !== undefined && snapshot.items.length > limit)

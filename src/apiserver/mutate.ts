@@ -132,7 +132,7 @@ function isStillThere(context: ApiContext, kind: KindDefinition, { metadata }: S
 export async function handleDeleteCollection(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   requireNamespace(target)
   const options = await readDeleteOptions(exchange)
-  await reach(context, { revision: undefined, match: '' })
+  await reach(context, undefined)
   const objects = context.resources.list(target.kind, listFilter(target, exchange.query))
   const deleted: Stored<KubeObject>[] = []
   for (let at = 0; at < objects.length; at += DELETES_AT_ONCE) {

@@ -76,7 +76,7 @@ async function applyScale(context: ApiContext, exchange: Exchange, target: Targe
 export async function handleScale(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const { kind, namespace, name } = target
   if (exchange.method === 'GET') {
-    await reach(context, revisionParams(exchange.query))
+    await reach(context, revisionParams(exchange.query).revision)
     exchange.sendJson(200, toScale(find(context, target)))
     return
   }

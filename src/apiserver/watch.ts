@@ -57,13 +57,14 @@ function readRequest(exchange: Exchange, target: Target, random: number): WatchR
   }
   const given = revision.revision ?? 0
   const withState = initial ?? given === 0
+  const bookmarks = boolParam(query, 'allowWatchBookmarks')
   return {
     kind: target.kind,
     filter: listFilter(target, query),
     start: withState ? { type: 'state' } : given === 0 ? { type: 'now' } : { type: 'after', revision: given },
     revision,
-    initialBookmark: initial === true,
-    bookmarks: boolParam(query, 'allowWatchBookmarks'),
+    initialBookmark: initial === true && bookmarks,
+    bookmarks,
     timeoutMs: (countParam(query, 'timeoutSeconds') || MIN_TIMEOUT_SECONDS * (1 + random)) * 1000,
   }
 }
@@ -72,7 +73,7 @@ export async function handleWatch(context: ApiContext, exchange: Exchange, targe
   const form = negotiateForm(exchange.headers.accept)
   const request = readRequest(exchange, target, context.random.next())
   const encoder = createWatchEncoder({ context, query: exchange.query, kind: target.kind, form })
-  if (request.start.type !== 'after') await reach(context, { ...request.revision, match: '' })
+  if (request.start.type !== 'after') await reach(context, request.revision.revision)
   const stop = new AbortController()
   const onClose = (): void => stop.abort()
   for (const signal of [exchange.signal, context.stopping]) signal.addEventListener('abort', onClose, { once: true })

@@ -266,5 +266,5 @@ function putEvent({ object, old, revision, bytes }: Change): Delivery {
 }
 
 function deletedEvent(old: Stored<KubeObject>, revision: number): Delivery {
-  return { event: { type: 'DELETED', object: atRevision(old, revision), revision }, bytes: DELETED_BYTES }
+  return { event: { type: 'DELETED', object: atRevision(old, revision), revision }, bytes: DELETED_BYTES, ended: old }
 }

@@ -23,6 +23,7 @@ import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
 import { withPodSecurity } from './pod_security.ts'
 import type { ApplyOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
+import { rewind } from './rewind.ts'
 import { withRuntimeClass } from './runtime_class.ts'
 import { ResourceWriter } from './writer.ts'
 
@@ -91,10 +92,18 @@ export function createResources(options: ResourcesOptions): Resources & Service 
       cache.table(kind as KindDefinition).get(kind.namespaced ? namespace : '', name)?.object as Stored<T> | undefined,
     list: <T extends KubeObject>(kind: KindDefinition<T>, filter: ListFilter = {}) =>
       select(kind as KindDefinition, filter, 'object') as Stored<T>[],
-    snapshot: <T extends KubeObject>(kind: KindDefinition<T>, filter: ListFilter = {}) => ({
-      items: select(kind as KindDefinition, filter, 'ordered') as Stored<T>[],
-      revision: cache.revision,
-    }),
+    snapshot: <T extends KubeObject>(kind: KindDefinition<T>, filter: ListFilter = {}, atRevision?: number) => {
+      const items = select(kind as KindDefinition, filter, 'ordered')
+      if (atRevision === undefined || atRevision >= cache.revision) {
+        return { items: items as Stored<T>[], revision: cache.revision }
+      }
+      const past = rewind(
+        items,
+        cache.hub(kind as KindDefinition).since(atRevision),
+        matcherOf(kind as KindDefinition, filter),
+      )
+      return { items: past as Stored<T>[], revision: atRevision }
+    },
     ownedBy: <T extends KubeObject>(kind: KindDefinition<T>, ownerUid: string) =>
       cache.table(kind as KindDefinition).ownedBy(ownerUid) as Stored<T>[],
     podsOnNode: (nodeName) => cache.table(podKind as KindDefinition).onNode(nodeName),

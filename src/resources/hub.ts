@@ -3,6 +3,7 @@
  * its last events, so that a watcher can resume a little in the past; quiet kinds are not pushed out by busy ones.
  * Watchers that do not keep up are cut off at a byte bound: they list again, and nobody else waits for them.
  */
+import type { KubeObject, Stored } from '../api/meta.ts'
 import { DroverError } from '../base/errors.ts'
 import { type Matcher, seenThrough } from './filter.ts'
 import type { ResourceEvent } from './resources.ts'
@@ -11,6 +12,8 @@ import type { ResourceEvent } from './resources.ts'
 export interface Delivery {
   event: ResourceEvent
   bytes: number
+  /** Of a deletion: the object as it stood, which the event shows at the revision of its end. */
+  ended?: Stored<KubeObject>
 }
 
 export const DEFAULT_RING_EVENTS = 1024
@@ -136,6 +139,14 @@ export class Hub {
     }
   }
 
+  /** What happened after a revision, the last first. Throws `gone` when the ring no longer reaches back. */
+  since(revision: number): Delivery[] {
+    if (revision < this.#floor) throw tooOld(revision)
+    return this.#inOrder()
+      .filter(({ event }) => event.revision > revision)
+      .reverse()
+  }
+
   async *watch(
     matches: Matcher | undefined,
     afterRevision: number,
@@ -143,7 +154,7 @@ export class Hub {
   ): AsyncGenerator<readonly ResourceEvent[]> {
     if (afterRevision < this.#floor) throw tooOld(afterRevision)
     const backlog = new Backlog(matches, afterRevision)
-    backlog.replay([...this.#ring.slice(this.#start), ...this.#ring.slice(0, this.#start)])
+    backlog.replay(this.#inOrder())
     this.#backlogs.add(backlog)
     const onAbort = () => backlog.wake()
     signal.addEventListener('abort', onAbort, { once: true })
@@ -157,6 +168,10 @@ export class Hub {
       signal.removeEventListener('abort', onAbort)
       this.#backlogs.delete(backlog)
     }
+  }
+
+  #inOrder(): Delivery[] {
+    return [...this.#ring.slice(this.#start), ...this.#ring.slice(0, this.#start)]
   }
 
   #remember(delivery: Delivery): void {

@@ -83,9 +83,14 @@ export interface Resources {
   list<T extends KubeObject>(kind: KindDefinition<T>, filter?: ListFilter): Stored<T>[]
   /**
    * The objects exactly as of one revision: what a client lists before it watches from there. Own writes that the watch
-   * has not brought yet are missing; wait for their revision first.
+   * has not brought yet are missing; wait for their revision first. With `atRevision`, as of that one: throws `gone` when
+   * the events since then are not kept.
    */
-  snapshot<T extends KubeObject>(kind: KindDefinition<T>, filter?: ListFilter): { items: Stored<T>[]; revision: number }
+  snapshot<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    filter?: ListFilter,
+    atRevision?: number,
+  ): { items: Stored<T>[]; revision: number }
   /** Objects whose controller (or any owner) has this uid. */
   ownedBy<T extends KubeObject>(kind: KindDefinition<T>, ownerUid: string): Stored<T>[]
   /** Pods bound to this node. */

@@ -327,6 +327,47 @@ describe('lists', () => {
     for (const query of fine) expect([query, (await harness.call(`${maps}?${query}`)).status]).toEqual([query, 200])
   })
 
+  it('are as of the revision that they ask for, in every combination that Kubernetes documents', async () => {
+    const path = '/api/v1/namespaces/past/configmaps'
+    await harness.call('/api/v1/namespaces', { method: 'POST', body: { metadata: { name: 'past' } } })
+    const add = (name: string) => harness.call(path, { method: 'POST', body: configMap(name, { past: 'yes' }) })
+    await add('a')
+    await add('b')
+    const patch = { method: 'PATCH', headers: { 'content-type': 'application/merge-patch+json' } }
+    const list = async (query: string) => (await harness.call(`${path}?${query}`)).json as unknown as ListJson
+    const then = await list('')
+    await harness.call(`${path}/a`, { method: 'DELETE' })
+    await harness.call(`${path}/b`, { ...patch, body: '{"metadata":{"labels":{"past":"no"}}}' })
+    await add('c')
+    const now = await list('')
+    const past = `resourceVersion=${then.metadata.resourceVersion}`
+    const cases: [string, ListJson][] = [
+      ['resourceVersion=0', now],
+      [past, now],
+      [`${past}&resourceVersionMatch=NotOlderThan`, now],
+      [`${past}&resourceVersionMatch=NotOlderThan&limit=5`, now],
+      [`${past}&resourceVersionMatch=Exact`, then],
+      [`${past}&resourceVersionMatch=Exact&limit=5`, then],
+      [`${past}&limit=5`, then],
+      [`resourceVersion=${now.metadata.resourceVersion}&resourceVersionMatch=Exact`, now],
+    ]
+    const shown = ({ items, metadata }: ListJson) => ({
+      items: items.map((item) => `${item.metadata.name} ${item.metadata.resourceVersion}`).sort(),
+      revision: metadata.resourceVersion,
+    })
+    for (const [query, expected] of cases) expect([query, shown(await list(query))]).toEqual([query, shown(expected)])
+    expect(shown(now).items.map((item) => item.split(' ')[0])).toEqual(['b', 'c'])
+    const selected = await list(`${past}&resourceVersionMatch=Exact&labelSelector=past%3Dyes`)
+    expect(selected.items.map(({ metadata }) => metadata.name).sort()).toEqual(['a', 'b'])
+    // Pages show what was there when the first was read.
+    const first = await list('limit=1')
+    await add('d')
+    await harness.call(`${path}/c`, { method: 'DELETE' })
+    const second = await list(`limit=5&continue=${first.metadata.continue}`)
+    expect(second.items.map(({ metadata }) => metadata.name)).toEqual(['c'])
+    expect(second.metadata.resourceVersion).toBe(first.metadata.resourceVersion)
+  })
+
   it('come as tables', async () => {
     await create('table-1', { table: 'yes' })
     const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
@@ -400,6 +441,13 @@ describe('watches', () => {
     await eventually(() => list.lines.length === 4 && plain.lines.length === 3)
     plain.stream.close()
     list.stream.close()
+    const bare = watch('labelSelector=s&sendInitialEvents=true&resourceVersionMatch=NotOlderThan')
+    await eventually(() => bare.lines.length >= 3)
+    expect(
+      bare.lines.map(({ type }) => type),
+      'bookmarks only for those who take them',
+    ).not.toContain('BOOKMARK')
+    bare.stream.close()
     expect(await harness.call(`${maps}?watch=1&sendInitialEvents=true`)).toMatchObject({ status: 422 })
   })
 
@@ -414,8 +462,10 @@ describe('watches', () => {
     for (let i = 0; i < 1_100; i += 100) {
       await Promise.all(Array.from({ length: 100 }, (_, j) => create(`old-${i + j}`)))
     }
-    const answer = await harness.call(`${maps}?watch=1&resourceVersion=1`)
-    expect(answer.json).toMatchObject({ code: 410, reason: 'Expired' })
+    for (const query of ['watch=1&resourceVersion=1', 'resourceVersion=1&resourceVersionMatch=Exact']) {
+      const answer = await harness.call(`${maps}?${query}`)
+      expect([query, answer.json]).toMatchObject([query, { code: 410, reason: 'Expired' }])
+    }
   })
 
   it('send tables with columns once', async () => {
@@ -447,6 +497,18 @@ describe('watches', () => {
     await eventually(async () => (await gauge()) === 0)
     const { text } = await harness.call('/metrics')
     expect(text).toMatch(/apiserver_request_total\{verb="create",group="",version="v1",resource="configmaps"/)
+  })
+
+  it('do not grow the metrics with words of their own', async () => {
+    for (const word of ['madeup1', 'madeup2']) {
+      expect((await harness.call(`/api/v1/namespaces/default/pods/web/${word}`)).status).toBe(404)
+      await harness.call(`/api/v1/${word}`)
+      await harness.call(`/${word}`)
+      await harness.call('/api/v1/pods', { method: word.toUpperCase() })
+    }
+    const { text } = await harness.call('/metrics')
+    expect(text).toContain('subresource="other"')
+    expect(text).not.toMatch(/madeup/i)
   })
 })
 
