@@ -103,7 +103,10 @@ function understand(exchange: Exchange): Understood {
     isMaintenance(path) ||
     ['log', 'exec', 'attach', 'portforward'].includes(subresource)
   const scope = target === undefined ? '' : name !== '' ? 'resource' : namespace !== '' ? 'namespace' : 'cluster'
-  return { target, verb, longRunning, labels: { verb, group, version, resource: plural, subresource, scope } }
+  // A series of metrics for every word that a client makes up would be memory without end.
+  const isKnown = target === undefined || subresource === '' || subresourcesOf(target.kind).has(subresource)
+  const labels = { verb, group, version, resource: plural, subresource: isKnown ? subresource : 'other', scope }
+  return { target, verb, longRunning, labels }
 }
 
 export type HandleRequest = (request: RawRequest, response: RawResponse, socket: PeerSocket | undefined) => void

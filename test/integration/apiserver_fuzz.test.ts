@@ -60,12 +60,13 @@ async function ask(question: Question): Promise<unknown> {
 }
 
 async function weigh(requests: number): Promise<Weight> {
-  const directory = process.env.DROVER_FUZZ_SNAPSHOTS
+  const memory = async (): Promise<Weight> => (await ask({ ask: 'memory' })) as Weight
+  const { series } = await memory()
   // Sessions that were broken by resets hold what they held until they are found out.
-  const settle = async (): Promise<boolean> => ((await ask({ ask: 'memory' })) as Weight).sockets <= SOCKETS
-  await eventually(settle, { timeoutMs: SETTLE_MS, intervalMs: 500 })
+  await eventually(async () => (await memory()).sockets <= SOCKETS, { timeoutMs: SETTLE_MS, intervalMs: 500 })
+  const directory = process.env.DROVER_FUZZ_SNAPSHOTS
   if (directory !== undefined) await ask({ ask: 'snapshot', path: join(directory, `${requests}.heapsnapshot`) })
-  return (await ask({ ask: 'memory' })) as Weight
+  return { ...(await memory()), series }
 }
 
 async function expectReady(): Promise<void> {
@@ -144,9 +145,16 @@ async function judge(request: HostileRequest): Promise<void> {
   if (isError && !/^\{"kind":"Status".*"message":"/.test(text)) throw new Error(`${status} to ${what} says: ${text}`)
 }
 
-function tellWeight({ requests, rssBytes, heapBytes, externalBytes, objects }: Weight & { requests: number }): string {
+function tellWeight({
+  requests,
+  rssBytes,
+  heapBytes,
+  externalBytes,
+  objects,
+  series,
+}: Weight & { requests: number }): string {
   const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
-  return `  after ${requests}: ${mb(heapBytes)} of heap, ${mb(externalBytes)} outside it, ${mb(rssBytes)} resident, ${objects} objects\n`
+  return `  after ${requests}: ${mb(heapBytes)} of heap, ${mb(externalBytes)} outside it, ${mb(rssBytes)} resident, ${objects} objects, ${series} series\n`
 }
 
 /** What is there already says 409; what is refused otherwise would leave later requests with nothing to meet. */

@@ -80,12 +80,14 @@ export interface HarnessOptions {
   ready?: () => boolean
   /** Changes that the store in memory remembers. */
   historyLimit?: number
+  /** That the cache keeps of each kind. */
+  ringEvents?: number
 }
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const directory = await mkdtemp(join(tmpdir(), 'drvt-apiserver-'))
   const clock = systemClock
-  const { historyLimit } = options
+  const { historyLimit, ringEvents } = options
   const store = createMemoryStore({ clock, ...(historyLimit === undefined ? {} : { historyLimit }) })
   const resources = createResources({
     store,
@@ -94,6 +96,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     log: silentLogger,
     serviceCidr: '10.96.0.0/16',
     nodePortRange: { from: 30_000, to: 32_767 },
+    ...(ringEvents === undefined ? {} : { ringEvents }),
   })
   const stop = new AbortController()
   const running: Promise<unknown>[] = [resources.run(stop.signal)]
