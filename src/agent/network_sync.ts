@@ -26,7 +26,7 @@ export interface NetworkSyncOptions extends Omit<WorkQueueOptions, 'name' | 'con
 }
 
 const KEY = 'network'
-/** What was broken by hand is back within 5 s; one look costs about 20 ms of one core. */
+/** What was broken by hand is back within 5 s; a look that hears of nothing costs less than a millisecond. */
 const DRIFT_PERIOD_MS = 2_000
 
 export class NetworkSync {

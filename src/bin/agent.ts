@@ -23,7 +23,7 @@ import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { Registry, registerProcessMetrics } from '../base/metrics.ts'
 import { caHash } from '../base/pki.ts'
-import { useLauncher } from '../base/process.ts'
+import { networkNews, useLauncher } from '../base/process.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices } from '../base/service.ts'
@@ -153,6 +153,7 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
       dataDir: join(dataDir, 'network'),
       log: log.child({ part: 'network' }),
       manageSysctls: flags.manageSysctls === true,
+      news: networkNews,
     }),
     volumes: createVolumeDriver({
       clock: systemClock,

@@ -9,6 +9,7 @@ import { silentLogger } from '../../src/base/log.ts'
 import { createHostsNetwork } from '../../src/local/hosts_network.ts'
 import type { ClusterConfig, PeerRow, ServiceEndpoint, ServiceRow } from '../../src/rpc/tables.ts'
 import { eventually } from './eventually.ts'
+import { type Listening, listenIn } from './namespace_news.ts'
 import {
   ask,
   createNamespace,
@@ -43,6 +44,7 @@ export class NetworkHosts {
   readonly pods = new Map<string, TestPod>()
   readonly #cluster: ClusterConfig
   readonly #network
+  readonly #listening: Listening[] = []
   #directory = ''
 
   /** `mark`: a hexadecimal digit that tells this test's hosts from other tests' of the same process. */
@@ -81,12 +83,15 @@ export class NetworkHosts {
   }
 
   makeDriver(namespacePath: string, name: string, options: Partial<NetworkDriverOptions> = {}): Driver {
+    const listening = listenIn(namespacePath)
+    this.#listening.push(listening)
     return createNetworkDriver({
       dataDir: join(this.#directory, name),
       log: silentLogger,
       clock: systemClock,
       enter: ['nsenter', `--net=${namespacePath}`],
       manageSysctls: true,
+      news: listening.ask,
       ...options,
     })
   }
@@ -175,6 +180,7 @@ export class NetworkHosts {
       await driver.teardown()
       await namespace.remove()
     }
+    for (const listening of this.#listening) listening.close()
     await this.#network.remove()
     await rm(this.#directory, { recursive: true, force: true })
   }

@@ -143,6 +143,7 @@ const FACTS: NodeFacts = {
   vxlanPort: 4789,
 }
 const link = (change: Partial<Link>): Link => ({
+  index: 1,
   name: 'eth0',
   kind: '',
   mac: '',

@@ -8,17 +8,18 @@ import { parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
 import { DroverError } from '../../base/errors.ts'
-import { isObject } from '../../base/json.ts'
 import type { Logger } from '../../base/log.ts'
+import type { AskNews } from '../../base/network_news.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
 import { readConnections } from './connections.ts'
+import { Drift } from './drift.ts'
 import { createFlows } from './flows.ts'
-import { createGeneration } from './generation.ts'
 import { createGuard } from './guard.ts'
 import { createKernelTable } from './kernel_table.ts'
-import { type Link, parseAlias, parseLinks } from './links.ts'
+import { parseAlias } from './links.ts'
 import { BRIDGE, GUARD_TABLE, POD_LINK, podLink, TABLE, VXLAN } from './names.ts'
 import type { HostPortRow, NetworkDriver, NodeNetworkConfig, PodSocket, Traffic } from './network.ts'
+import { observeNode, observePeers, observeRoutes, type Route } from './observe.ts'
 import {
   carryHostPorts,
   type HostPortPlan,
@@ -29,7 +30,7 @@ import {
   withHostPorts,
 } from './plan_host_ports.ts'
 import { gatewayAddress, type NodeFacts, planNode } from './plan_node.ts'
-import { findUnderlay, type ObservedPeers, planPeers, ROUTE_PROTOCOL, type Underlay } from './plan_peers.ts'
+import { findUnderlay, planPeers, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
 import { findPodDamage } from './pod_damage.ts'
@@ -58,17 +59,12 @@ export interface NetworkDriverOptions {
   enter?: readonly string[]
   /** May set what it needs of this namespace's sysctls (teardown puts them back). Default false: only looks. */
   manageSysctls?: boolean
+  /** Hears what others change in this namespace. Default: nobody does, and each look is a look at everything. */
+  news?: AskNews
 }
 
 const DEFAULT_VXLAN_PORT = 4789
 const DEFAULT_VNI = 4097
-/**
- * Reading thousands of services' rules takes a second: it is done when somebody else has written rules, and now and then all the
- * same. Where others write all the time, and looks find nothing, it takes at most a tenth of the time.
- */
-const LOOK_ANYWAY_MS = 600_000
-const FRUITLESS_LOOKS = 3
-const REST_FACTOR = 9
 /** Lines of a transaction that are worth a person's time. */
 const MAX_RULES_TOLD = 20
 
@@ -77,14 +73,10 @@ function firstLines(script: string): string[] {
   return lines.slice(0, MAX_RULES_TOLD)
 }
 
-function list(value: unknown): Record<string, unknown>[] {
-  return Array.isArray(value) ? value.filter(isObject) : []
-}
-
 class Driver implements NetworkDriver {
   readonly #options: NetworkDriverOptions
   readonly #programs: Programs
-  readonly #generation
+  readonly #drift
   readonly #pods
   readonly #guard
   readonly #kernel
@@ -111,18 +103,20 @@ class Driver implements NetworkDriver {
   /** False where the kernel has no rules for bridges. */
   #guards = true
   #underlay: Underlay | undefined
-  /** Looks at the rules, on the monotonic clock. */
-  #looks = { lastMs: 0, restUntilMs: 0, fruitless: 0 }
+  /** Index of the tunnel's device, if there is one. */
+  #tunnel: number | undefined
+  /** Whether pods' ports are isolated. */
+  #isolates: boolean | undefined
 
   constructor(options: NetworkDriverOptions) {
     this.#options = options
     const programs = createPrograms(options.enter ?? [])
-    const generation = createGeneration(programs)
+    const drift = new Drift(options.clock, options.news ?? (async () => undefined))
     const nft = async (script: string): Promise<void> => {
       await programs.nft(script)
-      generation.count()
+      drift.count()
     }
-    this.#generation = generation
+    this.#drift = drift
     this.#programs = { ...programs, nft }
     const { dataDir, log, manageSysctls = false } = options
     this.#pods = createPodPorts({ programs, dataDir, log })
@@ -265,11 +259,21 @@ class Driver implements NetworkDriver {
       const config = this.#config
       if (config === undefined) return false
       const sysctls = await this.#sysctls.ensure()
-      const node = await this.#mendNode(config)
-      const peers = await this.#mendPeers(config)
+      await this.#drift.listen()
+      const devices = await this.#lookAtDevices(config)
       const table = await this.#lookAtRules(config)
-      return sysctls || node || peers || table
+      return sysctls || devices || table
     })
+  }
+
+  /** True when devices, addresses or ways were not as we left them. */
+  async #lookAtDevices(config: NodeNetworkConfig): Promise<boolean> {
+    const isolates = !(await this.#sysctls.bridgedIsFiltered())
+    if (isolates === this.#isolates && !this.#drift.devicesMayDiffer(this.#tunnel)) return false
+    const { changed, routes } = await this.#mendNode(config)
+    const peers = await this.#mendPeers(config, changed ? undefined : routes)
+    this.#drift.sawDevices()
+    return changed || peers
   }
 
   async findDamage(pods: readonly { podUid: string; netNamespacePath: string }[], known: ReadonlySet<string>) {
@@ -284,10 +288,10 @@ class Driver implements NetworkDriver {
   async #findDrift(): Promise<Omit<Damage, 'mend'>[]> {
     const config = this.#config
     if (config === undefined) return []
-    const { plan } = await this.#planNode(config)
+    const { plan, routes } = await this.#planNode(config)
     // Without the devices the ways cannot be looked at; they are mended together.
     const standing = plan.commands.length === 0
-    const peers = this.#peers !== undefined && standing ? await this.#planPeers(config, this.#peers) : undefined
+    const peers = this.#peers !== undefined && standing ? await this.#planPeers(config, this.#peers, routes) : undefined
     const { skeleton } = renderSkeleton(this.#facts(config))
     const rules = await this.#kernel.missing(skeleton, (observed) => this.#desiredTable(config, observed))
     const guard = this.#guards ? await this.#guard.missing() : ''
@@ -303,7 +307,7 @@ class Driver implements NetworkDriver {
 
   teardown(): Promise<void> {
     return this.#serial(async () => {
-      const links = (await this.#links()).map(({ name }) => name)
+      const links = (await observeNode(this.#programs)).links.map(({ name }) => name)
       await this.#pods.clear(links.filter((name) => POD_LINK.test(name)))
       await this.#programs.ip([VXLAN, BRIDGE].filter((name) => links.includes(name)).map((name) => `link del ${name}`))
       const tables = this.#guards ? [TABLE, GUARD_TABLE] : [TABLE]
@@ -346,80 +350,46 @@ class Driver implements NetworkDriver {
     return this.#config
   }
 
-  async #links(): Promise<Link[]> {
-    const [links, addresses] = await Promise.all([
-      this.#programs.json('ip', ['-j', '-d', 'link', 'show']),
-      this.#programs.json('ip', ['-j', '-4', 'addr', 'show']),
-    ])
-    return parseLinks(links, addresses)
-  }
-
   async #planNode(config: NodeNetworkConfig) {
     const { mtu, vni = DEFAULT_VNI, vxlanPort = DEFAULT_VXLAN_PORT } = this.#options
     const { nodeAddress, podCidr, cluster } = config
     const tunnel = cluster.overlay !== 'host-gw'
-    const [isolate, links] = await Promise.all([this.#sysctls.bridgedIsFiltered().then((is) => !is), this.#links()])
+    const [isFiltered, { links, routes }] = await Promise.all([
+      this.#sysctls.bridgedIsFiltered(),
+      observeNode(this.#programs),
+    ])
+    const isolate = !isFiltered
     const { serviceCidr } = cluster
     const facts: NodeFacts = { nodeAddress, podCidr, serviceCidr, mtu, tunnel, isolate, vni, vxlanPort }
     this.#underlay = findUnderlay(links, nodeAddress)
-    const routes = links.some(({ name }) => name === BRIDGE)
-      ? list(await this.#programs.json('ip', ['-j', 'route', 'show', 'dev', BRIDGE]))
-      : []
-    const serviceRoutes = routes.map((route) => ({
-      destination: String(route.dst),
-      source: String(route.prefsrc ?? ''),
-    }))
-    return { plan: planNode(links, serviceRoutes, facts), links, isolate }
+    this.#tunnel = links.find(({ name }) => name === VXLAN)?.index
+    const serviceRoutes = routes.filter(({ device }) => device === BRIDGE)
+    return { plan: planNode(links, serviceRoutes, facts), links, routes, isolate }
   }
 
-  async #mendNode(config: NodeNetworkConfig): Promise<boolean> {
-    const { plan, links, isolate } = await this.#planNode(config)
+  async #mendNode(config: NodeNetworkConfig): Promise<{ changed: boolean; routes: readonly Route[] }> {
+    const { plan, links, routes, isolate } = await this.#planNode(config)
     await this.#programs.ip(plan.commands)
     if (plan.commands.length > 0 || !this.#bridgeIsSet) await this.#sysctls.ensureBridge()
     this.#bridgeIsSet = true
     const pods = links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
     await this.#pods.start(config.podCidr, { mtu: plan.mtu, isolate }, pods)
-    if (plan.commands.length > 0) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
-    return plan.commands.length > 0
+    this.#isolates = isolate
+    const changed = plan.commands.length > 0
+    if (changed) this.#options.log.info({ commands: plan.commands }, 'node devices changed')
+    return { changed, routes }
   }
 
-  async #observePeers(tunnel: boolean): Promise<ObservedPeers> {
-    const { json } = this.#programs
-    const [routes, neighbours, forwards] = await Promise.all([
-      json('ip', ['-j', 'route', 'show']),
-      tunnel ? json('ip', ['-j', 'neigh', 'show', 'dev', VXLAN]) : [],
-      tunnel ? json('bridge', ['-j', 'fdb', 'show', 'dev', VXLAN]) : [],
-    ])
-    return {
-      routes: list(routes)
-        .filter((route) => route.dev === VXLAN || String(route.protocol) === String(ROUTE_PROTOCOL))
-        .map((route) => ({
-          destination: String(route.dst),
-          gateway: String(route.gateway ?? ''),
-          source: String(route.prefsrc ?? ''),
-          device: String(route.dev),
-        })),
-      neighbours: list(neighbours).map((item) => ({
-        address: String(item.dst),
-        mac: String(item.lladdr ?? ''),
-        permanent: Array.isArray(item.state) && item.state.includes('PERMANENT'),
-      })),
-      forwards: list(forwards)
-        .filter((item) => typeof item.dst === 'string')
-        .map((item) => ({ mac: String(item.mac), destination: String(item.dst) })),
-    }
-  }
-
-  async #planPeers(config: NodeNetworkConfig, peers: readonly PeerRow[]) {
+  async #planPeers(config: NodeNetworkConfig, peers: readonly PeerRow[], routes: readonly Route[]) {
     const { overlay = 'vxlan' } = config.cluster
     const source = gatewayAddress(config.podCidr)
     const context = { nodeName: config.nodeName, source, overlay, underlay: this.#underlay }
-    return planPeers(await this.#observePeers(overlay !== 'host-gw'), peers, context)
+    return planPeers(await observePeers(this.#programs, routes, overlay !== 'host-gw'), peers, context)
   }
 
-  async #mendPeers(config: NodeNetworkConfig): Promise<boolean> {
+  async #mendPeers(config: NodeNetworkConfig, routes?: readonly Route[]): Promise<boolean> {
     if (this.#peers === undefined) return false
-    const plan = await this.#planPeers(config, this.#peers)
+    const plan = await this.#planPeers(config, this.#peers, routes ?? (await observeRoutes(this.#programs)))
     this.#warn(plan.problems.filter((problem) => !this.#peerProblems.includes(problem)))
     this.#peerProblems = plan.problems
     await this.#programs.bridge(plan.bridge)
@@ -429,22 +399,16 @@ class Driver implements NetworkDriver {
 
   /** True when the rules were not as we left them. */
   async #lookAtRules(config: NodeNetworkConfig): Promise<boolean> {
-    const { clock } = this.#options
-    const startMs = clock.monotonicMs()
-    const { lastMs, restUntilMs, fruitless } = this.#looks
-    if (startMs < restUntilMs) return false
-    if (startMs - lastMs < LOOK_ANYWAY_MS && (await this.#generation.isOurs())) return false
+    if (!this.#drift.rulesMayDiffer()) return false
+    const startedMs = this.#options.clock.monotonicMs()
     const changed = await this.#mendRules(config, true)
-    const nowMs = clock.monotonicMs()
-    const vain = changed ? 0 : fruitless + 1
-    const restMs = vain > FRUITLESS_LOOKS ? (nowMs - startMs) * REST_FACTOR : 0
-    this.#looks = { lastMs: nowMs, restUntilMs: nowMs + restMs, fruitless: vain }
+    this.#drift.sawRules(startedMs, changed)
     return changed
   }
 
   /** All tables of ours. */
   async #mendRules(config: NodeNetworkConfig, look: boolean): Promise<boolean> {
-    if (look) await this.#generation.note()
+    if (look) await this.#drift.noteRules()
     const table = await this.#mendTable(config, look)
     const guard = this.#guards && (await this.#guard.mend(look))
     return table || guard

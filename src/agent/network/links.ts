@@ -4,6 +4,7 @@ import { isObject } from '../../base/json.ts'
 import type { PodInterface } from './network.ts'
 
 export interface Link {
+  index: number
   name: string
   kind: string
   mac: string
@@ -32,6 +33,7 @@ export function parseLinks(links: unknown, addresses: unknown = []): Link[] {
   return objects(links).map((item) => {
     const info = object(item.linkinfo)
     return {
+      index: Number(item.ifindex ?? 0),
       name: text(item.ifname),
       kind: text(info.info_kind),
       mac: text(item.address),

@@ -7,6 +7,7 @@
  */
 import { DroverError } from '../../base/errors.ts'
 import { type RunResult, run } from '../../base/process.ts'
+import { readText } from '../../base/records.ts'
 
 export interface Programs {
   /** Runs `ip -batch -`; nothing at all for no commands. */
@@ -20,6 +21,10 @@ export interface Programs {
   run(program: string, args: readonly string[], input?: string): Promise<RunResult>
   /** Runs a program that prints JSON, and parses it; no output is an empty array. */
   json(program: string, args: readonly string[]): Promise<unknown>
+  /** Several listings of `ip` by one process, with details, of IPv4. */
+  ipJson(commands: readonly string[]): Promise<unknown[]>
+  /** Values of kernel settings; empty for one that there is not. */
+  settings(names: readonly string[]): Promise<string[]>
   jsonIn(netNamespacePath: string, program: string, args: readonly string[]): Promise<unknown>
 }
 
@@ -62,8 +67,25 @@ export function createPrograms(enter: readonly string[]): Programs {
     },
     run: (program, args, input) => exec(enter, program, args, input),
     json: (program, args) => json(enter, program, args),
+    async ipJson(commands) {
+      const result = await exec(enter, 'ip', ['-j', '-d', '-4', '-batch', '-'], `${commands.join('\n')}\n`)
+      if (result.exitCode !== 0) throw failure(`ip -batch (${commands.join(', ')})`, result)
+      const lines = result.stdout.trim().split('\n')
+      if (lines.length === commands.length) return lines.map((line) => JSON.parse(line) as unknown)
+      throw new DroverError('internal', `ip -batch printed ${lines.length} lists for ${commands.length} commands`)
+    },
+    settings: (names) => Promise.all(names.map((name) => setting(enter, exec, name))),
     jsonIn: (path, program, args) => json(['nsenter', `--net=${path}`], program, args),
   }
+}
+
+type Exec = (prefix: readonly string[], program: string, args: readonly string[]) => Promise<RunResult>
+
+/** The file shows the reader's own namespace: no program is needed for that one. */
+async function setting(enter: readonly string[], exec: Exec, name: string): Promise<string> {
+  const path = `/proc/sys/${name.replaceAll('.', '/')}`
+  const text = enter.length === 0 ? (readText(path) ?? '') : (await exec(enter, 'cat', [path])).stdout
+  return text.trim()
 }
 
 /** Runs pieces of work one after the other, whatever becomes of each. */

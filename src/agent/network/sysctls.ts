@@ -38,10 +38,9 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
   const { programs, dataDir, manage } = options
   const path = join(dataDir, FILE)
 
-  const sysctl = async (args: readonly string[]): Promise<string> => {
+  const sysctl = async (args: readonly string[]): Promise<void> => {
     const result = await programs.run('sysctl', args)
     if (result.exitCode !== 0) throw failure(`sysctl ${args.join(' ')}`, result)
-    return result.stdout
   }
   const load = async (): Promise<Record<string, string>> => {
     const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -57,8 +56,8 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
   return {
     async ensure() {
       const names = Object.keys(WANTED)
-      const values = (await sysctl(['-n', ...names])).trim().split('\n')
-      const current = new Map(names.map((name, i) => [name, values[i]?.trim() ?? '']))
+      const values = await programs.settings(names)
+      const current = new Map(names.map((name, i) => [name, values[i] ?? '']))
       const wrong = names.filter((name) => current.get(name) !== WANTED[name])
       if (wrong.length === 0) return false
       if (!manage) {
@@ -82,11 +81,10 @@ export function createSysctls(options: { programs: Programs; dataDir: string; ma
       await sysctl(['-q', '-w', ...words])
     },
     async bridgedIsFiltered() {
-      // -e: no word about a setting that only a module brings.
-      return (await sysctl(['-e', '-n', BRIDGED])).trim() === '1'
+      return (await programs.settings([BRIDGED]))[0] === '1'
     },
     async sendsRedirects() {
-      return (await sysctl(['-n', ALL_REDIRECTS])).trim() !== '0'
+      return (await programs.settings([ALL_REDIRECTS]))[0] !== '0'
     },
     async restore() {
       const saved = Object.entries(await load())
