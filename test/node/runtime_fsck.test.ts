@@ -132,6 +132,29 @@ it('finds damage of each kind without touching it, mends it, and leaves what is 
   rmSync(fake)
 })
 
+it('knows who holds the process namespace that a pod shares: a copy and an orphan go, a lost pin comes back', async () => {
+  await node.createPod('sharer', { shareProcessNamespace: true })
+  const { metadata } = await node.ready('sharer')
+  const own = join(node.directory, 'run/s', metadata.uid ?? '', 'pid')
+  expect(await fsck(false)).toEqual([])
+  const before = (await run('stat', ['-Lc', '%i', own])).stdout
+  const plant = (pin: string) => node.namespace.start(['env', `DROVER_PID_NAMESPACE=${pin}`, 'sleep', '1000'])
+  const copy = plant(own)
+  const orphan = plant(join(node.directory, 'run/s/nobody3/pid'))
+  // Of another node of this machine.
+  const others = plant('/run/drvt-other/s/nobody3/pid')
+  await runOk('umount', ['-l', own])
+  const damage = [`namespaces pid of pod ${metadata.uid}`, `processes ${copy.pid}`, `processes ${orphan.pid}`].sort()
+  expect(parts(await fsck(false))).toEqual(damage)
+  const mended = await fsck(true)
+  expect(mended.filter((each) => each.mended !== true)).toEqual([])
+  expect(await fsck(false)).toEqual([])
+  expect((await run('stat', ['-Lc', '%i', own])).stdout).toBe(before)
+  const alive = commandLines().map(({ pid }) => pid)
+  expect([copy, orphan, others].map(({ pid }) => alive.includes(pid ?? 0))).toEqual([false, false, true])
+  others.kill('SIGKILL')
+})
+
 it('rules and devices that somebody changed come back, by the check or by the agent before it', async () => {
   const list = async () => (await node.namespace.exec(['nft', 'list', 'ruleset'])).stdout
   const before = await list()

@@ -13,6 +13,7 @@ const clean: HostView = {
   mounts: [{ id: 'a', path: '/data/c/a/rootfs' }],
   userMounts: [],
   userRanges: [],
+  holders: [{ podUid: POD, pid: 80, startTicks: '1', isOwn: true }],
   files: [{ id: 'a', path: '/run/exits/a' }],
 }
 const found = (changes: Partial<HostView>) => findStrays({ ...clean, ...changes })
@@ -20,7 +21,9 @@ const found = (changes: Partial<HostView>) => findStrays({ ...clean, ...changes 
 describe('what nobody explains', () => {
   test('a clean host has none, an empty one neither', () => {
     expect(found({})).toEqual([])
-    expect(found({ containers: [], sandboxes: [], monitors: [], cgroups: [], mounts: [], files: [] })).toEqual([])
+    expect(
+      found({ containers: [], sandboxes: [], holders: [], monitors: [], cgroups: [], mounts: [], files: [] }),
+    ).toEqual([])
   })
 
   test.each<[string, Partial<HostView>, object]>([
@@ -33,6 +36,11 @@ describe('what nobody explains', () => {
     ['a mount', { mounts: [{ id: 'b', path: '/data/c/b/rootfs' }] }, { type: 'mount', path: '/data/c/b/rootfs' }],
     ['mounts of own users', { userMounts: [{ id: 'b', path: '/u/b' }] }, { type: 'userMounts', id: 'b' }],
     ['a range of user ids', { userRanges: [{ podUid: 'x', path: '/u/ids/1' }] }, { type: 'file', path: '/u/ids/1' }],
+    [
+      'a holder of processes',
+      { holders: [{ podUid: 'x', pid: 81, startTicks: '2', isOwn: false }] },
+      { type: 'holder', holder: { pid: 81, startTicks: '2' } },
+    ],
     ["a pod's cgroup", { cgroups: [{ podUid: 'x', containerIds: ['y'] }] }, { type: 'cgroup', podUid: 'x' }],
     [
       "a container's cgroup",

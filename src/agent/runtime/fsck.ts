@@ -6,10 +6,12 @@ import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
 import { bindCall, kernelCalls, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
 import { parseMountinfo } from '../../base/mountinfo.ts'
+import { signalProcess } from '../../base/process_table.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { type Cgroups, clearCgroup } from './cgroups.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 import { isId, type RuntimePaths } from './paths.ts'
+import { type Holder, listHolders } from './pid_holder.ts'
 import { killTree } from './procfs.ts'
 import type { ContainerState, Sandbox } from './runtime.ts'
 import { mountShm, pinsOf, sandboxRecord, shmPath } from './sandbox.ts'
@@ -41,6 +43,7 @@ async function viewHost(options: FsckOptions): Promise<HostView> {
   const { paths } = options
   // What is made or removed while we look must not seem to lack an owner: owners are listed last.
   const monitors = listMonitors(paths.exits)
+  const holders = listHolders()
   const cgroups = listCgroups(options)
   const mounts = listMounts(paths.containers)
   const files = await listFiles(paths)
@@ -54,6 +57,7 @@ async function viewHost(options: FsckOptions): Promise<HostView> {
     unreadable: names.filter((name) => !known.has(name)),
     sandboxes: sandboxes.map(({ podUid }) => viewSandbox(paths, podUid, containers)),
     monitors,
+    holders: viewHolders(paths, holders),
     cgroups,
     mounts,
     userMounts,
@@ -74,6 +78,17 @@ function listMonitors(exitDirectory: string): HostView['monitors'] {
       const id = args.find((arg) => arg.startsWith('--cid='))?.slice('--cid='.length)
       return id === undefined ? [] : [{ id, pid: Number(pid) }]
     })
+}
+
+function viewHolders({ sandboxes }: RuntimePaths, holders: readonly Holder[]): HostView['holders'] {
+  return holders.flatMap(({ pin, pid, startTicks }) => {
+    const directory = dirname(pin)
+    // Another node of this machine has its own.
+    if (dirname(directory) !== sandboxes) return []
+    const podUid = basename(directory)
+    const own = sandboxRecord(sandboxes, podUid)?.holder
+    return [{ podUid, pid, startTicks, isOwn: own?.pid === pid && own.startTicks === startTicks }]
+  })
 }
 
 function directoriesIn(path: string): string[] {
@@ -124,7 +139,8 @@ const inodeOf = (path: string): number | undefined => statSync(path, { throwIfNo
 function viewSandbox(paths: RuntimePaths, podUid: string, containers: readonly ContainerState[]): SandboxView {
   const directory = join(paths.sandboxes, podUid)
   const record = sandboxRecord(paths.sandboxes, podUid)
-  const namespaces = record === undefined ? [] : pinsOf(record)
+  const held = record?.holder === undefined ? [] : (['pid'] as const)
+  const namespaces = record === undefined ? [] : [...pinsOf(record), ...held]
   const outer = statSync(directory, { throwIfNoEntry: false })?.dev
   const isPin = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.dev !== outer
   const pins = namespaces.map((name) => {
@@ -152,6 +168,9 @@ async function mend(stray: Stray, { paths, runtimes, cgroups, cgroupParent, cloc
   switch (stray.type) {
     case 'monitor':
       killTree(stray.pid)
+      return
+    case 'holder':
+      signalProcess(stray.holder, 'SIGKILL')
       return
     case 'mount':
       await tryUnmount([stray.path], true)

@@ -58,14 +58,25 @@ function endParent(pid: number): void {
   }
 }
 
+export interface Holder extends ProcessIdentity {
+  /** Where its namespace is pinned. */
+  pin: string
+}
+
+/** Every process of a holder, also one that is still on its way to being one. */
+export function listHolders(): Holder[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return []
+    const comm = (readText(`/proc/${name}/comm`) ?? '').trim()
+    if (comm !== 'sleep' && comm !== 'sh' && comm !== 'env' && comm !== 'unshare') return []
+    const variables = (readText(`/proc/${name}/environ`) ?? '').split('\0')
+    const pin = variables.find((each) => each.startsWith(`${MARK}=`))?.slice(MARK.length + 1)
+    const found = pin === undefined ? undefined : identify(Number(name))
+    return pin === undefined || found === undefined ? [] : [{ ...found, pin }]
+  })
+}
+
 /** Ends the namespace, and with it whatever still runs in it. */
 export function endHolder(pin: string): void {
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    const comm = (readText(`/proc/${name}/comm`) ?? '').trim()
-    if (comm !== 'sleep' && comm !== 'sh' && comm !== 'env' && comm !== 'unshare') continue
-    const variables = (readText(`/proc/${name}/environ`) ?? '').split('\0')
-    const found = variables.includes(`${MARK}=${pin}`) ? identify(Number(name)) : undefined
-    if (found !== undefined) signalProcess(found, 'SIGKILL')
-  }
+  for (const holder of listHolders()) if (holder.pin === pin) signalProcess(holder, 'SIGKILL')
 }

@@ -4,6 +4,7 @@
  * the last to go, so whatever has none is nobody's.
  */
 import type { DamagePart } from '../../base/damage.ts'
+import type { ProcessIdentity } from '../../base/process_table.ts'
 
 export interface HostView {
   /** Containers that have a directory, with their pods; a running one with its init. */
@@ -12,6 +13,8 @@ export interface HostView {
   unreadable: readonly string[]
   sandboxes: readonly SandboxView[]
   monitors: readonly { id: string; pid: number }[]
+  /** Processes that keep a pod's shared process namespace; `isOwn`: the one that its sandbox is known by. */
+  holders: readonly { podUid: string; pid: number; startTicks: string; isOwn: boolean }[]
   /** Below our cgroup, the same in any hierarchy: pods, and what is in them. */
   cgroups: readonly { podUid: string; containerIds: readonly string[] }[]
   /** Mount points in containers' directories, by the directory's name. */
@@ -35,6 +38,7 @@ export interface SandboxView {
 
 export type Stray = { part: DamagePart; subject: string; problem: string } & (
   | { type: 'monitor'; pid: number }
+  | { type: 'holder'; holder: ProcessIdentity }
   | { type: 'mount'; path: string }
   | { type: 'userMounts'; id: string }
   | { type: 'cgroup'; podUid: string; containerId: string | undefined }
@@ -60,6 +64,11 @@ export function findStrays(view: HostView): Stray[] {
       ]
     }),
     ...doubleMonitors(view),
+    ...view.holders.flatMap(({ podUid, isOwn, pid, startTicks }): Stray[] => {
+      if (isOwn) return []
+      const problem = `holds a process namespace for pod ${podUid}, which does not live in it`
+      return [{ type: 'holder', part: 'processes', subject: `${pid}`, problem, holder: { pid, startTicks } }]
+    }),
     ...view.mounts.flatMap(({ id, path }): Stray[] => {
       if (ids.has(id)) return []
       return [{ type: 'mount', part: 'mounts', subject: path, problem: 'belongs to no container', path }]
