@@ -1,19 +1,20 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ContainerRequest, Sandbox } from '../../src/agent/runtime/runtime.ts'
+import { describeRuntimes } from '../support/crun.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
 const signal = new AbortController().signal
 
-describe('what a container may see and do', () => {
+describeRuntimes('what a container may see and do', (runtime, itOnce) => {
   let host: RuntimeHost
   let sandbox: Sandbox
   let count = 0
   beforeAll(async () => {
-    host = await createRuntimeHost()
+    host = await createRuntimeHost(runtime)
     sandbox = await host.sandbox('iso')
   })
   afterAll(() => host.destroy())
@@ -63,7 +64,7 @@ describe('what a container may see and do', () => {
     expect(await output('grep NoNewPrivs /proc/self/status', { noNewPrivileges: false })).toMatch(/0$/)
   })
 
-  it('has no profile, or one of its own, where it asks for that', async () => {
+  itOnce('has no profile, or one of its own, where it asks for that', async () => {
     expect(await output('grep Seccomp: /proc/self/status', { seccomp: 'unconfined' })).toMatch(/Seccomp:\s+0/)
     const refused = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 95 }
     const seccomp = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [refused] }
@@ -73,14 +74,14 @@ describe('what a container may see and do', () => {
     await expect(output('true', { seccomp: { defaultAction: 'SCMP_ACT_NONSENSE' } })).rejects.toThrow(/seccomp|action/i)
   })
 
-  it("sets kernel parameters of the pod's namespaces, and no others", async () => {
+  itOnce("sets kernel parameters of the pod's namespaces, and no others", async () => {
     const sysctls = { 'net.ipv4.ip_unprivileged_port_start': '77', 'kernel.shm_rmid_forced': '1' }
     const files = Object.keys(sysctls).map((name) => `/proc/sys/${name.replaceAll('.', '/')}`)
     expect(await output(`cat ${files.join(' ')}`, { sysctls })).toBe('77\n1')
     await expect(output('true', { sysctls: { 'vm.swappiness': '1' } })).rejects.toThrow(/vm.swappiness/)
   })
 
-  it('refuses system calls that need no privilege but reach too far', async () => {
+  itOnce('refuses system calls that need no privilege but reach too far', async () => {
     // The host's Perl, mounted in, to make system calls by number.
     const calls =
       process.arch === 'arm64' ? { keyctl: 219, bpf: 280, getpid: 172 } : { keyctl: 250, bpf: 321, getpid: 39 }
@@ -94,7 +95,7 @@ describe('what a container may see and do', () => {
     expect(text).toBe('keyctl=-1/1\nbpf=-1/1\ngetpid=1/0')
   })
 
-  it('sees its own namespaces only, with the pod sharing network, IPC and host name', async () => {
+  itOnce('sees its own namespaces only, with the pod sharing network, IPC and host name', async () => {
     const text = await output(
       'echo $$; hostname; ls /sys/class/net; cat /proc/sys/kernel/core_pattern > /dev/null; echo 1 > /proc/sys/vm/swappiness',
     )
@@ -161,7 +162,7 @@ describe('what a container may see and do', () => {
     expect(text).toMatch(/Seccomp:\s+0/)
   })
 
-  it('hands back its termination message, bounded', async () => {
+  itOnce('hands back its termination message, bounded', async () => {
     const id = 'drvt-iso-message'
     const request = host.request(sandbox, {
       id,

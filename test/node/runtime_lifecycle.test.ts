@@ -1,17 +1,18 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
+import { describeRuntimes } from '../support/crun.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
 const signal = new AbortController().signal
 
-describe('containers under runc and conmon', () => {
+describeRuntimes('containers under conmon', (runtime, itOnce) => {
   let host: RuntimeHost
   let pods = 0
   beforeAll(async () => {
-    host = await createRuntimeHost()
+    host = await createRuntimeHost(runtime)
   })
   afterAll(() => host.destroy())
 
@@ -56,7 +57,7 @@ describe('containers under runc and conmon', () => {
     await remove(container)
   })
 
-  it('tells what a container uses, and nothing once it is gone', async () => {
+  itOnce('tells what a container uses, and nothing once it is gone', async () => {
     const container = await start({
       args: ['/bin/sh', '-c', 'head -c 8000000 /dev/zero > /tmp/f; while :; do :; done'],
     })
@@ -162,7 +163,7 @@ describe('containers under runc and conmon', () => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('stops making a container when cancelled', async () => {
+  itOnce('stops making a container when cancelled', async () => {
     const sandbox = await host.sandbox('cancel')
     const cancel = new AbortController()
     const starting = host.driver.startContainer(host.request(sandbox, {}), cancel.signal)
@@ -176,7 +177,7 @@ describe('containers under runc and conmon', () => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('refuses an id twice', async () => {
+  itOnce('refuses an id twice', async () => {
     const container = await start({})
     const request = host.request(await host.sandbox(container.podUid), {})
     await expect(host.driver.startContainer(request, signal)).rejects.toMatchObject({ code: 'alreadyExists' })
@@ -184,7 +185,7 @@ describe('containers under runc and conmon', () => {
     await remove(container)
   })
 
-  it('tells half-made containers as created, and removes them at any point', async () => {
+  itOnce('tells half-made containers as created, and removes them at any point', async () => {
     const data = join(host.directory, 'data/c')
     // Died while filling the directory.
     mkdirSync(join(data, '.new-drvt-x', 'upper'), { recursive: true })
@@ -238,7 +239,7 @@ describe('containers under runc and conmon', () => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('takes 127 layers', async () => {
+  itOnce('takes 127 layers', async () => {
     const layers = Array.from({ length: 126 }, (_, i) => {
       const layer = join(host.directory, 'layers-of-a-long-name', `sha256-${'0'.repeat(56)}${i}`)
       mkdirSync(join(layer, 'etc'), { recursive: true })

@@ -9,7 +9,7 @@ import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
 const signal = new AbortController().signal
 
-describeRuntimes('users of a pod’s own', (runtime) => {
+describeRuntimes('users of a pod’s own', (runtime, itOnce) => {
   let host: RuntimeHost
   beforeAll(async () => {
     host = await createRuntimeHost(runtime)
@@ -90,7 +90,7 @@ describeRuntimes('users of a pod’s own', (runtime) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('may do nothing to what is not theirs', async () => {
+  itOnce('may do nothing to what is not theirs', async () => {
     const one = await start('bounds', { privileged: true, seccomp: 'unconfined' })
     for (const attempt of [
       'mkdir -p /mnt; for disk in /dev/vda /dev/sda /dev/nvme0n1; do mount -o ro $disk /mnt && exit 0; done; exit 1',
@@ -107,7 +107,7 @@ describeRuntimes('users of a pod’s own', (runtime) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('are refused what goes beyond them', async () => {
+  itOnce('are refused what goes beyond them', async () => {
     const user = { uid: 70_000, gid: 0, additionalGids: [] }
     await expect(start('beyond', { user })).rejects.toMatchObject({
       code: 'invalid',
@@ -130,7 +130,7 @@ describeRuntimes('users of a pod’s own', (runtime) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
-  it('are found and given back by the check of the node when nobody has them', async () => {
+  itOnce('are found and given back by the check of the node when nobody has them', async () => {
     const one = await start('lost', {})
     await remove(one)
     const ids = '/run/drover-users/ids'

@@ -6,7 +6,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe } from 'vitest'
+import { afterAll, beforeAll, describe, it } from 'vitest'
 import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
 import { findProgram } from '../../src/agent/runtime/handlers.ts'
 import { start } from '../../src/base/process.ts'
@@ -43,11 +43,17 @@ export async function letCrunRun(): Promise<() => Promise<void>> {
   }
 }
 
-/** The same tests with each runtime; without crun those with it are skipped, by a name that says why. */
-export function describeRuntimes(name: string, tests: (runtime: RuntimeName) => void): void {
-  describe(`${name} (runc)`, () => tests('runc'))
+/** Defines a test. */
+export type Define = (name: string, test: () => Promise<void> | void) => void
+
+/**
+ * The same tests with each runtime, but for those that are defined by `itOnce`, in which the runtime has no part. Without
+ * crun those with it are skipped, by a name that says why.
+ */
+export function describeRuntimes(name: string, tests: (runtime: RuntimeName, itOnce: Define) => void): void {
+  describe(`${name} (runc)`, () => tests('runc', it))
   if (findProgram('crun') === undefined) {
-    describe.skip(`${name} (crun is not installed)`, () => tests('crun'))
+    describe.skip(`${name} (crun is not installed)`, () => tests('crun', () => undefined))
     return
   }
   describe(`${name} (crun)`, () => {
@@ -56,6 +62,6 @@ export function describeRuntimes(name: string, tests: (runtime: RuntimeName) => 
       release = await letCrunRun()
     })
     afterAll(() => release?.())
-    tests('crun')
+    tests('crun', () => undefined)
   })
 }
