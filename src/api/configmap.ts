@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
 import { isDnsSubdomain } from './names.ts'
-import { validateConfigKeys } from './pod_rules.ts'
+import { dataBytes, validateConfigKeys, validateDataSize } from './pod_rules.ts'
 import { base64, bool, object, opt, stringMap, text } from './schema.ts'
 
 export const ConfigMap = object({
@@ -29,11 +29,16 @@ export const configMapKind = defineKind<ConfigMap>({
       : [{ path: 'metadata.name', reason: 'Invalid' as const, message: 'must be a DNS subdomain' }]),
     ...validateConfigKeys(Object.keys(map.data ?? {}), 'data'),
     ...validateConfigKeys(Object.keys(map.binaryData ?? {}), 'binaryData'),
+    ...validateDataSize(dataBytes({ text: map.data, base64: map.binaryData })),
   ],
-  validateUpdate: (map, old) =>
-    old.immutable === true && JSON.stringify([map.data, map.binaryData]) !== JSON.stringify([old.data, old.binaryData])
-      ? [{ path: 'data', reason: 'Forbidden', message: 'the ConfigMap is immutable' }]
-      : [],
+  validateUpdate(map, old) {
+    if (old.immutable !== true) return []
+    if (map.immutable !== true) {
+      return [{ path: 'immutable', reason: 'Forbidden', message: 'cannot be taken back; make another ConfigMap' }]
+    }
+    const isSame = JSON.stringify([map.data, map.binaryData]) === JSON.stringify([old.data, old.binaryData])
+    return isSame ? [] : [{ path: 'data', reason: 'Forbidden', message: 'the ConfigMap is immutable' }]
+  },
   columns: [
     {
       name: 'Data',

@@ -46,6 +46,13 @@ export const eventKind = defineKind<Event>({
   shortNames: ['ev'],
   namespaced: true,
   schema: Event,
+  validate({ metadata, involvedObject }) {
+    // Events of what has no namespace stand in "default", or where the client chose.
+    const { namespace = '' } = involvedObject
+    if (namespace === '' || namespace === metadata.namespace) return []
+    const message = `must be that of the event, ${metadata.namespace}`
+    return [{ path: 'involvedObject.namespace', reason: 'Invalid', message }]
+  },
   columns: [
     {
       name: 'Last Seen',
@@ -61,9 +68,39 @@ export const eventKind = defineKind<Event>({
       description: 'What it is about',
       value: ({ involvedObject }) => `${(involvedObject.kind ?? '').toLowerCase()}/${involvedObject.name ?? ''}`,
     },
-    { name: 'Count', type: 'integer', priority: 1, description: 'How often', value: (event) => event.count ?? 1 },
+    {
+      name: 'Subobject',
+      type: 'string',
+      priority: 1,
+      description: 'Which part of it',
+      value: ({ involvedObject }) => involvedObject.fieldPath ?? '',
+    },
+    {
+      name: 'Source',
+      type: 'string',
+      priority: 1,
+      description: 'Who says so',
+      value: ({ source, reportingComponent }) =>
+        [source?.component || reportingComponent, source?.host].filter(Boolean).join(', '),
+    },
     { name: 'Message', type: 'string', description: 'What happened', value: (event) => event.message ?? '' },
+    {
+      name: 'First Seen',
+      type: 'string',
+      priority: 1,
+      description: 'Time since it was first seen',
+      value: (event, nowMs) => formatAge(nowMs - Date.parse(event.firstTimestamp ?? event.eventTime ?? '')),
+    },
+    { name: 'Count', type: 'integer', priority: 1, description: 'How often', value: (event) => event.count ?? 1 },
+    {
+      name: 'Name',
+      type: 'string',
+      priority: 1,
+      description: 'Of the event',
+      value: ({ metadata }) => metadata.name ?? '',
+    },
   ],
+  hasOwnColumnsOnly: true,
   selectableFields: {
     'involvedObject.kind': (event) => event.involvedObject.kind ?? '',
     'involvedObject.namespace': (event) => event.involvedObject.namespace ?? '',

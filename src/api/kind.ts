@@ -46,8 +46,10 @@ export interface KindDefinition<T extends KubeObject = KubeObject> {
   validate(object: T): FieldError[]
   /** Rules about change: immutable fields. */
   validateUpdate(object: T, old: T): FieldError[]
-  /** Columns after NAME and before AGE, which every table has. */
+  /** Columns after NAME and before AGE. */
   columns: readonly PrinterColumn<T>[]
+  /** Whether `columns` are all there is, without NAME and AGE. */
+  hasOwnColumnsOnly: boolean
   /** Fields that field selectors may name, beyond `metadata.name` and `metadata.namespace`. */
   selectableFields: Readonly<Record<string, FieldGetter<T>>>
 }
@@ -63,6 +65,7 @@ type Optional =
   | 'validate'
   | 'validateUpdate'
   | 'columns'
+  | 'hasOwnColumnsOnly'
   | 'selectableFields'
 
 /** Completes a definition with the plain answers. */
@@ -80,6 +83,7 @@ export function defineKind<T extends KubeObject>(
     validate: () => [],
     validateUpdate: () => [],
     columns: [],
+    hasOwnColumnsOnly: false,
     selectableFields: {},
     ...given,
   }

@@ -279,6 +279,28 @@ export function validatePodUpdate(pod: Pod, old: Pod): FieldError[] {
 }
 
 /** Keys of ConfigMaps and Secrets: they become file names. */
+/** Of a ConfigMap or a Secret, as Kubernetes bounds them. */
+const MAX_DATA_BYTES = 1 << 20
+
+/** `decoded`: bytes of all values. */
+export function validateDataSize(decoded: number): FieldError[] {
+  if (decoded <= MAX_DATA_BYTES) return []
+  return [{ path: 'data', reason: 'TooLong', message: `may have at most ${MAX_DATA_BYTES} bytes, has ${decoded}` }]
+}
+
+const textBytes = (map: Readonly<Record<string, string>> = {}): number =>
+  Object.values(map).reduce((sum, value) => sum + Buffer.byteLength(value), 0)
+
+const base64Bytes = (map: Readonly<Record<string, string>> = {}): number =>
+  Object.values(map).reduce((sum, value) => sum + Buffer.byteLength(value, 'base64'), 0)
+
+export function dataBytes(given: {
+  text?: Readonly<Record<string, string>> | undefined
+  base64?: Readonly<Record<string, string>> | undefined
+}): number {
+  return textBytes(given.text) + base64Bytes(given.base64)
+}
+
 export function validateConfigKeys(keys: readonly string[], path: string): FieldError[] {
   return keys
     .filter((key) => !CONFIG_KEY.test(key) || key === '.' || key.startsWith('..'))

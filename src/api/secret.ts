@@ -4,7 +4,7 @@ import type { FieldError } from '../base/errors.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
 import { isDnsSubdomain } from './names.ts'
-import { validateConfigKeys } from './pod_rules.ts'
+import { dataBytes, validateConfigKeys, validateDataSize } from './pod_rules.ts'
 import { base64, bool, object, opt, stringMap, text } from './schema.ts'
 
 export const Secret = object({
@@ -87,10 +87,14 @@ export const secretKind = defineKind<Secret>({
       ? []
       : [{ path: 'metadata.name', reason: 'Invalid' as const, message: 'must be a DNS subdomain' }]),
     ...validateConfigKeys(Object.keys(secret.data ?? {}), 'data'),
+    ...validateDataSize(dataBytes({ base64: secret.data })),
     ...validateType(secret),
   ],
   validateUpdate(secret, old) {
     if (secret.type !== old.type) return [{ path: 'type', reason: 'Forbidden', message: 'is fixed' }]
+    if (old.immutable === true && secret.immutable !== true) {
+      return [{ path: 'immutable', reason: 'Forbidden', message: 'cannot be taken back; make another Secret' }]
+    }
     if (old.immutable === true && JSON.stringify(secret.data) !== JSON.stringify(old.data)) {
       return [{ path: 'data', reason: 'Forbidden', message: 'the Secret is immutable' }]
     }

@@ -178,8 +178,22 @@ function allDocuments(): Map<string, Document> {
       documents.set(entry.group === '' ? `/api/${version}` : `/apis/${groupVersion}`, jsonDocument(list))
     }
   }
+  const paths = [...new Set([...documents.keys()].map((key) => key.split(' ')[0] ?? key))]
+  documents.set('/', jsonDocument({ paths: [...paths, ...OTHER_PATHS].sort() }))
   return documents
 }
+
+/** What is served beside resources. */
+const OTHER_PATHS = [
+  '/healthz',
+  '/livez',
+  '/metrics',
+  '/openapi/v2',
+  '/openapi/v3',
+  '/openid/v1/jwks',
+  '/readyz',
+  '/version',
+]
 
 /** The aggregated version that the client would take, or undefined for plain JSON. */
 function aggregatedVersion(ranges: readonly MediaRange[]): string | undefined {

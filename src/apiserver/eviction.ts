@@ -6,6 +6,8 @@ import { isTerminating, withCondition } from '../api/conditions.ts'
 import type { Stored } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
+import { DroverError } from '../base/errors.ts'
+import { isObject } from '../base/json.ts'
 import { takeLeave } from '../resources/disruption_leave.ts'
 import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
@@ -19,6 +21,7 @@ const DISRUPTION_TARGET = 'DisruptionTarget'
 export async function handleEviction(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const { namespace, name } = target
   const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
+  checkNames(body, target)
   const options = deleteOptions(exchange, body.deleteOptions)
   const pod = context.resources.get(podKind, namespace, name)
   if (pod === undefined) throw notFound('pods', name)
@@ -32,6 +35,23 @@ export async function handleEviction(context: ApiContext, exchange: Exchange, ta
     preconditions: { uid, ...options.preconditions },
   })
   exchange.sendStatus(successStatus({ name, kind: 'pods', uid }, 201))
+}
+
+/** The wrong pod must not go because a client mixed up names. */
+function checkNames({ kind = 'Eviction', metadata }: Record<string, unknown>, { namespace, name }: Target): void {
+  if (kind !== 'Eviction')
+    throw new DroverError('invalid', `the body is a ${String(kind)}; this path takes an Eviction`)
+  const named = isObject(metadata) ? metadata : {}
+  for (const [field, given, own] of [
+    ['name', named.name, name],
+    ['namespace', named.namespace, namespace],
+  ] as const) {
+    if (given === undefined || given === '' || given === own) continue
+    throw new DroverError(
+      'invalid',
+      `metadata.${field} of the Eviction (${String(given)}) is not that of the path (${own})`,
+    )
+  }
 }
 
 /** Says on the pod why it goes: job failure policies ask for it. */

@@ -3,10 +3,11 @@ import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
-import type { DeleteOptions, Part } from '../resources/resources.ts'
-import { decodeBody, decodeObject } from './codec.ts'
+import type { DeleteOptions, Part, WriteOptions } from '../resources/resources.ts'
+import { decodeBody, decodeObject, mediaType } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
+import { findDuplicateFields } from './json_duplicates.ts'
 import { reach, sendObject } from './list.ts'
 import { countParam, listFilter, propagationOf, writeOptions } from './query.ts'
 import type { Target } from './router.ts'
@@ -56,13 +57,29 @@ function requireNamespace({ kind, namespace }: Target): void {
   }
 }
 
+/** Before the object is stored: fields that the body holds twice are warned of, or refused when that is asked for. */
+export function checkDuplicates(exchange: Exchange, body: Buffer, { fieldValidation }: WriteOptions): void {
+  if (fieldValidation === 'Ignore') return
+  const type = mediaType(exchange.headers['content-type'])
+  // YAML that holds a key twice is not read at all, and protobuf has no keys.
+  if (type !== '' && type !== 'application/json' && !type.endsWith('+json')) return
+  const messages = findDuplicateFields(body.toString('utf8')).map((path) => `duplicate field "${path}"`)
+  if (fieldValidation !== 'Strict') for (const message of messages) exchange.warn(message)
+  else if (messages.length > 0) {
+    const fields = messages.map((message) => ({ path: '', reason: 'Unknown' as const, message }))
+    throw new DroverError('invalid', `strict decoding error: ${messages.join(', ')}`, { fields })
+  }
+}
+
 export async function handleCreate(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   requireNamespace(target)
   const { kind } = target
-  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
-  const object = toKubeObject(body, target)
+  const bytes = await exchange.body()
+  const object = toKubeObject(decodeObject(bytes, exchange.headers['content-type']), target)
+  const options = writeOptions(exchange)
+  checkDuplicates(exchange, bytes, options)
   exchange.subject = { group: kind.group, plural: kind.plural, kind: kind.kind, name: object.metadata.name ?? '' }
-  const created = await context.resources.create(kind, object, writeOptions(exchange))
+  const created = await context.resources.create(kind, object, options)
   await sendObject({ context, exchange, kind, object: created, status: 201 })
 }
 
@@ -72,10 +89,11 @@ export function partOf({ subresource }: Target): Part {
 
 export async function handleUpdate(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const { kind } = target
-  const body = decodeObject(await exchange.body(), exchange.headers['content-type'])
-  const object = toKubeObject(body, target)
+  const bytes = await exchange.body()
+  const object = toKubeObject(decodeObject(bytes, exchange.headers['content-type']), target)
   const { subresource } = target
   const options = writeOptions(exchange, { subresource })
+  checkDuplicates(exchange, bytes, options)
   const updated = await context.resources.update(kind, object, partOf(target), options)
   await sendObject({ context, exchange, kind, object: updated, status: 200 })
 }
@@ -83,6 +101,8 @@ export async function handleUpdate(context: ApiContext, exchange: Exchange, targ
 /** From the query and the body alike; the body wins, as it can say more. */
 export function deleteOptions(exchange: Exchange, body: unknown): DeleteOptions {
   const given = isObject(body) ? body : {}
+  const { kind = 'DeleteOptions' } = given
+  if (kind !== 'DeleteOptions') throw mismatch(`the body is a ${String(kind)}; a deletion takes DeleteOptions`)
   const { query } = exchange
   const dryRun = Array.isArray(given.dryRun) ? given.dryRun.map(String) : []
   const grace = given.gracePeriodSeconds ?? countParam(query, 'gracePeriodSeconds')
@@ -90,9 +110,12 @@ export function deleteOptions(exchange: Exchange, body: unknown): DeleteOptions 
     throw mismatch(`gracePeriodSeconds: ${JSON.stringify(grace)} is not a whole number of at least 0`)
   }
   const orphan = given.orphanDependents ?? query.get('orphanDependents')
-  const propagation =
-    propagationOf(given.propagationPolicy ?? query.get('propagationPolicy')) ??
-    (orphan === true || orphan === 'true' ? 'Orphan' : undefined)
+  const asked = propagationOf(given.propagationPolicy ?? query.get('propagationPolicy'))
+  if (asked !== undefined && orphan !== undefined && orphan !== null) {
+    const message = 'orphanDependents and propagationPolicy may not both be given'
+    throw new DroverError('invalid', message, { fields: [{ path: 'propagationPolicy', reason: 'Invalid', message }] })
+  }
+  const propagation = asked ?? (orphan === true || orphan === 'true' ? 'Orphan' : undefined)
   const preconditions = isObject(given.preconditions) ? given.preconditions : {}
   const { uid, resourceVersion } = preconditions
   return {

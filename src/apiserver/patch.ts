@@ -6,7 +6,7 @@ import { decodeBody, mediaType, PATCH_TYPES } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { sendObject } from './list.ts'
-import { partOf, toKubeObject } from './mutate.ts'
+import { checkDuplicates, partOf, toKubeObject } from './mutate.ts'
 import { applyOptions, writeOptions } from './query.ts'
 import type { Target } from './router.ts'
 import { unsupportedMediaType } from './status_error.ts'
@@ -25,7 +25,8 @@ export async function handlePatch(context: ApiContext, exchange: Exchange, targe
   const { kind, namespace, name, subresource } = target
   const contentType = exchange.headers['content-type']
   const type = patchTypeOf(contentType)
-  const patch = decodeBody(await exchange.body(), contentType)
+  const bytes = await exchange.body()
+  const patch = decodeBody(bytes, contentType)
   if (type === 'json' ? !Array.isArray(patch) : !isObject(patch)) {
     throw new DroverError(
       'invalid',
@@ -39,7 +40,12 @@ export async function handlePatch(context: ApiContext, exchange: Exchange, targe
     await sendObject({ context, exchange, kind, object, status: created ? 201 : 200 })
     return
   }
+  if (exchange.query.has('force')) {
+    const message = 'force may be given with an apply patch alone'
+    throw new DroverError('invalid', message, { fields: [{ path: 'force', reason: 'Forbidden', message }] })
+  }
   const options = writeOptions(exchange, { subresource })
+  checkDuplicates(exchange, bytes, options)
   const updated = await resources.patch(kind, namespace, name, partOf(target), type, patch, options)
   await sendObject({ context, exchange, kind, object: updated, status: 200 })
 }

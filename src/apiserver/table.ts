@@ -1,6 +1,6 @@
 /**
- * Rows for people. kubectl prints what stands here and nothing else, so the columns are the kind's own, with NAME
- * before and AGE after. Source: k8s.io/apimachinery/pkg/apis/meta/v1 `Table`.
+ * Rows for people. kubectl prints what stands here and nothing else, so the columns are the kind's own, mostly with
+ * NAME before and AGE after. Source: k8s.io/apimachinery/pkg/apis/meta/v1 `Table`.
  */
 import type { Cell, KindDefinition } from '../api/kind.ts'
 import type { KubeObject } from '../api/meta.ts'
@@ -39,6 +39,7 @@ export function columnDefinitions(kind: KindDefinition): ColumnDefinition[] {
     description,
     priority,
   }))
+  if (kind.hasOwnColumnsOnly) return own
   // kubectl prints by priority but in this order: wide columns stand behind AGE, as they do in Kubernetes.
   return [name, ...own.filter(isNarrow), age, ...own.filter((column) => !isNarrow(column))]
 }
@@ -60,6 +61,14 @@ function ageOf(since: string | null | undefined, nowMs: number): string {
   return Number.isNaN(epochMs) ? '<unknown>' : formatAge(nowMs - epochMs)
 }
 
+function cellsOf(kind: KindDefinition, object: KubeObject, nowMs: number): Cell[] {
+  const all = (columns: KindDefinition['columns']): Cell[] => columns.map((column) => cell(column, object, nowMs))
+  if (kind.hasOwnColumnsOnly) return all(kind.columns)
+  const narrow = all(kind.columns.filter(isNarrow))
+  const wide = all(kind.columns.filter((column) => !isNarrow(column)))
+  return [object.metadata.name ?? '', ...narrow, ageOf(object.metadata.creationTimestamp, nowMs), ...wide]
+}
+
 export interface TableOptions {
   version: 'v1' | 'v1beta1'
   include: IncludeObject
@@ -67,9 +76,7 @@ export interface TableOptions {
 }
 
 export function toRow(kind: KindDefinition, object: KubeObject, { include, nowMs }: TableOptions): Row {
-  const narrow = kind.columns.filter(isNarrow).map((column) => cell(column, object, nowMs))
-  const wide = kind.columns.filter((column) => !isNarrow(column)).map((column) => cell(column, object, nowMs))
-  const cells = [object.metadata.name ?? '', ...narrow, ageOf(object.metadata.creationTimestamp, nowMs), ...wide]
+  const cells = cellsOf(kind, object, nowMs)
   if (include === 'None') return { cells, object: null }
   return { cells, object: include === 'Object' ? object : metadataOnly(object) }
 }

@@ -3,7 +3,7 @@ import { apiVersionOf, type KindDefinition } from '../api/kind.ts'
 import type { ResourceEvent } from '../resources/resources.ts'
 import type { Form } from './codec.ts'
 import type { ApiContext } from './context.ts'
-import { includeObjectParam, metadataOnly, toTable } from './table.ts'
+import { columnDefinitions, includeObjectParam, metadataOnly, toTable } from './table.ts'
 
 export interface WatchEncoder {
   /** All lines in one chunk. */
@@ -88,7 +88,14 @@ function tableEncoder({ context, query, kind }: EncoderOptions, version: 'v1' | 
     bookmark: (revision, annotations) => {
       const metadata = { resourceVersion: String(revision), annotations }
       const options = { version, include, nowMs: context.clock.now(), metadata, columns: false }
-      return line('BOOKMARK', toTable(kind, [], options))
+      // Readers of tables look for the revision in the rows' objects: a bookmark is a row of nothing else.
+      const object = {
+        kind: 'PartialObjectMetadata',
+        apiVersion: `meta.k8s.io/${version}`,
+        metadata: { ...metadata, creationTimestamp: null },
+      }
+      const cells = columnDefinitions(kind).map(() => null)
+      return line('BOOKMARK', { ...toTable(kind, [], options), rows: [{ cells, object }] })
     },
   }
 }

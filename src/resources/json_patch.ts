@@ -21,6 +21,12 @@ function fail(message: string): never {
   throw new DroverError('invalid', `the JSON patch cannot be applied: ${message}`)
 }
 
+/** The patch is well formed and does not fit the object. */
+function misfit(message: string): never {
+  const fields = [{ path: '', reason: 'Invalid' as const, message }]
+  throw new DroverError('invalid', `the JSON patch cannot be applied: ${message}`, { fields })
+}
+
 export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) fail('it must be a list of operations')
   if (patch.length > MAX_OPERATIONS) fail(`it has ${patch.length} operations; at most ${MAX_OPERATIONS}`)
@@ -55,14 +61,14 @@ function applyOne(root: Root, operation: Record<string, unknown>, index: number)
       }
       return
     case 'move':
-      if (path.startsWith(`${from}/`)) fail(`${from} cannot be moved into itself`)
+      if (path.startsWith(`${from}/`)) misfit(`${from} cannot be moved into itself`)
       add(root, path, remove(root, from as string))
       return
     case 'copy':
       add(root, path, structuredClone(charged(root, read(root, from as string))))
       return
     case 'test':
-      if (!jsonEqual(charged(root, read(root, path)), value)) fail(`testing value ${path} failed`)
+      if (!jsonEqual(charged(root, read(root, path)), value)) misfit(`testing value ${path} failed`)
       return
     default:
       fail(`operation ${index}: unknown op ${JSON.stringify(op)}; use add, remove, replace, move, copy or test`)
@@ -95,12 +101,12 @@ function tokensOf(pointer: string): string[] {
 function child(container: unknown, token: string, pointer: string): unknown {
   if (Array.isArray(container)) return container[arrayIndex(token, container.length - 1, pointer)]
   if (isObject(container) && Object.hasOwn(container, token)) return container[token]
-  return fail(`there is nothing at ${pointer}`)
+  return misfit(`there is nothing at ${pointer}`)
 }
 
 function arrayIndex(token: string, last: number, pointer: string): number {
   const index = /^(0|[1-9]\d*)$/.test(token) ? Number(token) : -1
-  if (index < 0 || index > last) fail(`there is nothing at ${pointer}`)
+  if (index < 0 || index > last) misfit(`there is nothing at ${pointer}`)
   return index
 }
 
@@ -116,7 +122,7 @@ function locate(root: Root, pointer: string): { parent: Container; token: string
   if (token === undefined) fail('the whole object cannot be removed')
   let parent = root.document
   for (const step of tokens) parent = child(parent, step, pointer)
-  if (!Array.isArray(parent) && !isObject(parent)) fail(`there is nothing at ${pointer}`)
+  if (!Array.isArray(parent) && !isObject(parent)) misfit(`there is nothing at ${pointer}`)
   if (token === '__proto__') fail(`"${pointer}" is not a field`)
   return { parent, token }
 }
