@@ -55,7 +55,7 @@ export function prepareCreate(
   birth: Birth,
   options: WriteOptions,
 ): KubeObject {
-  if (object.metadata.resourceVersion) {
+  if (object.metadata.resourceVersion && object.metadata.resourceVersion !== '0') {
     throw new DroverError('invalid', 'resourceVersion should not be set on objects to be created')
   }
   const { deletionTimestamp: _d, deletionGracePeriodSeconds: _g, ...kept } = withoutManaged(object.metadata)

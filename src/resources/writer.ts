@@ -187,7 +187,9 @@ export class ResourceWriter {
     if (options.dryRun === true) {
       if ((await this.#load(at)) !== undefined) throw alreadyExists(kind, name)
       await admission.admit(kind, object, undefined, options)
-      return atRevision(object, 0)
+      // Nothing was stored: what is shown can be created as it is.
+      const shown = atRevision(object, 0)
+      return { ...shown, metadata: { ...shown.metadata, resourceVersion: '' } }
     }
     const admitted = await admission.admit(kind, object, undefined, options)
     try {

@@ -53,6 +53,12 @@ describe('a body that says a field twice', () => {
   })
 })
 
+it('what a creation would give, tried only, can be created as it is', async () => {
+  const tried = await post(`${maps}?dryRun=All`, { metadata: { name: 'rehearsed' }, data: { a: 'b' } })
+  expect(tried.json).toMatchObject({ metadata: { name: 'rehearsed', resourceVersion: '' } })
+  expect((await post(maps, tried.json)).status).toBe(201)
+})
+
 describe('a deletion', () => {
   it.each([
     [{ kind: 'Pod', apiVersion: 'v1' }, 400, 'a deletion takes DeleteOptions'],

@@ -4,25 +4,22 @@
  * deleted as well: a namespaced object in no namespace is nobody's.
  */
 import { isTerminating } from '../../api/conditions.ts'
-import type { KindDefinition } from '../../api/kind.ts'
 import { KINDS } from '../../api/kinds.ts'
 import type { KubeObject, Stored } from '../../api/meta.ts'
-import { NAMESPACE_FINALIZER, namespaceKind } from '../../api/namespace.ts'
+import { NAMESPACE_FINALIZER, type Namespace, namespaceKind } from '../../api/namespace.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { type Content, remainingConditions } from './remaining.ts'
 
 const CACHE_WAIT_MS = 10_000
 /** Deletions of one pass; what is left comes up again as these are seen to be gone. */
 const MAX_IN_FLIGHT = 500
+/** What takes longer to end is worth words. */
+const SILENT_MS = 2_000
 
 const namespacedKinds = KINDS.filter((kind) => kind.namespaced)
-
-interface Content {
-  kind: KindDefinition
-  object: Stored<KubeObject>
-}
 
 export function createNamespaceController(context: ControllerContext): Service {
   const { resources } = context
@@ -44,7 +41,9 @@ export function createNamespaceController(context: ControllerContext): Service {
         .map(({ kind, object }) => deleteObject(context, kind, object, { propagation: 'Background' })),
     )
     if (open.length > MAX_IN_FLIGHT) return { againAfterMs: 0 }
-    if (namespace === undefined || contentOf(context, name).length > 0) return undefined
+    if (namespace === undefined) return undefined
+    const left = contentOf(context, name)
+    if (left.length > 0) return await tellWhatIsLeft(context, namespace, left)
     await changeObject(context, namespaceKind, namespace, {
       part: 'main',
       change: (current) => ({
@@ -61,6 +60,28 @@ export function createNamespaceController(context: ControllerContext): Service {
     reconcile,
     watch: (queue) => watchAll(context, queue),
   })
+}
+
+/** People ask why a namespace does not end; most end before anybody could. */
+async function tellWhatIsLeft(
+  context: ControllerContext,
+  namespace: Stored<Namespace>,
+  left: readonly Content[],
+): Promise<ReconcileResult> {
+  const nowMs = context.clock.now()
+  const waitMs = Date.parse(namespace.metadata.deletionTimestamp ?? '') + SILENT_MS - nowMs
+  if (waitMs > 0) return { againAfterMs: waitMs }
+  await changeObject(context, namespaceKind, namespace, {
+    part: 'status',
+    change(current) {
+      const before = current.status?.conditions
+      const conditions = remainingConditions(left, before, nowMs)
+      return conditions === before
+        ? undefined
+        : { ...current, status: { ...current.status, conditions: [...conditions] } }
+    },
+  })
+  return undefined
 }
 
 function contentOf({ resources }: ControllerContext, namespace: string): Content[] {
