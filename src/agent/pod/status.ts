@@ -150,7 +150,8 @@ function containerStatus(
 type WaitingState = NonNullable<State['waiting']>
 
 function firstWaiting(facts: PodFacts, container: Container, { role, current }: Place): WaitingState {
-  const waits = { reason: role === 'app' && current ? 'ContainerCreating' : 'PodInitializing' }
+  const message = facts.prepared ? undefined : facts.preparing?.message
+  const waits = waiting(role === 'app' && current ? 'ContainerCreating' : 'PodInitializing', message)
   return current ? (startTrouble(facts, container.name, 0) ?? waits) : waits
 }
 
