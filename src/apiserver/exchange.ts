@@ -13,6 +13,8 @@ import { type Status, type Subject, toStatus } from './status_error.ts'
 
 /** What `IncomingMessage` and `Http2ServerRequest` share. */
 export type RawRequest = Readable & {
+  /** Of HTTP/2 alone. */
+  stream?: { on(event: 'close', listener: () => void): unknown } | undefined
   method?: string | undefined
   url?: string | undefined
   headers: IncomingHttpHeaders
@@ -78,9 +80,12 @@ export class Exchange {
     this.query = query
     this.headers = request.headers
     this.signal = this.#closed.signal
-    response.on('close', () => this.#closed.abort(CLIENT_GONE))
-    response.on('error', () => this.#closed.abort(CLIENT_GONE))
-    request.on('error', () => this.#closed.abort(CLIENT_GONE))
+    const onGone = (): void => this.#closed.abort(CLIENT_GONE)
+    response.on('close', onGone)
+    // Node tells nothing of a HEAD whose stream is closed before its answer was ended: a watch would go on for an hour.
+    request.stream?.on('close', onGone)
+    response.on('error', onGone)
+    request.on('error', onGone)
   }
 
   get begun(): boolean {

@@ -171,6 +171,8 @@ async function streamEvents(stream: Stream): Promise<void> {
     if (next.settled) await next.batch
     exchange.begin(200, 'application/json')
     exchange.flush()
+    // Its answer is complete.
+    if (exchange.method === 'HEAD') return
     await sendInitial(stream, state?.items ?? [], after)
     await follow(stream, pulse, next)
   } finally {

@@ -485,15 +485,17 @@ describe('watches', () => {
   it('are counted while they last', async () => {
     const gauge = async (): Promise<number> => {
       const { text } = await harness.call('/metrics')
-      const line = text
-        .split('\n')
-        .find((found) => /^apiserver_longrunning_requests\{.*resource="configmaps"/.test(found))
-      return Number(line?.split(' ').at(-1) ?? 0)
+      const lines = text.split('\n').filter((line) => /^apiserver_longrunning_requests\{.*"configmaps"/.test(line))
+      return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
     }
     await eventually(async () => (await gauge()) === 0)
     const { stream } = watch('labelSelector=none')
     await eventually(async () => (await gauge()) === 1)
     stream.close()
+    await eventually(async () => (await gauge()) === 0)
+    // A HEAD has its whole answer at once, whatever it asks about.
+    const { status } = await harness.call('/api/v1/configmaps?watch=true', { method: 'HEAD' })
+    expect(status).toBe(200)
     await eventually(async () => (await gauge()) === 0)
     const { text } = await harness.call('/metrics')
     expect(text).toMatch(/apiserver_request_total\{verb="create",group="",version="v1",resource="configmaps"/)
