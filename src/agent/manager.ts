@@ -96,6 +96,11 @@ export class PodManager {
     this.#workers.get(uid)?.fail(failure)
   }
 
+  /** Whether a pod has volumes, layers or running containers here. */
+  holds(uid: string): boolean {
+    return this.#workers.get(uid)?.released === false
+  }
+
   imagesChanged(): void {
     for (const worker of this.#workers.values()) {
       worker.imagesChanged().catch((err: unknown) => {

@@ -6,24 +6,29 @@ import type { AgentContext } from './context.ts'
 import { type LogBounds, LogRotation } from './logs/rotation.ts'
 import type { PodManager } from './manager.ts'
 import type { NodeConditionReporter } from './node_conditions.ts'
-import { isRunning } from './pod/facts.ts'
+import { EVICTED, isRunning } from './pod/facts.ts'
 import { PressureMonitor } from './pressure/monitor.ts'
-import { type PodUse, type Shortage, type Signals, type Thresholds, thresholdOf } from './pressure/plan.ts'
+import { type Shortage, type Signals, type Thresholds, thresholdOf } from './pressure/plan.ts'
 import { registerContainerMetrics } from './usage/container_metrics.ts'
 import { DiskUse } from './usage/disk_use.ts'
+import { podUses } from './usage/pod_uses.ts'
 import { UsageSampler } from './usage/sampler.ts'
 
 export interface Upkeep {
   logBounds: LogBounds
   /** What must be left of each, such as `100Mi` or `5%`; `0` never evicts. */
   leave: Readonly<Record<Shortage, string>>
+  /** How long the node still says that it is short after it is over. Default 60 s. */
+  pressureHoldMs?: number
+  /** How often what is left is looked at. Default 5 s. */
+  pressureEveryMs?: number
   signals(): Promise<Signals>
 }
 
 export interface UpkeepParts {
   context: AgentContext
   registry: Registry
-  manager: Pick<PodManager, 'fail'>
+  manager: Pick<PodManager, 'fail' | 'holds'>
   conditions: NodeConditionReporter
   /** Removes images that nothing uses. */
   reclaimDisk(): Promise<void>
@@ -35,9 +40,11 @@ interface Running {
 
 /** Evicted pods have had their time: the node has none left. */
 const GRACE_SECONDS = 1
+const HOLD_MS = 60_000
 
 /** Throws `invalid` for what is no threshold. Its parts run until they are told to stop. */
-export function createUpkeep({ logBounds, leave, signals }: Upkeep, parts: UpkeepParts): Running[] {
+export function createUpkeep(upkeep: Upkeep, parts: UpkeepParts): Running[] {
+  const { logBounds, leave, pressureHoldMs = HOLD_MS, pressureEveryMs, signals } = upkeep
   const { context, registry, manager, conditions, reclaimDisk } = parts
   const { clock, log, drivers, containers } = context
   const disk = new DiskUse({ clock, log, layers: () => writableLayers(context) })
@@ -49,13 +56,13 @@ export function createUpkeep({ logBounds, leave, signals }: Upkeep, parts: Upkee
   const pressure = new PressureMonitor({
     clock,
     log,
+    everyMs: pressureEveryMs,
+    holdMs: pressureHoldMs,
     read: signals,
     thresholds: (seen) => thresholds(leave, seen),
-    async pods(what) {
-      if (what === 'disk') await disk.walk()
-      return usesOf(context, disk)
-    },
-    evict: (uid, message) => manager.fail(uid, { reason: 'Evicted', message, graceSeconds: GRACE_SECONDS }),
+    pods: (what) => podUses(context, what),
+    evict: (uid, message) => manager.fail(uid, { reason: EVICTED, message, graceSeconds: GRACE_SECONDS }),
+    holds: (uid) => manager.holds(uid),
     reclaimDisk,
     onChange: (shortages) => conditions.setShortages(shortages),
   })
@@ -65,29 +72,6 @@ export function createUpkeep({ logBounds, leave, signals }: Upkeep, parts: Upkee
 function thresholds(leave: Upkeep['leave'], signals: Signals): Thresholds {
   const of = (what: Shortage): number => thresholdOf(leave[what], signals[what].total, parseBytes) ?? 0
   return { memory: of('memory'), disk: of('disk'), pids: of('pids') }
-}
-
-async function usesOf({ containers, desired, drivers }: AgentContext, disk: DiskUse): Promise<PodUse[]> {
-  const running = (await containers.read()).filter(isRunning)
-  const uses: PodUse[] = []
-  for (const { metadata, spec } of desired.pods()) {
-    const own = running.filter(({ podUid }) => podUid === metadata.uid)
-    if (own.length === 0) continue
-    const used = { memory: 0, disk: 0, pids: 0 }
-    for (const { id, podUid } of own) {
-      const usage = drivers.runtime.usage(podUid, id, true)
-      used.memory += usage?.memoryWorkingSetBytes ?? 0
-      used.pids += usage?.processes ?? 0
-      used.disk += disk.bytesOf(id) ?? 0
-    }
-    const requested = { memory: 0, disk: 0, pids: 0 }
-    for (const { resources } of spec.containers) {
-      requested.memory += parseBytes(resources?.requests?.memory ?? 0)
-      requested.disk += parseBytes(resources?.requests?.['ephemeral-storage'] ?? 0)
-    }
-    uses.push({ uid: metadata.uid ?? '', used, requested })
-  }
-  return uses
 }
 
 async function writableLayers({ containers, drivers }: AgentContext): Promise<ReadonlyMap<string, string>> {

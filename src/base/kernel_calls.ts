@@ -9,7 +9,7 @@ import { DroverError } from './errors.ts'
 import { runCalls } from './process.ts'
 
 /** Flags of mount(2). */
-export const MOUNT = { nosuid: 2, nodev: 4, noexec: 8, bind: 4096 } as const
+export const MOUNT = { nosuid: 2, nodev: 4, noexec: 8, bind: 4096, slave: 524_288 } as const
 
 /** Namespaces as unshare(2) counts them. */
 export const NAMESPACE = { uts: 0x4000000, ipc: 0x8000000, user: 0x10000000, net: 0x40000000 } as const

@@ -113,6 +113,12 @@ function logBounds({ logMaxSize, logMaxFiles, logMaxTotal }: AgentFlags): LogBou
 }
 
 /** What must be left of each; the total is not known yet, so that only the form is checked. */
+function pressureHoldMs({ pressureHold }: AgentFlags): number {
+  const seconds = Number(pressureHold)
+  if (Number.isFinite(seconds) && seconds >= 0 && pressureHold.trim() !== '') return seconds * 1_000
+  throw new DroverError('invalid', `--pressure-hold ${pressureHold}: write a number of seconds, such as 60`)
+}
+
 function leave({ leaveMemory, leaveDisk, leavePids }: AgentFlags): Upkeep['leave'] {
   const given = { memory: leaveMemory, disk: leaveDisk, pids: leavePids }
   for (const [what, text] of Object.entries(given)) {
@@ -211,6 +217,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     upkeep: {
       logBounds: logBounds(flags),
       leave: leave(flags),
+      pressureHoldMs: pressureHoldMs(flags),
       signals: () => readSignals(flags.dataDir),
     },
     tables: createTableStore({ dataDir: flags.dataDir, nodeName, caHash: caHash(tls().ca), log }),

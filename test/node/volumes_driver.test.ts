@@ -18,6 +18,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { diskSizes, overLimit, storageUse } from '../../src/agent/usage/pod_storage.ts'
 import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import type { VolumeSources } from '../../src/agent/volumes/volumes.ts'
 import type { ConfigMap } from '../../src/api/configmap.ts'
@@ -219,17 +220,21 @@ describe('a pod’s volumes', () => {
       { name: 'free', emptyDir: {} },
       { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
     ])
-    const paths = await driver.ensureVolumes(owner, sources())
-    const path = paths.get('v') ?? ''
-    writeFileSync(join(paths.get('free') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
-    writeFileSync(join(paths.get('memory') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
+    const made = await driver.ensureVolumes(owner, sources())
+    const path = made.get('v') ?? ''
+    writeFileSync(join(made.get('free') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
+    writeFileSync(join(made.get('memory') ?? '', 'big'), Buffer.alloc(2 << 20, 1))
     mkdirSync(join(path, 'deep/er'), { recursive: true })
     writeFileSync(join(path, 'deep/er/file'), Buffer.alloc(700 << 10, 1))
     linkSync(join(path, 'deep/er/file'), join(path, 'deep/twice'))
     symlinkSync('/usr', join(path, 'deep/out'))
-    expect(await driver.overLimit(owner)).toBeUndefined()
+    const paths = driver.emptyDirs(owner)
+    expect([...paths.keys()]).toEqual(['v', 'free'])
+    const use = async () =>
+      storageUse({ containers: new Map(), emptyDirs: paths }, await diskSizes([...paths.values()]))
+    expect(overLimit(owner, await use())).toBeUndefined()
     writeFileSync(join(path, 'more'), Buffer.alloc(700 << 10, 1))
-    expect(await driver.overLimit(owner)).toBe('Usage of EmptyDir volume "v" exceeds the limit "1Mi".')
+    expect(overLimit(owner, await use())).toBe('Usage of EmptyDir volume "v" exceeds the limit "1Mi".')
   })
 
   it('gives a claim to the group of the pod, all of it or by what its root says', async () => {
@@ -341,6 +346,15 @@ describe('a pod’s volumes', () => {
     symlinkSync('/etc', join(host, 'out'))
     expect(await driver.resolveSubPath(host, 'in')).toBe(join(host, 'in'))
     await expect(driver.resolveSubPath(host, 'out')).rejects.toMatchObject({ code: 'invalid' })
+    // For a pod it is pinned, and the pin hands nothing back: what is unmounted with the pod stays mounted on the host.
+    mkdirSync(join(host, 'in/below'))
+    const pinned = await driver.resolveSubPath(host, 'in', uidOf())
+    expect(pinned.startsWith(join(directory, 'data'))).toBe(true)
+    await runOk('mount', ['-t', 'tmpfs', 'drvt', join(host, 'in/below')])
+    writeFileSync(join(host, 'in/below/file'), 'there')
+    await driver.removePod(uidOf())
+    expect(readFileSync(join(host, 'in/below/file'), 'utf8')).toBe('there')
+    await runOk('umount', [join(host, 'in/below')])
   })
 
   it('writes files of /etc in place, so that containers see changes', async () => {

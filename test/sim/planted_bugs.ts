@@ -221,7 +221,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'an agent takes its lease to last for a minute more',
-    firstSeed: 118,
+    firstSeed: 174,
     breaks: ['no two copies of a fenced pod'],
     plant: () => ({
       fencer: (fencer) => ({ ...fencer, renew: (deadlineMs) => fencer.renew(deadlineMs + 60_000) }),

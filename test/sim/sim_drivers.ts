@@ -243,7 +243,7 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
       await make(undefined)
       return call('ensureAccess', CHANGE, () => `/sim/${pod.metadata.uid}/access`)
     },
-    overLimit: () => call('overLimit', LOOK, () => undefined),
+    emptyDirs: () => new Map(),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
     ensureEtcFiles: (podUid, files) =>
       call('ensureEtcFiles', CHANGE, () => {

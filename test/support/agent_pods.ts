@@ -2,6 +2,7 @@
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import type { AgentOptions } from '../../src/agent/agent.ts'
 import type { Drivers } from '../../src/agent/context.ts'
 import type { Image } from '../../src/agent/images/images.ts'
 import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
@@ -72,10 +73,13 @@ export class AgentPods {
     this.#runtimeHost = runtimeHost
   }
 
-  async open(options: (harness: SessionHarness) => Partial<DispatchOptions> = () => ({})) {
+  async open(
+    options: (harness: SessionHarness) => Partial<DispatchOptions> = () => ({}),
+    agentOptions: Partial<AgentOptions> = {},
+  ) {
     await this.harness.open()
     const dispatch = await this.harness.startDispatch(options(this.harness))
-    const agent = await this.startAgent(addressOf(dispatch))
+    const agent = await this.startAgent(addressOf(dispatch), agentOptions)
     return { dispatch, agent }
   }
 
@@ -90,8 +94,8 @@ export class AgentPods {
     if (mounts.length > 0) await run('umount', ['-l', ...mounts])
   }
 
-  async startAgent(address: string) {
-    return this.harness.startAgent('n1', await busyboxDrivers(this.#runtimeHost), address)
+  async startAgent(address: string, options: Partial<AgentOptions> = {}) {
+    return this.harness.startAgent('n1', await busyboxDrivers(this.#runtimeHost), address, options)
   }
 
   async run(

@@ -24,8 +24,6 @@ export class FakeHost {
   readonly volumes = new Map<string, Record<string, Record<string, string>>>()
   /** Files by which pods speak to the API. */
   readonly access = new Map<string, Record<string, string>>()
-  /** What is said of the volumes of every pod. */
-  overLimit: string | undefined
   readonly images = new Set<string>(['app:1', 'app:2', 'init:1'])
   /** Images that a pull can find. */
   readonly registry = new Set<string>()
@@ -305,7 +303,7 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
       host.access.set(uid, await make(known?.token))
       return `/fake/${uid}/access`
     },
-    overLimit: async () => host.overLimit,
+    emptyDirs: () => new Map(),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
     async ensureEtcFiles(podUid, files) {
       return new Map(Object.keys(files).map((path) => [path, `/fake/${podUid}${path}`]))

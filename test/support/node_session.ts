@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Agent, createAgent } from '../../src/agent/agent.ts'
+import { type Agent, type AgentOptions, createAgent } from '../../src/agent/agent.ts'
 import type { Drivers } from '../../src/agent/context.ts'
 import { namespaceKind } from '../../src/api/namespace.ts'
 import { nodeKind } from '../../src/api/node.ts'
@@ -113,7 +113,12 @@ export class SessionHarness {
     return { ...dispatch, stop }
   }
 
-  async startAgent(nodeName: string, on: FakeHost | Drivers, addresses: string | string[]): Promise<Agent & Stoppable> {
+  async startAgent(
+    nodeName: string,
+    on: FakeHost | Drivers,
+    addresses: string | string[],
+    options: Partial<AgentOptions> = {},
+  ): Promise<Agent & Stoppable> {
     const dataDir = await mkdtemp(join(tmpdir(), 'drvt-agent-'))
     const agent = createAgent({
       nodeName,
@@ -128,6 +133,7 @@ export class SessionHarness {
       registry: new Registry(),
       version: 'v0.0.0-test',
       http: { host: '127.0.0.1', port: 0 },
+      ...options,
     })
     const stopServices = this.#start([agent.service])
     const stop = async (): Promise<void> => {

@@ -24,6 +24,7 @@ export function factsOf(overrides: Partial<PodFacts> = {}): PodFacts {
     prepared: true,
     volumesStale: false,
     preparing: undefined,
+    released: false,
     cleaned: false,
     containers: [],
     images: new Map(),

@@ -48,11 +48,11 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
     { containers: [{ ...exited('app', 5, 1), startedAtMs: NOW - 700_000 }], images: present('app/6') },
     'start app 6 1 false',
   ],
-  ['Never stays down', { pod: podOf({ restartPolicy: 'Never' }), containers: [exited('app', 0, 1)] }, 'rest'],
+  ['Never stays down', { pod: podOf({ restartPolicy: 'Never' }), containers: [exited('app', 0, 1)] }, 'release'],
   [
     'OnFailure stays down after success',
     { pod: podOf({ restartPolicy: 'OnFailure' }), containers: [exited('app', 0, 0)] },
-    'rest',
+    'release',
   ],
   [
     'OnFailure restarts after failure',
@@ -86,7 +86,7 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
   [
     'a failed init fails a Never pod',
     { pod: podOf({ initContainers: [init], restartPolicy: 'Never' }), containers: [exited('init', 0, 1)] },
-    'rest',
+    'release',
   ],
   [
     'does not run init again for an adopted pod',
@@ -237,7 +237,8 @@ describe('planPod', () => {
 
   test('a pod that ended stays ended, whatever is on disk', () => {
     const pod = { ...podOf(), status: { phase: 'Failed' as const } }
-    expect(brief(planPod(factsOf({ pod })))).toBe('rest')
+    expect(brief(planPod(factsOf({ pod })))).toBe('release')
+    expect(brief(planPod(factsOf({ pod, released: true })))).toBe('rest')
     expect(brief(planPod(factsOf({ pod, containers: [container('app', 0)] })))).toContain('signal app-0')
   })
 

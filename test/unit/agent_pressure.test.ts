@@ -26,6 +26,7 @@ const use = (uid: string, memory: number, requested = 0): PodUse => ({
   uid,
   used: { memory, disk: memory, pids: memory },
   requested: { memory: requested, disk: requested, pids: 0 },
+  containers: [],
 })
 
 describe('what is short', () => {
@@ -91,10 +92,12 @@ describe('the monitor', () => {
     const monitor = new PressureMonitor({
       clock,
       log: silentLogger,
+      holdMs: 60_000,
       read: async () => state.signals,
       thresholds: () => thresholds,
       pods: async () => state.pods,
       evict: (uid) => evicted.push(uid),
+      holds: (uid) => state.pods.some((pod) => pod.uid === uid),
       async reclaimDisk() {
         state.reclaims++
         const { available, total } = state.signals.disk

@@ -6,7 +6,7 @@ import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import { rotatedNumbers } from '../logs/log_files.ts'
 import { isBusy } from './drain.ts'
-import { attemptKey, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
+import { attemptKey, EVICTED, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
 import type { PodNotes } from './notes.ts'
 import type { StepArguments } from './plan_pod.ts'
@@ -165,6 +165,15 @@ export const EXECUTORS: Executors = {
     if (logPath?.startsWith(agent.logsDir)) await removeLog(agent, logPath)
   },
 
+  async release(_step, { agent, notes, facts }) {
+    const { network, volumes } = agent.drivers
+    // What is still being made for it comes to its end first.
+    await notes.prepared?.connected.catch(() => undefined)
+    await Promise.all([network.removePod(facts.uid), volumes.removePod(facts.uid)])
+    if (facts.failed?.reason === EVICTED || facts.pod?.status?.reason === EVICTED) await emptyLayers(agent, facts)
+    notes.released = true
+  },
+
   async cleanUp(_step, { agent, notes, facts }) {
     const { network, runtime, volumes } = agent.drivers
     // What is still being made for it comes to its end first, or it would come back after it was removed.
@@ -238,6 +247,15 @@ async function removeLog({ files }: AgentContext, path: string): Promise<void> {
   const directory = dirname(path)
   const numbers = rotatedNumbers(basename(path), await files.list(directory))
   for (const each of [path, ...numbers.map((number) => `${path}.${number}`)]) await files.remove(each)
+}
+
+/** What dead containers have written goes, or their eviction would leave the disk as full as it was. */
+async function emptyLayers({ drivers, files }: AgentContext, { containers }: PodFacts): Promise<void> {
+  for (const { id } of containers) {
+    const layer = drivers.runtime.writableLayerOf(id)
+    if (layer === undefined) continue
+    for (const name of await files.list(layer)) await files.remove(join(layer, name))
+  }
 }
 
 /** By uid alone: of an orphan nothing else may be known. */

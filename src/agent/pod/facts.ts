@@ -74,6 +74,8 @@ export interface NodeFailure {
   graceSeconds?: number
 }
 
+/** Reason of a pod that took too much, or that the node had no room for any more. */
+export const EVICTED = 'Evicted'
 /** Reason of a pod that waits until another gives its address back. */
 export const NO_POD_ADDRESS = 'NoPodAddress'
 
@@ -94,6 +96,8 @@ export interface PodFacts {
   volumesDueMs?: number | undefined
   preparing: Waiting | undefined
   /** Everything but containers is gone. */
+  /** It is over and has given back what it held. */
+  released: boolean
   cleaned: boolean
   containers: readonly ContainerState[]
   /** By container name and attempt, see `attemptKey`. */

@@ -40,6 +40,7 @@ export interface PodNotes {
   /** Waits that an event was made of; one a restart. */
   backOffsTold: Set<string>
   looked: DrainFact['looked']
+  released: boolean
   cleaned: boolean
   removed: boolean
 }
@@ -60,6 +61,7 @@ export function newNotes(nowMs: number): PodNotes {
     messages: new Map(),
     backOffsTold: new Set(),
     looked: undefined,
+    released: false,
     cleaned: false,
     removed: false,
   }

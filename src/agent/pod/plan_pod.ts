@@ -4,6 +4,7 @@
  *   prepare -> image -> start -> postStart   once for each init container in turn, then for each container
  *   look                        at the connections of a pod that is to go, before its first signal
  *   preStop -> signal -> kill   a container that must stop: deleted, unhealthy, or of another image
+ *   release                     once nothing runs of a pod that is over
  *   remove ... -> cleanUp -> reportRemoved   once nothing runs and the pod is to go
  *
  * Invariants: a container is started only when none of its name runs, with the attempt after the highest on disk;
@@ -45,6 +46,8 @@ export interface StepArguments {
   signal: { id: string; signal: string; deadlineMs: number; reason: string }
   kill: { id: string }
   remove: { id: string }
+  /** Gives back what a pod that is over has no use for: its volumes, its address; if it was evicted, what it has written. */
+  release: Record<never, never>
   cleanUp: Record<never, never>
   reportRemoved: Record<never, never>
 }
@@ -82,6 +85,8 @@ export function planPod(facts: PodFacts): Plan {
   if (pod === undefined || facts.terminateByMs !== undefined) return planTermination(facts, facts.terminateByMs ?? 0)
   if (outcome(facts) !== undefined) {
     // Evicted, or over: what still runs must stop; the dead stay for their logs until the pod is deleted.
+    const isOver = facts.released || facts.containers.some(isRunning)
+    if (!isOver) return now({ type: 'release' })
     return planStopAll(facts, graceEnd(facts, pod, facts.failed?.graceSeconds), 'PodFinished')
   }
   const over = later(facts.activeUntilMs)

@@ -28,7 +28,10 @@ export async function resolveRequest(
     const path = mount.name === ACCESS ? prepared.access : prepared.volumes.get(mount.name)
     if (path === undefined) continue
     const subPath = mount.subPathExpr ? expandSubPath(container, mount.subPathExpr, environment) : mount.subPath
-    volumePaths.set(mount.mountPath, subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath) : path)
+    // What is to be mounted back on the host must be the host's own; only privileged containers may ask for it.
+    const podUid = mount.mountPropagation === 'Bidirectional' ? undefined : pod.metadata.uid
+    const found = subPath ? await agent.drivers.volumes.resolveSubPath(path, subPath, podUid) : path
+    volumePaths.set(mount.mountPath, found)
     checkPropagation(mount, path)
   }
   const seccomp = await seccompOf(agent, pod, container)

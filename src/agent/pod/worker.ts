@@ -9,10 +9,12 @@ import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
+import { hasStorageLimit } from '../usage/pod_storage.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
 import {
   awaitsPostStart,
+  EVICTED,
   exitTimes,
   isAttemptOf,
   isRunning,
@@ -29,7 +31,7 @@ import { type Plan, planPod, type Step, type StepArguments } from './plan_pod.ts
 import { areVolumesStale } from './pod_volumes.ts'
 import { Prober } from './prober.ts'
 import { isReadinessKnown, podStatus } from './status.ts'
-import { hasDiskLimit, UsageWatch } from './usage_watch.ts'
+import { UsageWatch } from './usage_watch.ts'
 
 /** More steps in one call than any pod needs: a plan that goes in circles is our defect. */
 const MAX_STEPS = 1_000
@@ -81,6 +83,11 @@ export class PodWorker {
   /** Whether nothing of it is left and nobody wants it: the worker may be forgotten. */
   get finished(): boolean {
     return this.#abandoned && this.#notes.removed
+  }
+
+  /** It has given back what it held. */
+  get released(): boolean {
+    return this.#notes.released || this.#notes.cleaned
   }
 
   get podIP(): string | undefined {
@@ -205,7 +212,7 @@ export class PodWorker {
         lifetime: this.#lifetime.signal,
         wake: this.#wake,
       })
-      if (type === 'cleanUp') this.#onFreed()
+      if (type === 'cleanUp' || type === 'release') this.#onFreed()
     } catch (error) {
       // The pod is to go: what was under way has been cut off on purpose.
       if (!isCode(error, 'cancelled') || !this.#starting.signal.aborted) throw error
@@ -232,6 +239,7 @@ export class PodWorker {
         (notes.prepared?.due() ?? Number.POSITIVE_INFINITY) <= nowMs,
       volumesDueMs: notes.prepared?.due(),
       preparing: notes.preparing,
+      released: notes.released,
       cleaned: notes.cleaned,
       containers: own,
       images: notes.images,
@@ -307,18 +315,18 @@ export class PodWorker {
     }
   }
 
-  /** Limits of volumes hold while the pod runs. */
+  /** Limits of what it takes of the disk hold while the pod runs. */
   #syncUsageWatch({ pod, prepared, failed, terminateByMs }: PodFacts): void {
-    const { clock, log, drivers } = this.#agent
+    const agent = this.#agent
     const notes = this.#notes
     const wanted = pod !== undefined && prepared && failed === undefined && terminateByMs === undefined
     if (!wanted) {
       notes.usageWatch?.stop()
       notes.usageWatch = undefined
-    } else if (notes.usageWatch === undefined && hasDiskLimit(pod)) {
+    } else if (notes.usageWatch === undefined && hasStorageLimit(pod)) {
       const onOver = (message: string): void =>
-        this.fail({ reason: 'Evicted', message, graceSeconds: EVICTION_GRACE_SECONDS })
-      notes.usageWatch = new UsageWatch({ pod, volumes: drivers.volumes, clock, log, onOver })
+        this.fail({ reason: EVICTED, message, graceSeconds: EVICTION_GRACE_SECONDS })
+      notes.usageWatch = new UsageWatch({ agent, pod, onOver })
     }
   }
 

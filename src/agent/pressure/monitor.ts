@@ -7,6 +7,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { repeat } from '../../base/service.ts'
 import {
+  evictionMessage,
   Held,
   type PodUse,
   rankForEviction,
@@ -16,41 +17,49 @@ import {
   type Thresholds,
 } from './plan.ts'
 
-const INTERVAL_MS = 5_000
-const HOLD_MS = 60_000
+const DEFAULT_EVERY_MS = 5_000
 /** How long an eviction may take before another is tried. */
 const EVICTION_TIMEOUT_MS = 60_000
 
 export interface PressureOptions {
   clock: Clock
   log: Logger
+  /** How often it looks. Default 5 s. */
+  everyMs?: number | undefined
+  /** How long a shortage is still told after it is over. */
+  holdMs: number
   read(): Promise<Signals>
   thresholds(signals: Signals): Thresholds
   /** Pods that run here and what they use. */
   pods(what: Shortage): Promise<PodUse[]>
   /** Ends a pod as failed; its containers get no time. */
   evict(uid: string, message: string): void
+  /** Whether a pod still has what it used. */
+  holds(uid: string): boolean
   /** Removes what nothing uses; resolves when it is gone. */
   reclaimDisk(): Promise<void>
   /** The shortages have changed. */
   onChange(shortages: readonly Shortage[]): void
 }
 
-const WORDS: Readonly<Record<Shortage, string>> = { memory: 'memory', disk: 'disk space', pids: 'process ids' }
-
 export class PressureMonitor {
   readonly #options: PressureOptions
-  readonly #held = new Held(HOLD_MS)
+  readonly #held: Held
   #said: readonly Shortage[] = []
   #evicted: { uid: string; atMs: number } | undefined
 
   constructor(options: PressureOptions) {
     this.#options = options
+    this.#held = new Held(options.holdMs)
   }
 
   run(signal: AbortSignal): Promise<void> {
     const failure = 'what the node has left could not be looked at'
-    return repeat(() => this.look(), { ...this.#options, everyMs: INTERVAL_MS, failure }, signal)
+    return repeat(
+      () => this.look(),
+      { ...this.#options, everyMs: this.#options.everyMs ?? DEFAULT_EVERY_MS, failure },
+      signal,
+    )
   }
 
   /** Looks once, and does what is to do. */
@@ -73,21 +82,18 @@ export class PressureMonitor {
   }
 
   async #evictFor(what: Shortage, signals: Signals, limits: Thresholds): Promise<void> {
-    const { clock, log, pods, evict } = this.#options
+    const { clock, log, pods, evict, holds } = this.#options
     const running = await pods(what)
     const nowMs = clock.monotonicMs()
     const last = this.#evicted
-    const going = last !== undefined && running.some(({ uid }) => uid === last.uid)
-    if (going && nowMs - last.atMs < EVICTION_TIMEOUT_MS) return
+    if (last !== undefined && holds(last.uid) && nowMs - last.atMs < EVICTION_TIMEOUT_MS) return
     const [first] = rankForEviction(
       running.filter(({ uid }) => uid !== last?.uid),
       what,
     )
     if (first === undefined) return
-    const left = `${Math.floor(signals[what].available)} left, ${Math.ceil(limits[what])} wanted`
-    const used = `it uses ${first.used[what]} and asked for ${first.requested[what]}`
-    const message = `The node was low on ${WORDS[what]} (${left}); ${used}`
-    log.warn({ pod: first.uid, what, ...first }, 'evicting a pod: the node runs short')
+    const message = evictionMessage(what, signals[what].available, limits[what], first)
+    log.warn({ pod: first.uid, what, message }, 'evicting a pod: the node runs short')
     this.#evicted = { uid: first.uid, atMs: nowMs }
     evict(first.uid, message)
   }

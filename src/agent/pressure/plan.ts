@@ -3,6 +3,7 @@
  * asked for, those that use most beyond it first; then the others by what they use. A pod that keeps to what it asked
  * for is never evicted while another does not. Source: Kubernetes "Node-pressure Eviction".
  */
+import { formatBytes } from '../../base/quantity.ts'
 
 export type Shortage = 'memory' | 'disk' | 'pids'
 
@@ -36,11 +37,41 @@ export function shortagesOf(signals: Signals, thresholds: Thresholds): Shortage[
   )
 }
 
-export interface PodUse {
-  uid: string
+export interface Use {
   used: Readonly<Record<Shortage, number>>
   /** Of processes nobody asks for any. */
   requested: Readonly<Record<Shortage, number>>
+}
+
+export interface PodUse extends Use {
+  uid: string
+  containers: readonly ({ name: string } & Use)[]
+}
+
+/** What the kubelet calls them in its messages. */
+const RESOURCES: Readonly<Record<Shortage, string>> = { memory: 'memory', disk: 'ephemeral-storage', pids: 'pids' }
+
+/** Kibibytes and their multiples for bytes, whole numbers for processes. */
+function amountText(what: Shortage, amount: number): string {
+  return what === 'pids' ? String(Math.floor(amount)) : formatBytes(Math.floor(amount / 1024) * 1024)
+}
+
+/** Why a pod was evicted, in the kubelet's words. */
+export function evictionMessage(what: Shortage, left: number, wanted: number, { containers }: PodUse): string {
+  const name = RESOURCES[what]
+  const threshold = what === 'pids' ? String(Math.ceil(wanted)) : formatBytes(Math.ceil(wanted))
+  const parts = [
+    `The node was low on resource: ${name}. Threshold quantity: ${threshold}, available: ${amountText(what, left)}.`,
+  ]
+  for (const container of what === 'pids' ? [] : containers) {
+    const [used, requested] = [container.used[what], container.requested[what]]
+    if (used <= requested) continue
+    const asked = requested === 0 ? 'request is 0' : `request is ${formatBytes(requested)}`
+    parts.push(
+      `Container ${container.name} was using ${amountText(what, used)}, ${asked}, has larger consumption of ${name}.`,
+    )
+  }
+  return parts.join(' ')
 }
 
 /** Whom to evict for a shortage, first things first. Those that use nothing of it are left out: it would not help. */

@@ -4,27 +4,16 @@
  */
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import { run } from '../../base/process.ts'
 import { repeat } from '../../base/service.ts'
+import { diskSizes } from './pod_storage.ts'
 
 const INTERVAL_MS = 60_000
-const WALK_TIMEOUT_MS = 50_000
 
 export interface DiskUseOptions {
   clock: Clock
   log: Logger
   /** Directories by container id. */
   layers(): Promise<ReadonlyMap<string, string>>
-}
-
-/** Sizes in the output of `du -s`, by path. Pure. */
-export function parseSizes(text: string): ReadonlyMap<string, number> {
-  return new Map(
-    text.split('\n').flatMap((line): [string, number][] => {
-      const [, bytes, path] = /^(\d+)\t(.+)$/.exec(line) ?? []
-      return bytes === undefined || path === undefined ? [] : [[path, Number(bytes)]]
-    }),
-  )
 }
 
 export class DiskUse {
@@ -48,16 +37,7 @@ export class DiskUse {
 
   async walk(signal?: AbortSignal): Promise<void> {
     const layers = await this.#options.layers()
-    if (layers.size === 0) {
-      this.#sizes = new Map()
-      return
-    }
-    // One that goes meanwhile makes du fail, but not the sizes of the others.
-    const { stdout } = await run('nice', ['du', '-s', '-x', '--block-size=1', '--', ...layers.values()], {
-      timeoutMs: WALK_TIMEOUT_MS,
-      ...(signal === undefined ? {} : { signal }),
-    })
-    const byPath = parseSizes(stdout)
+    const byPath = await diskSizes([...layers.values()], signal)
     this.#sizes = new Map(
       [...layers].flatMap(([id, path]): [string, number][] => {
         const bytes = byPath.get(path)

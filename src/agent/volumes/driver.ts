@@ -8,7 +8,7 @@ import { basename, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
-import { bindCall, kernelCalls, MOUNT, mountCall, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
+import { bindCall, kernelCalls, MOUNT, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { mountsBelow } from '../../base/mountinfo.ts'
 import { parseQuantity } from '../../base/quantity.ts'
@@ -20,7 +20,6 @@ import type { FsGroup } from './ownership.ts'
 import { isSensitive, volumeFiles } from './payload.ts'
 import { ensureClaim, type PersistentVolumes, persistentVolumes } from './persistent.ts'
 import { openInside } from './sub_path.ts'
-import { bytesUsed } from './usage.ts'
 import type { VolumeDriver, VolumeSources } from './volumes.ts'
 
 export interface VolumeDriverOptions {
@@ -105,16 +104,10 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     return directory
   }
 
-  async function overLimit(pod: Pod): Promise<string | undefined> {
+  function emptyDirs(pod: Pod): ReadonlyMap<string, string> {
     const { volumes } = podLayout(dataDir, pod.metadata.uid ?? '')
-    for (const { name, emptyDir } of pod.spec.volumes ?? []) {
-      // A limit in memory is the size of its file system.
-      if (emptyDir?.sizeLimit === undefined || emptyDir.medium === 'Memory') continue
-      const limitBytes = parseQuantity(emptyDir.sizeLimit)
-      if ((await bytesUsed(join(volumes, name), limitBytes)) <= limitBytes) continue
-      return `Usage of EmptyDir volume "${name}" exceeds the limit "${emptyDir.sizeLimit}".`
-    }
-    return undefined
+    const onDisk = (pod.spec.volumes ?? []).filter(({ emptyDir }) => emptyDir && emptyDir.medium !== 'Memory')
+    return new Map(onDisk.map(({ name }) => [name, join(volumes, name)]))
   }
 
   /** Pins what the path leads to by a bind mount, so that no link can be slipped in before the runtime mounts it. */
@@ -124,12 +117,16 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     const target = join(subPaths, name)
     const { handle, isDirectory } = await openInside(volumePath, subPath)
     try {
-      if (mountsBelow(readText('/proc/self/mountinfo') ?? '', target).length > 0)
-        await kernelCalls([unmountCall(target, true)])
+      const mounted = () => mountsBelow(readText('/proc/self/mountinfo') ?? '', target)
+      if (mounted().length > 0) await tryUnmount(mounted(), true)
+      // What is mounted there is the volume itself: removing it would remove the user's files.
+      if (mounted().length > 0) throw new DroverError('unavailable', `${target} cannot be unmounted`)
       await removeTree(target)
       await mkdir(isDirectory ? target : subPaths, { recursive: true, mode: 0o711 })
       if (!isDirectory) await writeFile(target, '')
-      await kernelCalls([bindCall(`/proc/${process.pid}/fd/${handle.fd}`, target)])
+      // As a slave: what is mounted on the host comes in, and what is unmounted here stays mounted there.
+      const bind = bindCall(`/proc/${process.pid}/fd/${handle.fd}`, target)
+      await kernelCalls([bind, mountCall({ source: 'none', target, flags: MOUNT.slave })])
       return target
     } finally {
       await handle.close()
@@ -149,10 +146,9 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       for (const volume of pod.spec.volumes ?? []) paths.set(volume.name, await ensureVolume(volume, context))
       return paths
     },
-    async resolveSubPath(volumePath, subPath) {
-      const podUid = podOfPath(dataDir, volumePath)
+    async resolveSubPath(volumePath, subPath, forPod) {
+      const podUid = forPod ?? podOfPath(dataDir, volumePath)
       if (podUid !== undefined) return pinSubPath(podUid, volumePath, subPath)
-      // A hostPath is not ours to mount into; the walk still refuses what leads out of it.
       const { handle } = await openInside(volumePath, subPath)
       try {
         return await pathOf(handle.fd)
@@ -174,7 +170,7 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     },
     removeVolume: (name) => persistent.remove(name),
     ensureAccess,
-    overLimit,
+    emptyDirs,
     async listPods() {
       const inMemory = memoryDir === undefined ? [] : await readdir(memoryDir)
       return [...new Set([...(await readdir(root)), ...inMemory])]

@@ -40,10 +40,13 @@ export interface VolumeDriver {
     make: (token: string | undefined) => Promise<Record<string, string>>,
     onDirectory?: (path: string) => void,
   ): Promise<string>
-  /** What of the pod's volumes takes more than its limit, in words; undefined: nothing. Looks at every file. */
-  overLimit(pod: Pod): Promise<string | undefined>
-  /** Host path of a mount inside a volume, safe against links that lead out of it. Rejects with `invalid`. */
-  resolveSubPath(volumePath: string, subPath: string): Promise<string>
+  /** Host paths of the pod's volumes of type emptyDir that take of the node's disk, by name, made or not. */
+  emptyDirs(pod: Pod): ReadonlyMap<string, string>
+  /**
+   * Host path of a mount inside a volume, safe against links that lead out of it, also when it is mounted later: it pins what
+   * it found for the pod. Without a pod a path of the host is given back as it was found. Rejects with `invalid`.
+   */
+  resolveSubPath(volumePath: string, subPath: string, podUid?: string): Promise<string>
   /** Files of the pod that are no volume: /etc/hosts, /etc/resolv.conf, /etc/hostname. Returns host paths. */
   ensureEtcFiles(podUid: string, files: Readonly<Record<string, string>>): Promise<ReadonlyMap<string, string>>
   /** Removes the data of a volume that Drover made. Idempotent; rejects with `unavailable` while a pod has it mounted. */
