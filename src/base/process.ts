@@ -80,7 +80,6 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
   return new Promise((resolve, reject) => {
     const spawnOptions: SpawnOptions = {
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-      timeout: timeoutMs,
       killSignal: 'SIGKILL',
       ...(cwd === undefined ? {} : { cwd }),
       ...(env === undefined ? {} : { env }),
@@ -89,7 +88,10 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
     const child = spawn(program, args, spawnOptions)
     const stdout = collect(child.stdout, limit)
     const stderr = collect(child.stderr, limit)
+    // Not Node's own `timeout`: that one goes on when the program cannot be started, and holds the process up for as long.
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
     child.on('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer)
       const cancelled = error.name === 'AbortError'
       reject(
         cancelled
@@ -98,6 +100,7 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
       )
     })
     child.on('close', (code, killSignal) => {
+      clearTimeout(timer)
       if (killSignal === 'SIGKILL' && child.killed && !signal?.aborted) {
         reject(new DroverError('timeout', `${program} ${args.join(' ')} did not finish within ${timeoutMs} ms`))
         return

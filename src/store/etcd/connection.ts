@@ -222,7 +222,7 @@ const ANSWERS: readonly (readonly [new (...args: never[]) => Error, DroverError[
 export function outOfSpace(endpoint: string): string {
   return (
     `etcd at ${endpoint} has used up its space quota and takes no writes; reads go on. ` +
-    'To mend it: `drover etcd compact`, then `drover etcd defrag`; if little is freed, give it a larger quota'
+    'To mend it: `drover etcd compact`, then `drover etcd defrag`; if little is freed, give it a larger quota, then `drover etcd defrag`'
   )
 }
 

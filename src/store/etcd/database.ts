@@ -48,7 +48,7 @@ export function createDatabase(connection: EtcdConnection, quotaBytes: number | 
     if (full !== undefined) {
       throw new DroverError(
         'outOfSpace',
-        `etcd at ${full.endpoint} still takes ${full.sizeBytes} of ${quotaBytes} bytes: run \`drover etcd compact\` first; if its history is gone already, delete what is not needed or give it a larger quota`,
+        `etcd at ${full.endpoint} still takes ${full.sizeBytes} of ${quotaBytes} bytes: run \`drover etcd compact\` first; if its history is gone already, give it a larger quota (--etcd-quota of the server, or that etcd's own), run \`drover etcd defrag\` again, and delete what is not needed: until then nothing can be deleted`,
       )
     }
     // Each alarm is a member's own, and is lifted by that member's id.
