@@ -31,6 +31,8 @@ export interface NetworkLimits {
 
 export interface ApiContext {
   resources: Resources
+  /** The same for Endpoints, which are shown and not stored. */
+  endpoints: Resources
   gateway: NodeGateway
   freshness: Freshness
   authenticateToken: AuthenticateToken

@@ -9,11 +9,14 @@ import { type MediaRange, parseAccept } from './codec.ts'
 import { type Document, jsonDocument, sendDocument } from './document.ts'
 import type { Exchange } from './exchange.ts'
 import { REVIEWS } from './reviews.ts'
-import { subresourcesOf } from './router.ts'
+import { SHOWN_KINDS, subresourcesOf } from './router.ts'
 import { HttpError } from './status_error.ts'
 import { USAGE_GROUP, USAGE_KINDS, USAGE_VERSION } from './usage.ts'
 
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
+
+/** Of kinds that are shown and not stored. */
+export const READ_VERBS = ['get', 'list', 'watch']
 
 /** Kinds of sub-resources that are not the parent's own. */
 const SUBRESOURCE_KINDS: Readonly<Record<string, { group: string; version: string; kind: string }>> = {
@@ -73,7 +76,8 @@ function allServed(): Served[] {
     verbs: ['get', 'list'],
     subresources: [],
   }))
-  return [...KINDS.map(servedKind), ...reviews, ...usage]
+  const shown = SHOWN_KINDS.map((kind) => ({ ...servedKind(kind), verbs: READ_VERBS }))
+  return [...KINDS.map(servedKind), ...shown, ...reviews, ...usage]
 }
 
 function legacyResources(served: readonly Served[]): object[] {

@@ -10,7 +10,7 @@ import { writeGuard } from './authorization/escalation.ts'
 import { impersonate } from './authorization/impersonation.ts'
 import { CLUSTER_PATH, sendCluster } from './cluster.ts'
 import type { ApiContext } from './context.ts'
-import type { Discovery } from './discovery.ts'
+import { type Discovery, READ_VERBS } from './discovery.ts'
 import { handleEviction } from './eviction.ts'
 import { Exchange, type RawRequest, type RawResponse } from './exchange.ts'
 import type { FairQueue } from './fair_queue.ts'
@@ -26,7 +26,7 @@ import type { OpenApiServer } from './openapi.ts'
 import { handlePatch } from './patch.ts'
 import { handleBinding } from './pods.ts'
 import { handleReview } from './reviews.ts'
-import { parseTarget, subresourcesOf, type Target, verbOf } from './router.ts'
+import { parseTarget, SHOWN_KINDS, subresourcesOf, type Target, verbOf } from './router.ts'
 import { handleScale } from './scale.ts'
 import { methodNotAllowed } from './status_error.ts'
 import { handleTokenRequest, sendKeys } from './token_request.ts'
@@ -189,6 +189,7 @@ async function serveRoute(parts: HandlerParts, exchange: Exchange, { target, ver
 
 async function routeResource(context: ApiContext, exchange: Exchange, verb: string, target: Target): Promise<void> {
   const { kind, subresource } = target
+  if (SHOWN_KINDS.includes(kind)) return routeShown(context, exchange, verb, target)
   exchange.guard = writeGuard(context.authorizer, exchange.user, { kind, verb })
   if (subresource !== '' && !subresourcesOf(kind).has(subresource)) {
     throw new DroverError('notFound', `${kind.plural} have no sub-resource "${subresource}"`)
@@ -202,6 +203,17 @@ async function routeResource(context: ApiContext, exchange: Exchange, verb: stri
     )
   }
   return handler(context, exchange, target)
+}
+
+/** Endpoints are read from EndpointSlices, and made as such. */
+function routeShown(context: ApiContext, exchange: Exchange, verb: string, target: Target): Promise<void> {
+  const handler = READ_VERBS.includes(verb) && target.subresource === '' ? BY_VERB[verb] : undefined
+  if (handler === undefined) {
+    throw methodNotAllowed(
+      'endpoints follow from the EndpointSlices of a service, and are only read; make an EndpointSlice',
+    )
+  }
+  return handler({ ...context, resources: context.endpoints }, exchange, target)
 }
 
 /** Paths that are no resources; false when nothing is served there. */

@@ -2,6 +2,7 @@
  * A path to what it names. `/api/v1/namespaces/N/pods/NAME/log` is resource, namespace, name and sub-resource; anything
  * that fits no kind stays a plain path. Source: k8s.io/apiserver/pkg/endpoints/request `RequestInfo`.
  */
+import { endpointsKind } from '../api/endpoints.ts'
 import type { KindDefinition } from '../api/kind.ts'
 import { findKind } from '../api/kinds.ts'
 import { DroverError } from '../base/errors.ts'
@@ -40,12 +41,19 @@ export function parseTarget(path: string): Target | undefined {
   return parseResource(group, version, segments)
 }
 
+/** Kinds that are shown and not stored. */
+export const SHOWN_KINDS: readonly KindDefinition[] = [endpointsKind as KindDefinition]
+
+function findShown(group: string, version: string, plural: string): KindDefinition | undefined {
+  return SHOWN_KINDS.find((kind) => kind.group === group && kind.version === version && kind.plural === plural)
+}
+
 function parseResource(group: string, version: string, segments: string[]): Target | undefined {
   const [first = '', second = '', third = ''] = segments
   const scoped = first === 'namespaces' && segments.length > 2 && !NAMESPACE_SUBRESOURCES.has(third)
   const namespace = scoped ? second : ''
   const [plural = '', name = '', subresource = '', ...rest] = scoped ? segments.slice(2) : segments
-  const kind = findKind(group, version, plural)
+  const kind = findKind(group, version, plural) ?? findShown(group, version, plural)
   if (kind === undefined || rest.length > 0) return undefined
   if (scoped && !kind.namespaced) return undefined
   if (!scoped && kind.namespaced && name !== '') return undefined

@@ -24,6 +24,7 @@ import { createAuthenticator, createTokenAuthenticator, type TokenUser } from '.
 import { Authorizer } from './authorization/authorizer.ts'
 import type { ApiContext, NetworkLimits, ReadinessCheck } from './context.ts'
 import { createDiscovery } from './discovery.ts'
+import { withEndpoints } from './endpoints_view.ts'
 import { FairQueue } from './fair_queue.ts'
 import { Freshness } from './freshness.ts'
 import { createHandler, type HandleRequest } from './handler.ts'
@@ -117,6 +118,7 @@ class HttpsServer implements ApiServer {
     const authenticateToken = createTokenAuthenticator(tokens, options.serviceAccounts)
     const context: ApiContext = {
       resources,
+      endpoints: withEndpoints(resources),
       gateway,
       authenticateToken,
       authorizer: this.#authorizer,

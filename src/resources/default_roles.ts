@@ -56,7 +56,7 @@ const withStatus = (...plurals: string[]): string[] => plurals.flatMap((plural) 
 
 const VIEW: PolicyRule[] = [
   on('', READ, 'configmaps', ...withStatus('persistentvolumeclaims', 'pods', 'services', 'namespaces')),
-  on('', READ, 'serviceaccounts', 'pods/log', 'events', 'limitranges', ...withStatus('resourcequotas')),
+  on('', READ, 'serviceaccounts', 'pods/log', 'endpoints', 'events', 'limitranges', ...withStatus('resourcequotas')),
   on('discovery.k8s.io', READ, 'endpointslices'),
   on('apps', READ, 'controllerrevisions', ...withStatus('daemonsets', 'deployments', 'replicasets', 'statefulsets')),
   on('apps', READ, 'deployments/scale', 'replicasets/scale', 'statefulsets/scale'),

@@ -169,7 +169,7 @@ describe('Prometheus', () => {
       kind: 'ServiceAccount',
       metadata: { name: 'prometheus', namespace: 'default' },
     })
-    // The role of its own documentation names kinds that Drover lacks, too.
+    // The role of its own documentation names ingresses, too, which Drover lacks.
     const verbs = ['get', 'list', 'watch']
     await resources.create(clusterRoleKind, {
       apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -196,6 +196,7 @@ describe('Prometheus', () => {
     ['node', ['/api/v1/nodes'], 'n1'],
     ['pod', ['/api/v1/pods', '/api/v1/nodes'], 'p'],
     ['service', ['/api/v1/services'], 'web'],
+    ['endpoints', ['/api/v1/endpoints', '/api/v1/services', '/api/v1/pods'], 'web'],
     ['endpointslice', ['/apis/discovery.k8s.io/v1/endpointslices', '/api/v1/services', '/api/v1/pods'], 'web-1'],
   ])('role %s finds what is there, and hears of changes', async (_role, paths, found) => {
     const prometheus = client('Prometheus/3.9.0', token)
@@ -206,6 +207,43 @@ describe('Prometheus', () => {
       expect(there.sort()).toEqual(list.items.map(({ metadata }) => metadata.name).sort())
       if (path === paths[0]) expect(there).toContain(found)
     }
+  })
+
+  it('role endpoints hears of each pod that comes and goes, wherever its watch begins', async () => {
+    const prometheus = client('Prometheus/3.9.0', token)
+    const path = '/api/v1/namespaces/default/endpoints'
+    const { list, watch } = await prometheus.listAndWatch(path, 'fieldSelector=metadata.name%3Dweb&', ACCEPT)
+    expect(list.items).toMatchObject([
+      {
+        metadata: { name: 'web', namespace: 'default' },
+        subsets: [{ addresses: [{ ip: '10.244.0.2' }], ports: [{ name: 'http', port: 80, protocol: 'TCP' }] }],
+      },
+    ])
+    const { resources } = harness
+    const shape = { apiVersion: 'discovery.k8s.io/v1' as const, kind: 'EndpointSlice' as const }
+    const slice = (name: string, service: string, ip: string, ready: boolean) => ({
+      ...shape,
+      metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': service } },
+      addressType: 'IPv4' as const,
+      ports: [{ name: 'http', port: 80, protocol: 'TCP' as const }],
+      endpoints: [{ addresses: [ip], conditions: { ready } }],
+    })
+    await resources.create(endpointSliceKind, slice('web-2', 'web', '10.244.0.1', false))
+    await resources.create(endpointSliceKind, slice('other-1', 'other', '10.244.9.9', true))
+    await resources.update(endpointSliceKind, slice('web-2', 'web', '10.244.0.1', true), 'main')
+    await resources.delete(endpointSliceKind, 'default', 'web-2')
+    const last = (): unknown => (watch.lines.at(-1)?.object as { subsets?: unknown } | undefined)?.subsets
+    const ports = [{ name: 'http', port: 80, protocol: 'TCP' }]
+    await eventually(() => JSON.stringify(last()) === JSON.stringify([{ addresses: [{ ip: '10.244.0.2' }], ports }]))
+    expect(new Set(names(watch.lines))).toEqual(new Set(['MODIFIED web']))
+    const all = prometheus.resume(path, list.metadata.resourceVersion, ACCEPT)
+    await eventually(() => names(all.lines).includes('ADDED other'))
+    await resources.delete(endpointSliceKind, 'default', 'other-1')
+    await eventually(() => names(all.lines).at(-1) === 'DELETED other')
+    const { stdout } = await harness.kubectl(['get', 'endpoints', '--no-headers'])
+    expect(stdout).toMatch(/^web +10\.244\.0\.2:80 +\S+\n$/)
+    const refused = await harness.call(path, { method: 'POST', body: { metadata: { name: 'x' } } })
+    expect([refused.status, refused.json.message]).toEqual([405, expect.stringContaining('make an EndpointSlice')])
   })
 
   it('goes on with a watch from its last bookmark', async () => {
