@@ -1,6 +1,8 @@
 /** Hooks, sidecars, probes and time limits on a real runtime. What a container does it writes to a file of the host. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { podKind } from '../../src/api/pod_kind.ts'
@@ -211,6 +213,35 @@ describe('probes and limits', () => {
       await pods.remove('probed', 1)
     } finally {
       answers.server.close()
+    }
+  })
+
+  test('an HTTPS probe takes any certificate, and a plain server for none', async () => {
+    // Of an authority that the agent is not told of, and for another name.
+    const { cert, key } = await pods.harness.certificate('nobody.invalid', [])
+    let status = 503
+    const secure = createSecureServer({ cert, key }, (_, response) => response.writeHead(status).end())
+    await new Promise<void>((resolve) => secure.listen(0, '127.0.0.1', resolve))
+    const plain = await serving()
+    const probed = (port: number) => ({
+      ...sh(SERVE),
+      readinessProbe: { httpGet: { port, host: '127.0.0.1', scheme: 'HTTPS' as const }, periodSeconds: 1 },
+    })
+    try {
+      const { port } = secure.address() as AddressInfo
+      await pods.run('secure', probed(port), volume())
+      await pods.run('plain', probed(plain.port), volume())
+      await pods.holds(() => expect(pods.harness.events.map(({ message }) => message).join()).toMatch(/503/))
+      expect(pods.isReady('secure')).toBe(false)
+      status = 200
+      await pods.ready('secure')
+      expect(pods.isReady('plain')).toBe(false)
+      status = 503
+      await pods.holds(() => expect(pods.isReady('secure')).toBe(false))
+      await Promise.all(['secure', 'plain'].map((name) => pods.remove(name)))
+    } finally {
+      secure.close()
+      plain.server.close()
     }
   })
 

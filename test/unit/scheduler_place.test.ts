@@ -216,6 +216,14 @@ describe('why not', () => {
       '0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.',
     ],
     [
+      'local disk, by the limit where nothing is requested',
+      [{ ...node('a'), status: { ...node('a').status, allocatable: { pods: '110', 'ephemeral-storage': '1Gi' } } }],
+      pod('p', {
+        spec: { containers: [{ name: 'main', resources: { limits: { 'ephemeral-storage': '2Gi' } } }] },
+      }),
+      '0/1 nodes are available: 1 Insufficient ephemeral-storage.',
+    ],
+    [
       'taints',
       [node('a', { spec: { taints: [{ key: 'k', value: 'v', effect: 'NoSchedule' }] } })],
       pod('p'),
