@@ -38,6 +38,8 @@ export interface WriteOptions {
   manager?: FieldManager
   /** Looks at what would be stored before it is, and throws if it may not be. `base` is what stands there. */
   guard?: (next: KubeObject, base: KubeObject | undefined) => void
+  /** Nobody waits for it: see `Write` of the store. */
+  patient?: boolean
   /** The machinery's own writes: a status given at creation is kept instead of dropped. */
   internal?: boolean
 }

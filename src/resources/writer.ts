@@ -276,7 +276,8 @@ export class ResourceWriter {
     if (options.dryRun === true) return { done: atRevision(next, expect.modRevision) }
     let outcome: WriteOutcome
     try {
-      outcome = await store.write({ type: 'put', key: at.key, value: encodeStored(next), expect }, options.fence)
+      const write: Write = { type: 'put', key: at.key, value: encodeStored(next), expect }
+      outcome = await store.write(options.patient === true ? { ...write, patient: true } : write, options.fence)
     } catch (error) {
       await admitted?.undo()
       throw error

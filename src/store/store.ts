@@ -24,9 +24,13 @@ export interface Expectation {
   modRevision: number
 }
 
-export type Write =
+export type Write = (
   | { type: 'put'; key: string; value: string; expect?: Expectation }
   | { type: 'delete'; key: string; expect?: Expectation }
+) & {
+  /** Nobody waits for it: it may wait some milliseconds for another write to go with. */
+  patient?: boolean
+}
 
 export type WriteOutcome =
   /** `previous` is what a delete removed; absent when there was nothing (deleting nothing succeeds without `expect`). */

@@ -96,6 +96,18 @@ export function describeStoreContract(name: string, create: () => Promise<Contra
       expect(second).toMatchObject({ ok: false, current: { value: 'x', modRevision: first.revision } })
     })
 
+    test('a patient write is applied alone as well as with others, and in its turn', async () => {
+      const patient = { type: 'put', key: `${prefix}a`, value: '1', patient: true } as const
+      expect(await store.write(patient)).toMatchObject({ ok: true })
+      const written = [
+        store.write({ ...patient, value: '2' }),
+        store.write({ type: 'put', key: `${prefix}a`, value: '3' }),
+      ]
+      const [first, second] = await Promise.all(written)
+      expect(second?.revision).toBeGreaterThan(first?.revision ?? Number.POSITIVE_INFINITY)
+      expect(await store.get(`${prefix}a`)).toMatchObject({ value: '3' })
+    })
+
     test('a put with a stale expectation conflicts and shows what stands there, or that nothing does', async () => {
       const revision = await put(store, `${prefix}a`, '1')
       const fresh = { type: 'put', key: `${prefix}a`, value: '2', expect: { modRevision: revision } } as const

@@ -20,6 +20,7 @@ describe('taking batches', () => {
       }),
       fence: fc.constantFrom(undefined, { key: 'x', createRevision: 1 }, { key: 'y', createRevision: 2 }),
       bytes: fc.constantFrom(100, 400_000, 1_200_000),
+      hurriesAtMs: fc.constantFrom(0, 0, 10),
     }),
     { maxLength: 300 },
   )
@@ -29,7 +30,10 @@ describe('taking batches', () => {
       fc.property(waiting, (all) => {
         const left: typeof all = []
         for (let rest = all; rest.length > 0; ) {
-          const taken = takeBatch(rest)
+          // Patient writes go with others, and alone only when their time has come.
+          const hurry = rest.some(({ hurriesAtMs }) => hurriesAtMs === 0)
+          expect(takeBatch(rest, 9).batch.length > 0).toBe(hurry)
+          const taken = takeBatch(rest, hurry ? 9 : 10)
           expect(taken.batch.length).toBeGreaterThan(0)
           expect(taken.batch.length).toBeLessThanOrEqual(120)
           expect(new Set(taken.batch.map(({ write }) => write.key)).size).toBe(taken.batch.length)

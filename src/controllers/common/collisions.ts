@@ -34,10 +34,12 @@ export async function writeStatus<T extends CountsCollisions>(
   kind: KindDefinition<T>,
   owner: Stored<T>,
   status: NonNullable<T['status']>,
+  patient = false,
 ): Promise<void> {
   if (jsonEqual(status, owner.status)) return
   await changeObject(context, kind, owner, {
     part: 'status',
+    patient,
     change(current) {
       const collisionCount = current.status?.collisionCount
       return { ...current, status: collisionCount === undefined ? status : { ...status, collisionCount } }

@@ -2,6 +2,7 @@
 import type { KindDefinition } from '../../api/kind.ts'
 import type { KubeObject, Stored } from '../../api/meta.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
+import { jsonEqual } from '../../base/json.ts'
 import type { DeleteOptions } from '../../resources/resources.ts'
 import type { ControllerContext } from './context.ts'
 
@@ -31,16 +32,30 @@ export async function changeObject<T extends KubeObject>(
   { resources, fence }: ControllerContext,
   kind: KindDefinition<T>,
   object: Stored<T>,
-  options: { part: 'main' | 'status' | 'all'; change(object: T): T | undefined },
+  options: { part: 'main' | 'status' | 'all'; change(object: T): T | undefined; patient?: boolean },
 ): Promise<Stored<T> | undefined> {
   const { namespace = '', name, uid } = object.metadata
   const change = (current: T): T | undefined => (current.metadata.uid === uid ? options.change(current) : undefined)
   try {
-    return await resources.modify(kind, namespace, name, options.part, change, { fence })
+    return await resources.modify(kind, namespace, name, options.part, change, {
+      fence,
+      patient: options.patient === true,
+    })
   } catch (error) {
     if (isCode(error, 'notFound')) return undefined
     throw error
   }
+}
+
+/** Whether a status may wait for company: nobody who waits for pods learns anything from it. */
+export function isPatient(before: PodCounts | undefined, after: PodCounts): boolean {
+  const counts = (status: PodCounts | undefined) => [status?.readyReplicas ?? 0, status?.availableReplicas ?? 0]
+  return jsonEqual(counts(before), counts(after))
+}
+
+interface PodCounts {
+  readyReplicas?: number
+  availableReplicas?: number
 }
 
 /** Waits for all; when some failed, throws the first failure after the last has ended. */

@@ -20,7 +20,7 @@ import {
   withController,
   withoutOwner,
 } from '../common/owners.ts'
-import { changeObject, deleteObject } from '../common/writes.ts'
+import { changeObject, deleteObject, isPatient, settleAll } from '../common/writes.ts'
 import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
 import { sameTemplate } from './hash.ts'
@@ -48,7 +48,12 @@ export function createDeploymentController(context: ControllerContext): Service 
       ...(troubles !== undefined && { troubles }),
       nowMs: clock.now(),
     })
-    for (const step of steps) await execute(context, deployment, step)
+    const inTurn = async (some: readonly DeploymentStep[]): Promise<void> => {
+      for (const step of some) await execute(context, deployment, step)
+    }
+    await inTurn(steps.filter((step) => !isNoteOnSet(step) && !isOwn(step)))
+    // The status does not wait for what is only noted down elsewhere.
+    await settleAll([...steps.filter(isNoteOnSet).map((step) => inTurn([step])), inTurn(steps.filter(isOwn))])
     return againAfterMs === undefined ? undefined : { againAfterMs }
   }
 
@@ -121,6 +126,16 @@ async function claimSets(
   return [...claim.mine, ...(ours as StoredSet[])]
 }
 
+/** Changes annotations of a set and none of its pods. */
+function isNoteOnSet(step: DeploymentStep): boolean {
+  return step.type === 'updateSet' && step.replicas === replicasOf(step.set)
+}
+
+/** Changes the Deployment itself. */
+function isOwn({ type }: DeploymentStep): boolean {
+  return type === 'setStatus' || type === 'annotate'
+}
+
 function execute(context: ControllerContext, deployment: Stored<Deployment>, step: DeploymentStep): Promise<void> {
   switch (step.type) {
     case 'createSet':
@@ -134,7 +149,7 @@ function execute(context: ControllerContext, deployment: Stored<Deployment>, ste
     case 'annotate':
       return annotate(context, deployment, step)
     case 'setStatus':
-      return writeStatus(context, deploymentKind, deployment, step.status)
+      return writeStatus(context, deploymentKind, deployment, step.status, isPatient(deployment.status, step.status))
   }
 }
 
@@ -184,6 +199,7 @@ async function updateReplicaSet(
 ): Promise<void> {
   await changeObject(context, replicaSetKind, set, {
     part: 'main',
+    patient: replicas === replicasOf(set),
     change: (current) => ({
       ...current,
       metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
@@ -226,6 +242,7 @@ async function annotate(
   if (!differs) return
   await changeObject(context, deploymentKind, deployment, {
     part: 'main',
+    patient: true,
     change: (current) => ({
       ...current,
       metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },

@@ -21,7 +21,7 @@ import {
   withoutOwner,
 } from '../common/owners.ts'
 import { isActive } from '../common/pods.ts'
-import { changeObject, deleteObject } from '../common/writes.ts'
+import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
 import { DRAIN_AGAIN_MS, Drains } from './drains.ts'
 import { planReplicaSet, planStatus } from './plan.ts'
 
@@ -51,6 +51,7 @@ export function createReplicaSetController(context: ControllerContext): Service 
       await changeObject(context, replicaSetKind, replicaSet, {
         part: 'status',
         change: (current) => ({ ...current, status }),
+        patient: isPatient(replicaSet.status, status),
       })
     }
     if (failure !== undefined) throw failure.error

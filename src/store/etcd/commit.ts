@@ -42,6 +42,8 @@ interface Waiting {
   fence: Fence | undefined
   bytes: number
   dueMs: number
+  /** When it is sent even if it has to be alone. */
+  hurriesAtMs: number
   resolve(outcome: WriteOutcome): void
   reject(error: DroverError): void
 }
@@ -56,6 +58,8 @@ const MAX_WRITE_BYTES = 1_400_000
 /** Beyond this many waiting writes the next is refused with `tooManyRequests`. */
 const MAX_WAITING = 20_000
 const SWEEP_MS = 500
+/** How long a patient write waits for company. A commit takes one to two, and what comes meanwhile waits for its end. */
+const PATIENCE_MS = 10
 const RETRY: BackoffPolicy = { initialMs: 20, maxMs: 1_000, factor: 2, jitter: 0.5 }
 
 export class Committer {
@@ -70,6 +74,7 @@ export class Committer {
   #chain: { known: true; value: string | undefined } | { known: false } = { known: false }
   #running: Promise<void> | undefined
   #sweeper: Timer | undefined
+  #patience: Timer | undefined
 
   constructor(options: CommitterOptions) {
     this.#options = options
@@ -88,8 +93,9 @@ export class Committer {
       } else if (this.#waiting.length >= MAX_WAITING) {
         reject(new DroverError('tooManyRequests', `${MAX_WAITING} writes wait for etcd already; retry later`))
       } else {
-        const dueMs = clock.monotonicMs() + queueTimeoutMs
-        this.#waiting.push({ write, fence, bytes, dueMs, resolve, reject })
+        const nowMs = clock.monotonicMs()
+        const hurriesAtMs = nowMs + (write.patient === true ? PATIENCE_MS : 0)
+        this.#waiting.push({ write, fence, bytes, dueMs: nowMs + queueTimeoutMs, hurriesAtMs, resolve, reject })
         this.#start()
       }
     })
@@ -124,11 +130,20 @@ export class Committer {
     }
     this.#closing.abort()
     this.#sweeper?.cancel()
+    this.#patience?.cancel()
   }
 
   #start(): void {
     if (this.#running !== undefined) return
     this.#sweep()
+    this.#patience?.cancel()
+    const { clock } = this.#options
+    const nowMs = clock.monotonicMs()
+    const [oldest] = this.#waiting
+    if (oldest !== undefined && this.#waiting.every(({ hurriesAtMs }) => hurriesAtMs > nowMs)) {
+      this.#patience = clock.schedule(oldest.hurriesAtMs - nowMs, () => this.#start())
+      return
+    }
     // A microtask later, so that writes asked for in one turn leave together.
     this.#running = Promise.resolve()
       .then(() => this.#run())
@@ -139,8 +154,9 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const { batch, rest } = takeBatch(this.#waiting)
+    while (true) {
+      const { batch, rest } = takeBatch(this.#waiting, this.#options.clock.monotonicMs())
+      if (batch.length === 0) return
       this.#waiting = rest
       try {
         await this.#commit(batch)
@@ -320,11 +336,18 @@ function answer(batch: readonly Waiting[], outcomes: readonly WriteOutcome[]): v
   })
 }
 
-/** The longest batch that may leave now: one fence, no key twice, bounded. Writes of one key keep their order. */
-export function takeBatch<T extends Pick<Waiting, 'write' | 'fence' | 'bytes'>>(
+/**
+ * The longest batch that may leave now: one fence, no key twice, bounded. Writes of one key keep their order. What is patient
+ * goes with the first that is not, or no more; without one nothing leaves.
+ */
+export function takeBatch<T extends Pick<Waiting, 'write' | 'fence' | 'bytes' | 'hurriesAtMs'>>(
   waiting: readonly T[],
+  nowMs: number,
 ): { batch: T[]; rest: T[] } {
-  const fence = waiting[0]?.fence
+  const hurried = waiting.find(({ hurriesAtMs }) => hurriesAtMs <= nowMs)
+  if (hurried === undefined) return { batch: [], rest: [...waiting] }
+  // What has to go before it, if anything, leads.
+  const fence = waiting.find(({ write }) => write.key === hurried.write.key)?.fence
   const batch: T[] = []
   const skipped: T[] = []
   const keys = new Set<string>()
