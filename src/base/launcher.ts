@@ -16,7 +16,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { DroverError } from './errors.ts'
-import { LAUNCHER_SCRIPT } from './launcher_script.ts'
+import { LAUNCHER_NUMBERS, LAUNCHER_SCRIPT } from './launcher_script.ts'
 
 /** A pipe holds this much: the helper writes a program's input in one go. */
 export const MAX_LAUNCH_INPUT_BYTES = 60_000
@@ -198,5 +198,10 @@ function startError(said: string): NodeJS.ErrnoException {
 export function createLauncher(
   start: (program: string, args: readonly string[], options: { stdio: ['pipe', 'pipe', 'inherit'] }) => ChildProcess,
 ): Launcher {
-  return new HelperLauncher(start('perl', ['-e', LAUNCHER_SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'] }))
+  const numbers = LAUNCHER_NUMBERS[process.arch]
+  if (numbers === undefined) {
+    throw new DroverError('unsupported', `the kernel's calls are not known for the processor "${process.arch}"`)
+  }
+  const args = ['-e', LAUNCHER_SCRIPT, '--', ...numbers.map(String)]
+  return new HelperLauncher(start('perl', args, { stdio: ['pipe', 'pipe', 'inherit'] }))
 }

@@ -11,7 +11,7 @@ import { NEWS_SUBS } from './network_news.ts'
  * number begins with `?` lets those after it be done.
  */
 const CALLS = `
-use strict; use POSIX ();
+use strict;
 # Raises a network interface.
 sub up {
   my ($name) = @_; my ($socket, $request);
@@ -33,8 +33,8 @@ sub users {
   defined(my $pid = fork) or return;
   if (!$pid) {
     close $_ for $ready, $go;
-    syscall($unshare, $flags) == 0 && up('lo') or POSIX::_exit($! + 0);
-    syswrite($tell, 'y'); sysread($wait, my $end, 1); POSIX::_exit(0);
+    syscall($unshare, $flags) == 0 && up('lo') or exit($! + 0);
+    syswrite($tell, 'y'); sysread($wait, my $end, 1); exit 0;
   }
   close $_ for $tell, $wait;
   my $done = sysread($ready, my $said, 1);
@@ -60,18 +60,34 @@ sub calls {
     my $done = $special{$number} ? $special{$number}->(@values) : syscall($number + 0, @values) != -1;
     next if $done;
     my $said = "$what: $!";
-    POSIX::write(2, $said, length $said);
-    POSIX::_exit(1) unless $mild;
+    syswrite STDERR, $said;
+    exit 1 unless $mild;
     $failed = 1;
   }
-  POSIX::_exit($failed);
+  exit $failed;
 }
 `
 
 /** Does the calls that are its arguments, and ends. */
 export const CALLS_SCRIPT = `${CALLS}calls(@ARGV);`
 
-export const LAUNCHER_SCRIPT = String.raw`${CALLS}${NEWS_SUBS}my ($in, $out, %kids, %reads, $slow) = ('', '');
+/**
+ * Numbers of setsid(2) and dup3(2), by Node's `process.arch`: arguments of the launcher, since Perl's own module for them (POSIX) takes
+ * 2 MB. Source: the kernel's system call tables.
+ */
+export const LAUNCHER_NUMBERS: Readonly<Record<string, readonly [setsid: number, dup3: number]>> = {
+  x64: [112, 292],
+  arm64: [157, 24],
+  riscv64: [157, 24],
+  loong64: [157, 24],
+  ppc64: [66, 316],
+  s390x: [66, 326],
+  arm: [66, 358],
+  ia32: [66, 330],
+}
+
+export const LAUNCHER_SCRIPT = String.raw`${CALLS}${NEWS_SUBS}my ($setsid, $dup3) = map { $_ + 0 } @ARGV;
+my ($in, $out, %kids, %reads, $slow) = ('', '');
 $SIG{INT} = $SIG{TERM} = $SIG{HUP} = $SIG{PIPE} = 'IGNORE';
 sub answer { my ($id, $channel, $data) = @_; $out .= pack('NNC', length($data) + 5, $id, $channel) . $data; }
 sub watch { my ($h, $id, $channel) = @_; $reads{fileno $h} = [$h, $id, $channel]; }
@@ -82,7 +98,7 @@ sub ended {
 }
 sub reap {
   my ($id) = @_; my $kid = $kids{$id};
-  return unless $kid && $kid->{pid} && waitpid($kid->{pid}, POSIX::WNOHANG()) > 0;
+  return unless $kid && $kid->{pid} && waitpid($kid->{pid}, 1) > 0;
   $kid->{status} = ($? >> 8) . ' ' . ($? & 127); $kid->{pid} = 0;
   ended($id);
 }
@@ -98,14 +114,14 @@ sub launch {
   defined($pid = fork) or return answer($id, 9, ($! + 0) . " fork");
   if (!$pid) {
     $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE);
-    POSIX::setsid() if $flags =~ /d/;
+    syscall($setsid) if $flags =~ /d/;
     # F_DUPFD_CLOEXEC: copies high enough that none lies where another is to go.
     my %high = map { $_ => fcntl($pipe{$_}[$_ ? 1 : 0], 1030, 20) } keys %pipe;
-    my $fail = sub { my $said = ($! + 0) . " $_[0]"; POSIX::write($high{9}, $said, length $said); POSIX::_exit(127) };
-    my $null = POSIX::open('/dev/null', POSIX::O_RDWR());
-    POSIX::dup2($high{$_} // $null, $_) for 0, 1, 2;
-    POSIX::close($null);
-    POSIX::dup2($high{3}, 3) if $high{3};
+    my $fail = sub { my $said = ($! + 0) . " $_[0]"; open(my $tell, '>&=', $high{9}); syswrite($tell, $said); exit 127 };
+    open(my $null, '+<', '/dev/null');
+    syscall($dup3, $high{$_} // fileno $null, $_, 0) for 0, 1, 2;
+    close $null;
+    syscall($dup3, $high{3} + 0, 3, 0) if $high{3};
     if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
     if ($flags =~ /c/) { shift @$argv; calls(@$argv) }
     if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }

@@ -42,13 +42,14 @@ const chosen: { launcher: Launcher | undefined } = { launcher: undefined }
 
 /** From now on programs are started through a small helper; without Perl all stays as it was, and this says false. */
 export async function useLauncher(): Promise<boolean> {
-  const launcher = createLauncher((program, args, options) => spawn(program, args, options))
+  let launcher: Launcher | undefined
   try {
+    launcher = createLauncher((program, args, options) => spawn(program, args, options))
     await launcher.launch('true', [], {}).ended
     chosen.launcher = launcher
     return true
   } catch {
-    launcher.close()
+    launcher?.close()
     return false
   }
 }
