@@ -16,6 +16,11 @@ import { LocalCluster } from '../support/local_cluster.ts'
 /** What every measured pod runs: it does nothing, and ends at once when told to. */
 export const COMMAND = ['sh', '-c', 'trap "exit 0" TERM; sleep 1000000 & wait']
 
+export interface PodChoices {
+  command?: readonly string[]
+  runtimeClassName?: string
+}
+
 const NAMESPACE = 'default'
 const TIMEOUT_MS = 180_000
 
@@ -47,11 +52,11 @@ export class BenchCluster {
   }
 
   /** Milliseconds from sending the Deployment until a watch says that all replicas are ready. */
-  async apply(name: string, replicas: number, command: readonly string[] = COMMAND): Promise<number> {
+  async apply(name: string, replicas: number, choices: PodChoices = {}): Promise<number> {
     const ready = await this.watchReady(name, replicas)
     const startedMs = systemClock.monotonicMs()
     try {
-      await this.client.call('POST', path(), { body: manifest(name, replicas, command) })
+      await this.client.call('POST', path(), { body: manifest(name, replicas, choices) })
       return (await ready.reached) - startedMs
     } finally {
       ready.stop()
@@ -119,7 +124,9 @@ export class BenchCluster {
   }
 }
 
-function manifest(name: string, replicas: number, command: readonly string[]): object {
+function manifest(name: string, replicas: number, choices: PodChoices): object {
+  const { command = COMMAND, runtimeClassName } = choices
+  const runtime = runtimeClassName === undefined ? {} : { runtimeClassName }
   const container = { name: 'main', image: SAMPLE_IMAGE, command }
   return {
     apiVersion: 'apps/v1',
@@ -128,7 +135,7 @@ function manifest(name: string, replicas: number, command: readonly string[]): o
     spec: {
       replicas,
       selector: { matchLabels: { app: name } },
-      template: { metadata: { labels: { app: name } }, spec: { containers: [container] } },
+      template: { metadata: { labels: { app: name } }, spec: { containers: [container], ...runtime } },
     },
   }
 }

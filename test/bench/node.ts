@@ -4,11 +4,13 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { findProgram } from '../../src/agent/runtime/handlers.ts'
 import { sleep, systemClock } from '../../src/base/clock.ts'
 import { localStateDir } from '../../src/base/paths.ts'
 import { sampleRootfs } from '../../src/local/sample_image.ts'
+import { letCrunRun } from '../support/crun.ts'
 import { eventually } from '../support/eventually.ts'
-import { BenchCluster } from './bench_cluster.ts'
+import { BenchCluster, type PodChoices } from './bench_cluster.ts'
 import { perls, status } from './memory.ts'
 import { benchPull } from './node_pull.ts'
 import { createPlainLoop, type PlainLoop } from './plain_loop.ts'
@@ -30,16 +32,21 @@ const TICKS_PER_SECOND = 100
 export async function benchNode(): Promise<BenchResult[]> {
   const plain = await createPlainLoop(await sampleRootfs())
   const cluster = new BenchCluster()
+  // Before the agent looks for it.
+  const crun = findProgram('crun') === undefined ? undefined : await letCrunRun()
   try {
     await cluster.start('--nodes', '1')
-    await round(cluster, plain, 1)
-    const one = await rounds(cluster, plain, 1, ONE_ROUNDS)
-    const many = await rounds(cluster, plain, MANY, MANY_ROUNDS)
+    const loop = { cluster, plain }
+    await round(loop, 1)
+    const one = await rounds(loop, 1, ONE_ROUNDS)
+    const many = await rounds(loop, MANY, MANY_ROUNDS)
+    const withCrun = crun === undefined ? [] : await besideCrun(cluster)
     const restarts = await restartTimes(cluster)
     const rest = await atRest(cluster)
     return [
       besideLoop(`apply to Ready, 1 pod on one node, beside a plain loop`, one),
       besideLoop(`apply to Ready, ${MANY} pods on one node, beside a plain loop`, many),
+      ...withCrun,
       {
         name: 'exit of a killed container to its successor running (ms / ms)',
         ratio: median(restarts) / RESTART_LIMIT_MS,
@@ -53,7 +60,31 @@ export async function benchNode(): Promise<BenchResult[]> {
   } finally {
     await cluster.remove()
     await plain.remove()
+    await crun?.()
   }
+}
+
+/** The same with pods of the class crun, beside the loop with crun. */
+async function besideCrun(cluster: BenchCluster): Promise<BenchResult[]> {
+  const plain = await createPlainLoop(await sampleRootfs(), 'crun')
+  const loop = { cluster, plain, choices: { runtimeClassName: 'crun' } }
+  try {
+    await round(loop, 1)
+    const one = await rounds(loop, 1, ONE_ROUNDS)
+    const many = await rounds(loop, MANY, MANY_ROUNDS)
+    return [
+      besideLoop('apply to Ready, 1 pod of crun on one node, beside a plain loop of crun', one),
+      besideLoop(`apply to Ready, ${MANY} pods of crun on one node, beside a plain loop of crun`, many),
+    ]
+  } finally {
+    await plain.remove()
+  }
+}
+
+interface Loop {
+  cluster: BenchCluster
+  plain: PlainLoop
+  choices?: PodChoices
 }
 
 interface Times {
@@ -61,20 +92,20 @@ interface Times {
   plain: number[]
 }
 
-async function rounds(cluster: BenchCluster, plain: PlainLoop, count: number, times: number): Promise<Times> {
+async function rounds(loop: Loop, count: number, times: number): Promise<Times> {
   const all: Times = { cluster: [], plain: [] }
   for (let i = 0; i < times; i++) {
-    const measured = await round(cluster, plain, count)
+    const measured = await round(loop, count)
     all.cluster.push(measured.cluster)
     all.plain.push(measured.plain)
   }
   return all
 }
 
-async function round(cluster: BenchCluster, plain: PlainLoop, count: number) {
+async function round({ cluster, plain, choices = {} }: Loop, count: number) {
   const plainMs = await plain.start(count)
   await plain.stop(count)
-  const clusterMs = await cluster.apply('bench', count)
+  const clusterMs = await cluster.apply('bench', count, choices)
   await cluster.delete('bench')
   return { plain: plainMs, cluster: clusterMs }
 }
@@ -90,7 +121,7 @@ async function restartTimes(cluster: BenchCluster): Promise<number[]> {
   const times: number[] = []
   const command = ['sh', '-c', 'echo up; trap "exit 0" TERM; sleep 1000000 & wait']
   for (let i = 0; i < KILLS; i++) {
-    await cluster.apply('bench', 1, command)
+    await cluster.apply('bench', 1, { command })
     const init = await containerInit(cluster.local.name)
     const killedAtMs = systemClock.now()
     process.kill(init, 'SIGKILL')

@@ -1,12 +1,12 @@
 #!/bin/sh
-# What a pod's start costs without an orchestrator: overlay, network namespace, veth, route and bare runc, one pod after
+# What a pod's start costs without an orchestrator: overlay, network namespace, veth, route and a bare runtime (runc, crun), one pod after
 # the other, no daemon. Links and addresses go in batches, as someone in a hurry would write it.
-#   plain_loop.sh DIR ID setup            DIR/base is the root file system, DIR/template.json its configuration
-#   plain_loop.sh DIR ID start FROM TO    returns when the pods run
-#   plain_loop.sh DIR ID stop FROM TO
-#   plain_loop.sh DIR ID teardown         removes what is left of everything but DIR itself
+#   plain_loop.sh DIR ID RUNTIME setup            DIR/base is the root file system, DIR/template.json its configuration
+#   plain_loop.sh DIR ID RUNTIME start FROM TO    returns when the pods run
+#   plain_loop.sh DIR ID RUNTIME stop FROM TO
+#   plain_loop.sh DIR ID RUNTIME teardown         removes what is left of everything but DIR itself
 set -eu
-dir=$1 id=$2 verb=$3 from=${4:-0} to=${5:-0}
+dir=$1 id=$2 runtime=$3 verb=$4 from=${5:-0} to=${6:-0}
 bridge=drvb-$id
 # Loopback's neighbour range for benchmarks of devices (RFC 2544): nobody routes it.
 network=198.18
@@ -27,12 +27,12 @@ link set eth0 up
 route add default via $network.0.1
 END
   sed "s/@NAME@/$name/g" "$dir/template.json" > "$pod/config.json"
-  runc --root "$dir/runc" run --detach --bundle "$pod" "$name" < /dev/null > "$pod/log" 2>&1
+  "$runtime" --root "$dir/$runtime" run --detach --bundle "$pod" "$name" < /dev/null > "$pod/log" 2>&1
 }
 
 stop_pod() {
   pod=$dir/pods/$1 name=drvb-$id-$1
-  runc --root "$dir/runc" delete --force "$name" 2> /dev/null || true
+  "$runtime" --root "$dir/$runtime" delete --force "$name" 2> /dev/null || true
   umount "$pod/rootfs" 2> /dev/null || true
   ip netns del "$name" 2> /dev/null || true
   rm -rf "$pod"

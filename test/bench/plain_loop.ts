@@ -17,13 +17,13 @@ export interface PlainLoop {
   remove(): Promise<void>
 }
 
-export async function createPlainLoop(rootfs: Pack): Promise<PlainLoop> {
+export async function createPlainLoop(rootfs: Pack, runtime: 'runc' | 'crun' = 'runc'): Promise<PlainLoop> {
   const directory = await mkdtemp(join(tmpdir(), 'drvb-'))
   const id = randomBytes(2).toString('hex')
   const script = (...args: (string | number)[]) =>
-    runOk('sh', [SCRIPT, directory, id, ...args.map(String)], { timeoutMs: 300_000 })
+    runOk('sh', [SCRIPT, directory, id, runtime, ...args.map(String)], { timeoutMs: 300_000 })
   await extract(rootfs, join(directory, 'base'))
-  await runOk('runc', ['spec'], { cwd: directory })
+  await runOk(runtime, ['spec'], { cwd: directory })
   const spec = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8')) as Spec
   await writeFile(join(directory, 'template.json'), JSON.stringify(templateOf(spec, id)))
   await script('setup')

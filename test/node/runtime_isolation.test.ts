@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ContainerRequest, Sandbox } from '../../src/agent/runtime/runtime.ts'
-import { describeRuntimes } from '../support/crun.ts'
+import { describeRuntimes } from '../support/describe_runtimes.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSyn
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ContainerRequest, SandboxRequest } from '../../src/agent/runtime/runtime.ts'
-import { describeRuntimes } from '../support/crun.ts'
+import { describeRuntimes } from '../support/describe_runtimes.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 

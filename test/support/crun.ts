@@ -1,17 +1,12 @@
 /**
- * The OCI runtimes that the main tests run with: runc, and crun where it is installed. crun refuses a host on which
- * cgroups of the second version have controllers beside those of the first; for as long as a test needs it, they are
- * taken by a mount of the first version, in a mount namespace that only a waiting process sees.
+ * crun refuses a host on which cgroups of the second version have controllers beside those of the first; for as long as
+ * somebody needs it, they are taken by a mount of the first version, in a mount namespace that only a waiting process sees.
  */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe, it } from 'vitest'
 import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
-import { findProgram } from '../../src/agent/runtime/handlers.ts'
 import { start } from '../../src/base/process.ts'
-
-export type RuntimeName = 'runc' | 'crun'
 
 function controllersInTheWay(): string[] {
   const { mode, hierarchies } = detectCgroups()
@@ -41,27 +36,4 @@ export async function letCrunRun(): Promise<() => Promise<void>> {
     child.kill('SIGKILL')
     await exited
   }
-}
-
-/** Defines a test. */
-export type Define = (name: string, test: () => Promise<void> | void) => void
-
-/**
- * The same tests with each runtime, but for those that are defined by `itOnce`, in which the runtime has no part. Without
- * crun those with it are skipped, by a name that says why.
- */
-export function describeRuntimes(name: string, tests: (runtime: RuntimeName, itOnce: Define) => void): void {
-  describe(`${name} (runc)`, () => tests('runc', it))
-  if (findProgram('crun') === undefined) {
-    describe.skip(`${name} (crun is not installed)`, () => tests('crun', () => undefined))
-    return
-  }
-  describe(`${name} (crun)`, () => {
-    let release: (() => Promise<void>) | undefined
-    beforeAll(async () => {
-      release = await letCrunRun()
-    })
-    afterAll(() => release?.())
-    tests('crun', () => undefined)
-  })
 }

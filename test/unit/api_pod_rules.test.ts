@@ -76,6 +76,18 @@ const TABLE: [what: string, spec: Partial<Pod['spec']>, faults: string[]][] = [
   ['no time at all', { activeDeadlineSeconds: 0 }, ['spec.activeDeadlineSeconds Invalid']],
   ['two process namespaces', { hostPID: true, shareProcessNamespace: true }, ['spec.shareProcessNamespace Invalid']],
   [
+    'own users beside namespaces of the host',
+    { hostUsers: false, hostNetwork: true, hostPID: true, hostIPC: true },
+    ['spec.hostNetwork Forbidden', 'spec.hostPID Forbidden', 'spec.hostIPC Forbidden'],
+  ],
+  [
+    'own users and a block device',
+    { hostUsers: false, ...one({ volumeDevices: [{ name: 'd', devicePath: '/dev/d' }] }) },
+    [`${at}.volumeDevices Forbidden`],
+  ],
+  ['own users', { hostUsers: false, shareProcessNamespace: true }, []],
+  ['overhead below nothing', { overhead: { cpu: '-1' } }, ['spec.overhead[cpu] Invalid']],
+  [
     'a projected volume of each source',
     volume({ projected: { sources: [{ serviceAccountToken: { path: 't' } }, { configMap: { name: 'a' } }] } }),
     [],

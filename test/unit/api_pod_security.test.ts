@@ -82,6 +82,15 @@ describe('levels', () => {
     expect(securityViolations('restricted', spec)).toEqual([expect.stringMatching(words)])
   })
 
+  it('restricted lets a pod with users of its own run as root, and nothing else', () => {
+    const { runAsNonRoot: _root, ...rest } = restrictedContext
+    const root = { securityContext: { ...rest, runAsUser: 0 } }
+    expect(securityViolations('restricted', specOf({}, root))).toHaveLength(2)
+    expect(securityViolations('restricted', specOf({ hostUsers: false }, root))).toEqual([])
+    const privileged = { securityContext: { ...rest, privileged: true } }
+    expect(securityViolations('restricted', specOf({ hostUsers: false }, privileged))).toHaveLength(1)
+  })
+
   it('restricted lets run what keeps to it, and looks at init containers too', () => {
     expect(securityViolations('restricted', specOf())).toEqual([])
     expect(

@@ -2,7 +2,7 @@
  * The runtime driver: containers under conmon, sandboxes as pinned namespaces. It holds no state that matters: what it
  * keeps in memory are records that never change on disk.
  */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rmdir } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -122,6 +122,8 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
       checkId(podUid, 'pod uid')
       const cgroup = clearCgroup(cgroups(), cgroupPathOf(podUid), clock)
       await Promise.all([removeSandboxFiles(paths, podUid), cgroup])
+      // Goes with the last container that has mounts there; most nodes never have one.
+      await rmdir(paths.userMounts).catch(() => undefined)
     },
     startContainer: (request, signal) => containers.start(request, signal),
     listContainers: () => containers.list(),
