@@ -1,5 +1,5 @@
 /** StorageClass. Source: Kubernetes storage.k8s.io/v1. */
-import Type, { type Static } from 'typebox'
+import type { Static } from 'typebox'
 import { jsonEqual } from '../base/json.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
@@ -18,7 +18,7 @@ export const StorageClass = object({
   volumeBindingMode: opt(oneOf('Immediate', 'WaitForFirstConsumer')),
   allowVolumeExpansion: ignored(),
   allowedTopologies: ignored(),
-  mountOptions: opt(Type.Array(text)),
+  mountOptions: ignored(),
 })
 export type StorageClass = Static<typeof StorageClass>
 
