@@ -9,6 +9,7 @@ import { DroverError } from '../base/errors.ts'
 import type { Io } from '../cli/context.ts'
 import { ExitCode, exitCodeFor } from '../cli/exit_code.ts'
 import { createProgram } from '../cli/root.ts'
+import { runLean } from './lean.ts'
 import { registerRoles } from './roles.ts'
 
 const script = fileURLToPath(import.meta.url)
@@ -39,6 +40,7 @@ async function createFullProgram(io: Io, version: string): Promise<Command> {
   const words = process.argv.slice(2)
   // A role runs for months: it does not hold the client's commands in memory.
   if (ROLES.has(words[0] ?? '')) {
+    if (words[0] === 'agent') runLean()
     registerRoles(program, io, version)
     return program
   }
