@@ -5,13 +5,12 @@
 import { parseDocument } from 'yaml'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import { MAX_BODY_VALUES, tooManyValues } from './exchange.ts'
 import { findJsonFault } from './json_fault.ts'
 import { decodeKubernetesProtobuf, KUBERNETES_PROTOBUF } from './protobuf_body.ts'
 import { HttpError, unsupportedMediaType } from './status_error.ts'
 
 const MAX_DEPTH = 100
-/** Members and items of one body: twenty times a large pod's, and few enough to be walked in a moment. */
-const MAX_VALUES = 100_000
 /** YAML takes fifty times as long to read as JSON. */
 const MAX_YAML_BYTES = 512 << 10
 /** Aliases may repeat, not multiply: a "billion laughs" document stops here. */
@@ -103,7 +102,7 @@ function checkBounds(body: unknown): void {
       for (const item of Object.values(value)) next.push(item)
     }
     values += next.length
-    if (values > MAX_VALUES) throw new DroverError('tooLarge', `the body has more than ${MAX_VALUES} members and items`)
+    if (values > MAX_BODY_VALUES) throw tooManyValues()
     level = next
   }
 }

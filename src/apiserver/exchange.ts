@@ -28,6 +28,8 @@ export type RawResponse = Writable & {
 }
 
 export const MAX_BODY_BYTES = 3 << 20
+/** Members and items of one body: twenty times a large pod's, and few enough to be walked in a moment. */
+export const MAX_BODY_VALUES = 100_000
 /** A body of that size that takes longer is an attack or a broken line. */
 const BODY_TIMEOUT_MS = 60_000
 /** A client that takes nothing for so long is cut off. */
@@ -212,6 +214,10 @@ export class Exchange {
     if (this.begun) this.destroy()
     else this.sendStatus(toStatus(error, this.subject))
   }
+}
+
+export function tooManyValues(): DroverError {
+  return new DroverError('tooLarge', `the body has more than ${MAX_BODY_VALUES} members and items`)
 }
 
 function tooLarge(limitBytes: number): DroverError {

@@ -7,6 +7,7 @@
 import { timestamp } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import { MAX_BODY_VALUES, tooManyValues } from './exchange.ts'
 import { MESSAGE_ROWS } from './protobuf_messages.ts'
 import { type ProtoField, readFields } from './protobuf_wire.ts'
 import { unsupportedMediaType } from './status_error.ts'
@@ -55,6 +56,9 @@ function parseRow(row: string): [string, Message] {
 const MESSAGES: ReadonlyMap<string, Message> = new Map(MESSAGE_ROWS.map(parseRow))
 
 class Decoder {
+  /** Counted before they are made: three megabytes of empty entries are a million objects. */
+  #values = 0
+
   message(name: string, bytes: Buffer, depth = 0): Decoded {
     const message = MESSAGES.get(name)
     if (message === undefined || depth > MAX_DEPTH) throw refusal(`a ${name}`)
@@ -64,6 +68,7 @@ class Decoder {
   }
 
   #take(at: { name: string; message: Message; out: Decoded; depth: number }, read: ProtoField): void {
+    if (++this.#values > MAX_BODY_VALUES) throw tooManyValues()
     const { name, message, out, depth } = at
     const field = message.get(read.number)
     if (field !== undefined && SKIPPED.has(field.name)) return
@@ -91,6 +96,7 @@ class Decoder {
     let key = ''
     let value: unknown = field.type === 'q' ? '0' : ''
     for (const part of readFields(bytesOf(read))) {
+      if (++this.#values > MAX_BODY_VALUES) throw tooManyValues()
       if (part.number === 1) key = bytesOf(part).toString('utf8')
       else value = this.#value(field.type, part, depth)
     }

@@ -94,6 +94,16 @@ describe('protobuf', () => {
     })
   })
 
+  it('is bounded in members and items as every body is', () => {
+    // A container of no content takes two bytes: its number and its length. (Text goes out as the same bytes.)
+    const containers = (count: number): Buffer => envelope('Pod', new ProtoWriter().string(2, '\x12\x00'.repeat(count)))
+    expect(decodeKubernetesProtobuf(containers(90_000))).toMatchObject({ kind: 'Pod' })
+    expect(() => decodeKubernetesProtobuf(containers(110_000))).toThrow(/more than 100000 members and items/)
+    // One entry of a map whose value is said again and again.
+    const map = envelope('ConfigMap', new ProtoWriter().string(2, '\x12\x00'.repeat(110_000)))
+    expect(() => decodeKubernetesProtobuf(map)).toThrow(/more than 100000 members and items/)
+  })
+
   it('keeps a zero that is meant and puts inlined fields into their parent', () => {
     expect(decodeKubernetesProtobuf(envelope('ConfigMap', new ProtoWriter().bool(4, false)))).toMatchObject({
       immutable: false,
