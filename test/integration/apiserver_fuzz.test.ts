@@ -28,9 +28,9 @@ const SLOW_MS = 8_000
 const WAIT_MS = 20_000
 /** When it is weighed, in parts of all requests. By the first, objects of every kind are there and caches are full. */
 const WEIGHINGS = [0.1, 0.25, 0.5, 0.75, 1]
-/** What may come after the first weighing, however many requests: a leak of 200 bytes a request is more in 100,000. */
-const MAX_HEAP_GROWTH_BYTES = 16e6
-const MAX_RSS_GROWTH_BYTES = 120e6
+/** What may come after the first weighing, however many requests: a leak of 100 bytes a request is more in 100,000. */
+const MAX_HEAP_GROWTH_BYTES = 8e6
+const MAX_RSS_GROWTH_BYTES = 80e6
 /** Ours, and the two ends of the server's own. */
 const SOCKETS = 3
 const SETTLE_MS = 60_000
