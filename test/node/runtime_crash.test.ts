@@ -32,9 +32,9 @@ describe('a runtime driver that is killed', () => {
     const SPAN_MS = 96
     const phases = new Set<string>()
     for (let i = 0; i < KILLS; i++) {
-      const child = start(process.execPath, [victim, host.directory, host.cgroupParent, host.layer], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
+      // Odd ones begin with a pod that has users of its own.
+      const args = [victim, host.directory, host.cgroupParent, host.layer, String(i % 2)]
+      const child = start(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
       const gone = once(child, 'exit')
       if (child.stdout !== null) await once(child.stdout, 'data')
       await sleep(systemClock, (i * SPAN_MS) / KILLS)

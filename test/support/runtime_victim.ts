@@ -1,11 +1,11 @@
-/** A process that starts and removes containers until it is killed. Arguments: the host's directory, cgroup parent, layer. */
+/** A process that starts and removes containers until it is killed. Arguments: the host's directory, cgroup parent, layer, first number. */
 import { join } from 'node:path'
 import { createRuntimeDriver } from '../../src/agent/runtime/driver.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { systemRandom } from '../../src/base/random.ts'
 
-const [directory = '', cgroupParent = '', layer = ''] = process.argv.slice(2)
+const [directory = '', cgroupParent = '', layer = '', first = '0'] = process.argv.slice(2)
 const driver = createRuntimeDriver({
   runtime: 'runc',
   conmon: 'conmon',
@@ -18,11 +18,12 @@ const driver = createRuntimeDriver({
 })
 await driver.initialize()
 process.stdout.write('ready\n')
-for (let attempt = 0; ; attempt++) {
+for (let attempt = Number(first); ; attempt++) {
   const podUid = `victim-${attempt}`
   const id = `drvt-${podUid}`
   const named = { podUid, namespace: 'default', podName: podUid, hostname: 'victim', hostNetwork: false }
-  const sandbox = await driver.ensureSandbox(named)
+  // Every other pod has users of its own.
+  const sandbox = await driver.ensureSandbox({ ...named, ownUsers: attempt % 2 === 1 })
   await driver.startContainer(
     {
       id,
