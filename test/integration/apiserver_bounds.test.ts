@@ -1,5 +1,5 @@
 /** What one client may take: bytes, members, places; and that the others go on meanwhile. */
-import { connect } from 'node:http2'
+import { type ClientHttp2Stream, connect } from 'node:http2'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { configMapKind } from '../../src/api/configmap.ts'
@@ -160,6 +160,50 @@ describe('one client', () => {
     } finally {
       for (const stream of streams) stream.close()
       flood.destroy()
+    }
+  })
+})
+
+describe('a watcher that does not keep up', () => {
+  it('is cut off at its bound and told to list again, while others are told everything', async () => {
+    const changes = 40
+    const metadata = { name: 'busy', namespace: 'default' }
+    await harness.resources.create(configMapKind, { apiVersion: 'v1', kind: 'ConfigMap', metadata })
+    const session = connect(`https://127.0.0.1:${harness.port}`, { ca: harness.ca })
+    const open = (): Promise<ClientHttp2Stream> => {
+      const path = `${maps}?watch=1&fieldSelector=metadata.name=busy`
+      const stream = session.request({ ':path': path, authorization: `Bearer ${ADMIN_TOKEN}` })
+      return new Promise((resolve) => stream.once('response', () => resolve(stream)))
+    }
+    const [slow, quick] = [await open(), await open()]
+    const told: string[] = []
+    const read = (stream: ClientHttp2Stream, lines: string[]): void => {
+      let rest = ''
+      stream.on('data', (chunk: Buffer) => {
+        const parts = (rest + chunk.toString()).split('\n')
+        rest = parts.pop() ?? ''
+        lines.push(...parts)
+      })
+    }
+    read(quick, told)
+    try {
+      // Three times the bound; nobody reads the slow one's meanwhile.
+      for (let round = 0; round < changes; round++) {
+        await harness.resources.modify(configMapKind, 'default', 'busy', 'main', (map) => {
+          return { ...map, data: { round: `${round}`.padEnd(300_000, '.') } }
+        })
+        await eventually(() => told.length >= round + 2)
+      }
+      const late: string[] = []
+      const ended = new Promise((resolve) => slow.once('end', resolve))
+      read(slow, late)
+      await ended
+      expect(late.length).toBeLessThan(changes)
+      expect(JSON.parse(late.at(-1) ?? '')).toMatchObject({ type: 'ERROR', object: { code: 410, reason: 'Expired' } })
+      expect(told).toHaveLength(changes + 1)
+      expect(quick.closed).toBe(false)
+    } finally {
+      session.destroy()
     }
   })
 })
