@@ -12,6 +12,7 @@ import { podKind } from '../api/pod_kind.ts'
 import type { PlacementPort, PlanAnswer, PlanWorkload, WhyAnswer } from '../api/why.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import { decodeObject } from './codec.ts'
 import type { ApiContext } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { methodNotAllowed } from './status_error.ts'
@@ -96,13 +97,8 @@ function why(context: ApiContext, namespace: string, name: string): WhyAnswer {
 }
 
 function readWorkloads(body: Buffer): PlanWorkload[] {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(body.toString('utf8'))
-  } catch (cause) {
-    throw new DroverError('invalid', `the body is not JSON: ${(cause as Error).message}`, { cause })
-  }
-  const items = isObject(parsed) && Array.isArray(parsed.items) ? (parsed.items as unknown[]) : undefined
+  const { items: given } = decodeObject(body, 'application/json')
+  const items = Array.isArray(given) ? (given as unknown[]) : undefined
   if (items === undefined) throw new DroverError('invalid', 'items: a list of workloads is expected')
   if (items.length > MAX_WORKLOADS) throw new DroverError('tooLarge', `items: at most ${MAX_WORKLOADS} workloads`)
   const workloads = items.map(readWorkload)

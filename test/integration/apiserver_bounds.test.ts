@@ -129,6 +129,9 @@ describe('bodies', () => {
         headers: { 'content-type': 'application/json-patch+json' },
       })
     expect((await patch(operations)).status).toBe(400)
+    const nested = `{"items":${'['.repeat(50_000)}${']'.repeat(50_000)}}`
+    const plan = await harness.call('/apis/drover.dev/v1/plan', { method: 'POST', body: nested })
+    expect(plan.json).toMatchObject({ code: 400, message: expect.stringContaining('nested deeper than 100') as string })
     const doubling = Array.from({ length: 60 }, (_, index) => ({ op: 'copy', from: '', path: `/x${index}` }))
     expect((await patch(doubling)).status).toBe(413)
   })
