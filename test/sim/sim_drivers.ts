@@ -205,9 +205,10 @@ function networkOf(host: SimHost, call: Call): Drivers['network'] {
     // Host ports are the kernel's matter: the simulation has no packets that would go through one.
     noteHostPorts: () => undefined,
     applyHostPorts: async () => undefined,
-    ensurePod: (podUid, _path, onAddress) =>
-      inTurn(podUid, () => {
+    ensurePod: (podUid, path, onAddress) =>
+      inTurn(podUid, async () => {
         if (ready) onAddress?.(host.addressOf(podUid))
+        await path
         return call('ensurePod', CHANGE, () => {
           if (!ready) throw new DroverError('internal', 'ensureNode must resolve before any other call')
           return { podUid, address: host.addressOf(podUid) }

@@ -247,10 +247,11 @@ function fakeNetwork(host: FakeHost): NetworkDriver {
     async applyHostPorts() {
       host.act('applyHostPorts')
     },
-    async ensurePod(podUid, _path, onAddress) {
+    async ensurePod(podUid, path, onAddress) {
       if (host.full && !host.interfaces.has(podUid)) throw new DroverError('unavailable', 'no pod address is free')
       const address = host.interfaces.get(podUid) ?? host.nextAddress()
       onAddress?.(address)
+      await path
       await host.interfaceGate()
       host.act(`ensurePod ${podUid}`)
       host.interfaces.set(podUid, address)

@@ -197,7 +197,7 @@ class Driver implements NetworkDriver {
     })
   }
 
-  async ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void) {
+  async ensurePod(podUid: string, netNamespacePath: string | Promise<string>, onAddress?: (address: string) => void) {
     this.#ready()
     let guarded: Promise<void> | undefined
     const pod = await this.#pods.ensure(podUid, netNamespacePath, (address) => {

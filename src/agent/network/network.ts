@@ -94,10 +94,15 @@ export interface NetworkDriver {
   applyHostPorts(): Promise<void>
   /**
    * Creates or completes the pod's interface in its namespace and returns its address; the same one for the same pod.
-   * `onAddress` hears the address as soon as it is chosen, so that what needs no more can go on; it is free again if
-   * the call then fails. Calls for one pod take their turns: a removal waits for an interface that is being made.
+   * `onAddress` hears the address as soon as it is chosen, before there need be a namespace, so that what needs no more can go
+   * on; it is free again if the call then fails. Calls for one pod take their turns: a removal waits for an interface that
+   * is being made.
    */
-  ensurePod(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
+  ensurePod(
+    podUid: string,
+    netNamespacePath: string | Promise<string>,
+    onAddress?: (address: string) => void,
+  ): Promise<PodInterface>
   /** A pod without a network: nothing but `lo`, up. */
   ensureLoopback(netNamespacePath: string): Promise<void>
   /** Interfaces that exist, with their addresses, read from the node. */

@@ -26,7 +26,11 @@ export interface PortForm {
 export interface PodPorts {
   /** Reads what exists; the range and the ports' form hold for pods made from now on. */
   start(podCidr: string, form: PortForm, interfaces: readonly PodInterface[]): Promise<void>
-  ensure(podUid: string, netNamespacePath: string, onAddress?: (address: string) => void): Promise<PodInterface>
+  ensure(
+    podUid: string,
+    netNamespacePath: string | Promise<string>,
+    onAddress?: (address: string) => void,
+  ): Promise<PodInterface>
   list(): Promise<PodInterface[]>
   /** Whether the pod's interface is whole; false too when it has none. */
   isWhole(podUid: string, netNamespacePath: string): Promise<boolean>
@@ -50,9 +54,12 @@ const FILE = 'addresses.json'
 /** Uids are Kubernetes' (UUIDs); the alias and file hold them as they are. */
 const UID = /^[A-Za-z0-9._-]{1,128}$/
 
-function checkPod(podUid: string, netNamespacePath?: string): void {
+function checkPod(podUid: string): void {
   if (!UID.test(podUid)) throw new DroverError('invalid', `"${podUid}" is no pod uid`)
-  if (netNamespacePath !== undefined && !/^\/[^\s'"\\]+$/.test(netNamespacePath)) {
+}
+
+function checkNamespace(netNamespacePath: string): void {
+  if (!/^\/[^\s'"\\]+$/.test(netNamespacePath)) {
     throw new DroverError('invalid', `network namespace path "${netNamespacePath}" must be absolute, without spaces`)
   }
 }
@@ -168,13 +175,16 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     return links.flatMap(({ name, alias }) => (POD_LINK.test(name) ? (parseAlias(alias) ?? []) : []))
   }
 
-  const ensure: PodPorts['ensure'] = async (podUid, netNamespacePath, onAddress) => {
+  const ensure: PodPorts['ensure'] = async (podUid, namespace, onAddress) => {
     const known = held().held[podUid] !== undefined
     const allocated = allocate(held(), podUid)
     current = allocated.allocations
     const pod = { podUid, address: allocated.address }
     onAddress?.(pod.address)
     try {
+      const netNamespacePath = await namespace
+      checkNamespace(netNamespacePath)
+      namespaces.set(podUid, netNamespacePath)
       if (known && (await isComplete(pod, netNamespacePath))) return pod
       if (known) await deleteLink(podLink(podUid))
       const made = create(pod, netNamespacePath).catch(async (error: unknown) => {
@@ -190,6 +200,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     } catch (error) {
       if (!known) {
         await deleteLink(podLink(podUid)).catch(() => undefined)
+        namespaces.delete(podUid)
         current = release(held(), podUid)
         await save()
       }
@@ -218,12 +229,8 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       await save()
     },
     ensure(podUid, netNamespacePath, onAddress) {
-      checkPod(podUid, netNamespacePath)
-      return exclusive(podUid, async () => {
-        const pod = await ensure(podUid, netNamespacePath, onAddress)
-        namespaces.set(podUid, netNamespacePath)
-        return pod
-      })
+      checkPod(podUid)
+      return exclusive(podUid, () => ensure(podUid, netNamespacePath, onAddress))
     },
     list,
     async isWhole(podUid, netNamespacePath) {

@@ -30,67 +30,64 @@ function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
   return done
 }
 
-export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
-  const { runtime, network, volumes } = agent.drivers
-  const podUid = pod.metadata.uid ?? ''
-  const hostNetwork = pod.spec.hostNetwork === true
-  const handler = await handlerOf(agent, pod)
-  const withInterface = async (): Promise<{ sandbox: Sandbox; podIP: string; connected: Promise<unknown> }> => {
-    const sandbox = await runtime.ensureSandbox({
-      podUid,
-      namespace: pod.metadata.namespace ?? '',
-      podName: pod.metadata.name ?? '',
-      hostname: kernelHostname(pod, agent.clusterDomain()),
-      hostNetwork,
-      ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
-      ...(pod.spec.hostUsers === false ? { ownUsers: true } : {}),
-    })
-    const { netNamespacePath } = sandbox
-    if (netNamespacePath === undefined) return { sandbox, podIP: agent.nodeAddress, connected: Promise.resolve() }
-    if (isCutOff(pod)) return { sandbox, podIP: LOOPBACK, connected: network.ensureLoopback(netNamespacePath) }
-    // The address is all that the files and the container's creation need: the interface is made beside them.
-    const { known, done } = startEarly<string>(async (tell) => {
-      const { address } = await network.ensurePod(podUid, netNamespacePath, tell)
-      return address
-    })
-    return { sandbox, podIP: await known, connected: done }
+/** What a pod is reached by: its address, known at once, and its interface, made once there is a namespace for it. */
+function connect(agent: AgentContext, pod: Pod, sandboxMade: Promise<Sandbox>) {
+  const { network } = agent.drivers
+  const namespace = sandboxMade.then(({ podUid, netNamespacePath }) => {
+    if (netNamespacePath === undefined) throw new DroverError('internal', `pod ${podUid} has no network namespace`)
+    return netNamespacePath
+  })
+  // Whoever needs it meets the failure; a pod that shares the host's network has none.
+  namespace.catch(() => undefined)
+  if (pod.spec.hostNetwork === true) return { known: Promise.resolve(agent.nodeAddress), done: sandboxMade }
+  if (isCutOff(pod)) {
+    return { known: Promise.resolve(LOOPBACK), done: namespace.then((path) => network.ensureLoopback(path)) }
   }
-  const interfaceMade = withInterface()
-  const volumesMade = ensureVolumes(agent, pod)
-  const parts = [
-    interfaceMade,
-    volumesMade,
-    agent.files.read('/etc/resolv.conf'),
-    agent.files.read('/etc/hosts'),
-  ] as const
-  const [{ sandbox, podIP, connected }, madeVolumes, hostResolvConf, hostHosts] = await Promise.all(parts).catch(
-    async (error: unknown) => {
-      // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
-      await Promise.allSettled([
-        ...parts,
-        interfaceMade.then((made) => made.connected),
-        volumesMade.then((made) => made.written),
-      ])
-      throw error
-    },
-  )
+  return startEarly<string>(async (tell) => {
+    const { address } = await network.ensurePod(pod.metadata.uid ?? '', namespace, tell)
+    return address
+  })
+}
+
+async function makeEtcFiles(agent: AgentContext, pod: Pod, podIP: Promise<string>) {
+  const [hostResolvConf, hostHosts] = await Promise.all(['/etc/resolv.conf', '/etc/hosts'].map(agent.files.read))
   const files = etcFiles(pod, {
-    podIP,
+    podIP: await podIP,
     clusterDomain: agent.clusterDomain(),
-    hostResolvConf,
-    hostHosts,
+    hostResolvConf: hostResolvConf ?? '',
+    hostHosts: hostHosts ?? '',
     dns: agent.drivers.dns,
   })
-  const ready = allDone([connected, madeVolumes.written])
-  const etcPaths = await volumes.ensureEtcFiles(podUid, files).catch(async (error: unknown) => {
-    await ready.catch(() => undefined)
+  return agent.drivers.volumes.ensureEtcFiles(pod.metadata.uid ?? '', files)
+}
+
+/** Everything side by side; only the interface waits for the sandbox, and is not waited for. */
+export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
+  const cutOff = pod.spec.hostNetwork !== true && isCutOff(pod)
+  const handler = await handlerOf(agent, pod)
+  const sandboxMade = agent.drivers.runtime.ensureSandbox({
+    podUid: pod.metadata.uid ?? '',
+    namespace: pod.metadata.namespace ?? '',
+    podName: pod.metadata.name ?? '',
+    hostname: kernelHostname(pod, agent.clusterDomain()),
+    hostNetwork: pod.spec.hostNetwork === true,
+    ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
+    ...(pod.spec.hostUsers === false ? { ownUsers: true } : {}),
+  })
+  const { known, done } = connect(agent, pod, sandboxMade)
+  const volumesMade = ensureVolumes(agent, pod)
+  const connected = allDone([done, volumesMade.then(({ written }) => written)])
+  const parts = [sandboxMade, known, volumesMade, makeEtcFiles(agent, pod, known)] as const
+  const [sandbox, podIP, madeVolumes, etcPaths] = await Promise.all(parts).catch(async (error: unknown) => {
+    // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
+    await Promise.allSettled([...parts, connected])
     throw error
   })
   return {
     sandbox,
     ...(handler === undefined ? {} : { handler }),
-    connected: ready,
-    podIP: sandbox.netNamespacePath !== undefined && isCutOff(pod) ? '' : podIP,
+    connected,
+    podIP: cutOff ? '' : podIP,
     ...madeVolumes,
     etcFiles: etcPaths,
   }

@@ -159,14 +159,13 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     async ensureEtcFiles(podUid, files) {
       const { etc } = podLayout(dataDir, podUid)
       await mkdir(etc, { recursive: true, mode: 0o711 })
-      const paths = new Map<string, string>()
-      for (const [name, content] of Object.entries(files)) {
+      const written = Object.entries(files).map(async ([name, content]) => {
         checkName(basename(name), 'file')
         const path = join(etc, basename(name))
         await writeInPlace(path, content)
-        paths.set(name, path)
-      }
-      return paths
+        return [name, path] as const
+      })
+      return new Map(await Promise.all(written))
     },
     removeVolume: (name) => persistent.remove(name),
     ensureAccess,
