@@ -14,8 +14,11 @@ export function rotatedNumbers(name: string, names: readonly string[]): number[]
   return numbers.sort((a, b) => a - b)
 }
 
-/** Paths of what came before the current file, youngest first. */
-export async function rotatedPaths(path: string): Promise<string[]> {
-  const names = await readdir(dirname(path)).catch(() => [])
+/** Paths of what came before the current file, among the names of its directory, youngest first. Pure. */
+export function rotatedAmong(path: string, names: readonly string[]): string[] {
   return rotatedNumbers(basename(path), names).map((number) => join(dirname(path), `${basename(path)}.${number}`))
+}
+
+export async function rotatedPaths(path: string): Promise<string[]> {
+  return rotatedAmong(path, await readdir(dirname(path)).catch(() => []))
 }
