@@ -101,9 +101,21 @@ export function newUsersCall({ firstId, size, pins }: NewUsers): KernelCall {
   return word('new user namespace', 'users', values)
 }
 
-/** What is mounted at `source` and below it, at `target` too, with the ids of the user namespace that a file holds. */
-export function idmapCall({ source, target, users }: { source: string; target: string; users: string }): KernelCall {
-  return word(`mount ${source} with the ids of a user namespace`, 'idmap', [source, target, users])
+export interface IdmapOptions {
+  source: string
+  target: string
+  /** File that holds the user namespace. */
+  users: string
+  /** `all`: with what is mounted below. */
+  readOnly?: 'top' | 'all'
+}
+
+/** What is mounted at `source` and below it, at `target` too, with the ids of a user namespace. */
+export function idmapCall({ source, target, users, readOnly }: IdmapOptions): KernelCall {
+  const AT_EMPTY_PATH = 0x1000
+  const AT_RECURSIVE = 0x8000
+  const fixed = readOnly === undefined ? 0 : AT_EMPTY_PATH | (readOnly === 'all' ? AT_RECURSIVE : 0)
+  return word(`mount ${source} with the ids of a user namespace`, 'idmap', [source, target, users, fixed])
 }
 
 /** Raises the loopback interface of the network namespace in which it is done. */

@@ -17,14 +17,18 @@ sub up {
   my ($name) = @_; my ($socket, $request);
   return socket($socket, 2, 2, 0) && ioctl($socket, 0x8914, $request = pack('a16 s x22', $name, 0x41));
 }
-# Shows a tree of mounts at another place, with the ids of a user namespace: open_tree, mount_setattr, move_mount.
+# Shows a tree of mounts at another place, with the ids of a user namespace: open_tree, mount_setattr, move_mount. With a
+# fourth value, flags of mount_setattr, also read-only.
 sub idmap {
-  my ($source, $target, $users) = @_; my $none = '';
+  my ($source, $target, $users, $fixed) = @_; my $none = '';
   open(my $map, '<', $users) or return;
   my $tree = syscall(428, -100, $source, 0x88001);
   return if $tree < 0;
   my $attr = pack('Q4', 0x100000, 0, 0x40000, fileno $map);
-  return syscall(442, $tree, $none, 0x9000, $attr, 32) == 0 && syscall(429, $tree, $none, -100, $target, 4) == 0;
+  syscall(442, $tree, $none, 0x9000, $attr, 32) == 0 or return;
+  my $only = pack('Q4', 1, 0, 0, 0);
+  return if $fixed && syscall(442, $tree, $none, $fixed, $only, 32) != 0;
+  return syscall(429, $tree, $none, -100, $target, 4) == 0;
 }
 # Makes a user namespace and others that it owns, writes its ids and pins them; only another process may write the ids.
 sub users {

@@ -28,7 +28,7 @@ import { ociSpec } from './oci_spec.ts'
 import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
 import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
-import type { ContainerRequest, ContainerState } from './runtime.ts'
+import type { ContainerRequest, ContainerState, Mount } from './runtime.ts'
 import { sandboxRecord, shmPath } from './sandbox.ts'
 import { startByFifo } from './start_fifo.ts'
 import {
@@ -198,8 +198,14 @@ export class Containers {
     checkForUsers(request, users)
     const paths = userMountPaths(userMounts, id)
     const withLog = request.terminationMessagePath === undefined ? [shm] : [shm, terminationLogPath]
-    const sources = [...withLog, ...request.mounts.map(({ hostPath }) => hostPath)]
-    const mounts = request.mounts.map((each, i) => ({ ...each, hostPath: mountedAt(paths, withLog.length + i) }))
+    const sources = [...withLog.map((hostPath) => ({ hostPath, readOnly: false })), ...request.mounts]
+    const mounts = request.mounts.map(
+      ({ containerPath }, i): Mount => ({
+        containerPath,
+        hostPath: mountedAt(paths, withLog.length + i),
+        readOnly: false,
+      }),
+    )
     return {
       request: { ...request, mounts },
       shm: mountedAt(paths, 0),

@@ -16,7 +16,7 @@ import { DroverError } from '../../base/errors.ts'
 import { idmapCall, type KernelCall, kernelCalls, mountCall, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
 import { mountsBelow } from '../../base/mountinfo.ts'
 import { readText } from '../../base/records.ts'
-import type { ContainerRequest, SandboxUsers } from './runtime.ts'
+import type { ContainerRequest, Mount, SandboxUsers } from './runtime.ts'
 
 export interface UserMountPaths {
   directory: string
@@ -46,13 +46,19 @@ export function checkForUsers({ mounts, user }: ContainerRequest, { size }: Sand
   }
 }
 
+/**
+ * What is read-only is so before the runtime sees it: runc 1.1 remounts without the flags that the mount has from the host
+ * (nosuid and the like), which the kernel lets nobody in a user namespace take away.
+ */
+export type UserMountSource = Pick<Mount, 'hostPath' | 'readOnly' | 'recursiveReadOnly'>
+
 export interface UserMounts {
   paths: UserMountPaths
   users: SandboxUsers
   /** Lowest first. */
   layerDirectories: readonly string[]
   /** In the order of `mountedAt`. */
-  sources: readonly string[]
+  sources: readonly UserMountSource[]
   /** The container's own, where `upper` and `work` are. */
   directory: string
 }
@@ -68,13 +74,19 @@ export async function mountForUsers({ paths, users, layerDirectories, sources, d
     chown(join(directory, 'upper'), firstId, firstId),
     mkdir(paths.rootfs),
     ...layerDirectories.map((_, i) => mkdir(join(directory, 'l', String(i)))),
-    ...sources.map((source, i) => makeTarget(source, mountedAt(paths, i))),
+    ...sources.map(({ hostPath }, i) => makeTarget(hostPath, mountedAt(paths, i))),
   ])
-  const idmap = (source: string, target: string): KernelCall => idmapCall({ source, target, users: namespacePath })
+  const idmap = ({ hostPath, readOnly, recursiveReadOnly }: UserMountSource, target: string): KernelCall =>
+    idmapCall({
+      source: hostPath,
+      target,
+      users: namespacePath,
+      ...(readOnly ? { readOnly: recursiveReadOnly === true ? 'all' : 'top' } : {}),
+    })
   const lower = layerDirectories.map((_, i) => `l/${i}`).reverse()
   const data = `lowerdir=${lower.join(':')},upperdir=upper,workdir=work`
   const calls = [
-    ...layerDirectories.map((layer, i) => idmap(layer, `l/${i}`)),
+    ...layerDirectories.map((hostPath, i) => idmap({ hostPath, readOnly: false }, `l/${i}`)),
     mountCall({ source: 'overlay', target: paths.rootfs, type: 'overlay', data }),
     // The overlay holds its layers itself.
     ...lower.map((name) => unmountCall(name, true)),
