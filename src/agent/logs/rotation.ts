@@ -117,8 +117,8 @@ async function shift(path: string, from: string): Promise<void> {
 }
 
 /**
- * In one go: of a file that is being written the kernel knows all, and a way through the thread pool for each took half of what an
- * agent with a hundred pods used at rest.
+ * In one go: of a file that is being written the kernel knows all, and ways through the thread pool for each were the largest part of
+ * an agent's profile at rest with a hundred pods.
  */
 function observe(container: ContainerState): ContainerLog | undefined {
   const path = container.annotations[NOTE.logPath] ?? ''
