@@ -146,7 +146,7 @@ describe('a node that runs short', () => {
     const mounted = { volumeMounts: [{ name: 'cache', mountPath: '/cache' }] }
     const asks = { resources: { requests: { 'ephemeral-storage': '20Mi' } } }
     await pods.run('asked', { ...sh(writes('/cache/big', 15)), ...mounted, ...asks }, { volumes })
-    await pods.run('taker', { ...sh(`${writes('/cache/big', 8)}; ${writes('/big', 4)}`), ...mounted }, { volumes })
+    await pods.run('taker', { ...sh(`${writes('/cache/big', 4)}; ${writes('/big', 8)}`), ...mounted }, { volumes })
     await pods.holds(async () => {
       const { available, total: all } = (await signals()).disk
       expect(all - available).toBeGreaterThan(26 * MiB)

@@ -119,6 +119,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     usage: () => undefined,
     reopenLog: async () => undefined,
     writableLayerOf: () => undefined,
+    emptyLayer: async () => undefined,
   }
 }
 

@@ -172,6 +172,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     usage: () => undefined,
     reopenLog: async () => undefined,
     writableLayerOf: (id) => `/nonexistent/${id}`,
+    emptyLayer: async () => undefined,
   }
 }
 

@@ -170,7 +170,10 @@ export const EXECUTORS: Executors = {
     // What is still being made for it comes to its end first.
     await notes.prepared?.connected.catch(() => undefined)
     await Promise.all([network.removePod(facts.uid), volumes.removePod(facts.uid)])
-    if (facts.failed?.reason === EVICTED || facts.pod?.status?.reason === EVICTED) await emptyLayers(agent, facts)
+    if (facts.failed?.reason === EVICTED || facts.pod?.status?.reason === EVICTED) {
+      // Or the eviction would leave the disk as full as it was.
+      for (const { id } of facts.containers) await agent.drivers.runtime.emptyLayer(id)
+    }
     notes.released = true
   },
 
@@ -247,15 +250,6 @@ async function removeLog({ files }: AgentContext, path: string): Promise<void> {
   const directory = dirname(path)
   const numbers = rotatedNumbers(basename(path), await files.list(directory))
   for (const each of [path, ...numbers.map((number) => `${path}.${number}`)]) await files.remove(each)
-}
-
-/** What dead containers have written goes, or their eviction would leave the disk as full as it was. */
-async function emptyLayers({ drivers, files }: AgentContext, { containers }: PodFacts): Promise<void> {
-  for (const { id } of containers) {
-    const layer = drivers.runtime.writableLayerOf(id)
-    if (layer === undefined) continue
-    for (const name of await files.list(layer)) await files.remove(join(layer, name))
-  }
 }
 
 /** By uid alone: of an orphan nothing else may be known. */

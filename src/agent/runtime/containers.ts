@@ -325,6 +325,22 @@ export class Containers {
     this.#forget(id)
   }
 
+  /**
+   * What a dead container has written goes; how it ended stays. First its mounts: a file that an overlay has shown keeps its
+   * place on the disk until that is unmounted.
+   */
+  async emptyLayer(id: string): Promise<void> {
+    const own = this.pathsOf(id)
+    const { userMounts } = this.#options.paths
+    await Promise.all([unmountOverlay(own.directory), unmountForUsers(userMountPaths(userMounts, id), own.directory)])
+    const layer = join(own.directory, 'upper')
+    const names = await readdir(layer).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    for (const name of names) await removeTree(join(layer, name))
+  }
+
   /** Of a container whose records are torn it is not known who made it: all are asked. */
   async #delete(id: string, meta: MetaRecord | undefined): Promise<void> {
     const { handlers } = this.#options

@@ -143,6 +143,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     terminationMessage: (id) => containers.terminationMessage(id),
     reopenLog: (id) => reopenLog(containers.pathsOf(id).control),
     writableLayerOf: (id) => join(containers.pathsOf(id).directory, 'upper'),
+    emptyLayer: (id) => containers.emptyLayer(id),
     usage: (podUid, containerId, details) =>
       (details ? cgroupDetails : cgroupUsage)(cgroups(), cgroupPathOf(podUid, containerId)),
     cgroupPathOf,

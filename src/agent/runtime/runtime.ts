@@ -195,6 +195,8 @@ export interface RuntimeDriver {
   reopenLog(containerId: string): Promise<void>
   /** Directory of what a container has written over its image. */
   writableLayerOf(containerId: string): string | undefined
+  /** Frees what a container that has ended has written. Idempotent. */
+  emptyLayer(containerId: string): Promise<void>
   /** Path below each cgroup hierarchy's mount point: of the pod, or of one of its containers. */
   cgroupPathOf(podUid: string, containerId?: string): string
   /** What is there that no container or sandbox explains, and what a sandbox lacks while containers run in it. */
