@@ -66,14 +66,20 @@ describeRuntimes('users of a pod’s own', (runtime, itOnce) => {
     writeFileSync(join(volume, 'root-only'), 'secret', { mode: 0o600 })
     const file = join(host.directory, 'hosts')
     writeFileSync(file, '127.0.0.1 localhost\n')
+    const second = join(host.directory, 'second')
+    mkdirSync(join(second, 'tmp'), { recursive: true })
+    writeFileSync(join(second, 'upper-layer'), 'two')
     const one = await start('files', {
+      layerDirectories: [host.layer, second],
       mounts: [
         { hostPath: volume, containerPath: '/data', readOnly: false },
         { hostPath: volume, containerPath: '/fixed', readOnly: true },
         { hostPath: file, containerPath: '/etc/hosts', readOnly: false },
       ],
     })
-    expect(await said(one.id, 'stat -c %u:%g / /bin/busybox /data /etc/hosts /dev/shm')).toBe('0:0\n'.repeat(5).trim())
+    expect(await said(one.id, 'stat -c %u:%g / /bin/busybox /data /etc/hosts /dev/shm /upper-layer')).toBe(
+      '0:0\n'.repeat(6).trim(),
+    )
     expect(
       await said(one.id, 'cat /data/root-only; echo new > /data/new; chown 7:8 /data/new; ls -ln /data/new'),
     ).toMatch(/^secret.* 7 +8 /)
