@@ -27,7 +27,6 @@ import {
   quantityMap,
   text,
   time,
-  unhonoured,
 } from './schema.ts'
 
 const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) }, ATOMIC)
@@ -157,7 +156,7 @@ export const Container = object({
   stdinOnce: opt(bool),
   tty: opt(bool),
   terminationMessagePath: opt(text),
-  terminationMessagePolicy: unhonoured(oneOf('File', 'FallbackToLogsOnError'), 'FallbackToLogsOnError'),
+  terminationMessagePolicy: opt(oneOf('File', 'FallbackToLogsOnError')),
   lifecycle: opt(Lifecycle),
   resizePolicy: ignored(),
   /** Of init containers alone: one that is started again and again runs beside the others (a sidecar). */
