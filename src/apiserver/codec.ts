@@ -2,7 +2,7 @@
  * Request bodies: JSON and YAML to plain values, with the line and column of a mistake and a bound on depth; and which
  * form of an answer the client asked for.
  */
-import { parseDocument } from 'yaml'
+import { Lexer, Parser, parseDocument } from 'yaml'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { MAX_BODY_VALUES, tooManyValues } from './exchange.ts'
@@ -76,6 +76,7 @@ export function parseYaml(text: string): unknown {
     const message = `a body in YAML may have at most ${MAX_YAML_BYTES} characters; send it as JSON`
     throw new DroverError('tooLarge', message)
   }
+  checkYamlDepth(text)
   const document = parseDocument(text, { prettyErrors: false, strict: true, logLevel: 'silent' })
   const fault = document.errors[0]
   if (fault !== undefined) {
@@ -90,6 +91,23 @@ export function parseYaml(text: string): unknown {
   }
 }
 
+/**
+ * Before anything recurses: what is made of the tokens calls itself once a level, and near the stack's end V8 cannot
+ * compile the regular expressions that judge scalars: it then ends the whole process, and no error is thrown.
+ */
+function checkYamlDepth(text: string): void {
+  const parser = new Parser()
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _ of parser.next(lexeme));
+    // The document and a scalar stand on it beside the collections.
+    if (parser.stack.length > MAX_DEPTH + 2) throw tooDeep()
+  }
+}
+
+function tooDeep(): DroverError {
+  return new DroverError('invalid', `the body is nested deeper than ${MAX_DEPTH} levels`)
+}
+
 /** Level by level: a body as deep as it is long must not end in a stack overflow. */
 function checkBounds(body: unknown): void {
   let level: unknown[] = [body]
@@ -98,7 +116,7 @@ function checkBounds(body: unknown): void {
     const next: unknown[] = []
     for (const value of level) {
       if (typeof value !== 'object' || value === null) continue
-      if (depth >= MAX_DEPTH) throw new DroverError('invalid', `the body is nested deeper than ${MAX_DEPTH} levels`)
+      if (depth >= MAX_DEPTH) throw tooDeep()
       for (const item of Object.values(value)) next.push(item)
     }
     values += next.length

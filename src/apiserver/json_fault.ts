@@ -21,8 +21,11 @@ class Fault extends Error {
 const NUMBER = /-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y
 const STRING_END = /[ !#-[\]-\uffff]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[ !#-[\]-\uffff]*)*"/y
 const WORDS = ['true', 'false', 'null']
-/** Deeper than any body that is accepted; bounds the recursion. */
-const MAX_DEPTH = 2_000
+/**
+ * Deeper than any body that is accepted; bounds the recursion. Far below what the stack holds: V8 ends the whole process
+ * when it has to compile a regular expression near the stack's end.
+ */
+const MAX_DEPTH = 200
 
 class Walker {
   readonly #text: string

@@ -47,10 +47,30 @@ describe('JSON', () => {
 
   it('survives any depth', () => {
     expect(() => parseJson('['.repeat(100_000))).toThrow(/nested too deeply/)
+    expect(() => parseJson('['.repeat(300))).toThrow(/nested too deeply/)
   })
 })
 
 describe('YAML', () => {
+  it.each([
+    ['lists', '['.repeat(5_000)],
+    ['objects', '{a: '.repeat(5_000)],
+    ['lists in lines', `${'- '.repeat(5_000)}1e5`],
+    ['keys', '? '.repeat(5_000)],
+    ['lines', Array.from({ length: 300 }, (_, i) => `${' '.repeat(i)}a:`).join('\n')],
+    ['just one level', `${'['.repeat(101)}${']'.repeat(101)}`],
+  ])('is refused when it is nested too deeply: %s', (_, text) => {
+    expect(() => decodeBody(Buffer.from(text), 'application/yaml')).toThrow(/nested deeper than 100 levels/)
+  })
+
+  it('may be nested as deeply as JSON', () => {
+    const text = `${'- '.repeat(99)}a`
+    const json = `${'['.repeat(99)}"a"${']'.repeat(99)}`
+    expect(decodeBody(Buffer.from(text), 'application/yaml')).toEqual(decodeBody(Buffer.from(json), 'application/json'))
+    const lines = Array.from({ length: 99 }, (_, i) => `${' '.repeat(i)}a:`).join('\n')
+    expect(decodeBody(Buffer.from(`${lines} 1`), 'application/yaml')).toBeTypeOf('object')
+  })
+
   it('is read, with its faults placed', () => {
     expect(decodeBody(Buffer.from('a: [1, "2"]\nb: {c: true}'), 'application/yaml')).toEqual({
       a: [1, '2'],
