@@ -229,7 +229,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the leader takes exclusive pods for any others',
-    firstSeed: 4,
+    firstSeed: 31,
     breaks: ['no two copies of a fenced pod'],
     plant: () => ({
       resources: (resources, part) =>
