@@ -50,7 +50,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   session?.destroy()
-  server.disconnect()
+  if (server.connected) server.disconnect()
   await program.remove()
 })
 
