@@ -5,7 +5,10 @@ import type { Stored } from '../../src/api/meta.ts'
 import { endpointsOf } from '../../src/apiserver/endpoints_view.ts'
 
 let made = 0
-function slice(endpoints: Endpoint[], given: Partial<Pick<EndpointSlice, 'ports' | 'addressType'>> = {}): Stored<EndpointSlice> {
+function slice(
+  endpoints: Endpoint[],
+  given: Partial<Pick<EndpointSlice, 'ports' | 'addressType'>> = {},
+): Stored<EndpointSlice> {
   made++
   return {
     apiVersion: 'discovery.k8s.io/v1',

@@ -40,6 +40,12 @@ interface PodFacts {
   annotations?: Record<string, string>
 }
 
+/** Some node does not route to it yet. */
+function unrouted(given: Stored<Pod>): Stored<Pod> {
+  given.status?.conditions?.push({ type: 'drover.dev/Routed', status: 'False' })
+  return given
+}
+
 function pod(name: string, facts: PodFacts = {}): Stored<Pod> {
   const { node = 'n1', phase = 'Running', ready = true, readySince = '2026-01-01T01:00:00Z', ip, port } = facts
   return {
@@ -112,8 +118,7 @@ describe('replica set', () => {
       const plan = planReplicaSet({ replicaSet, pods, podsPerNode: none, drainingNodes, nowMs: NOW })
       return [plan.create, names([...plan.delete, ...plan.drain])]
     }
-    const routing = pod('b', { node: 'n2' })
-    routing.status?.conditions?.push({ type: 'drover.dev/Routed', status: 'False' })
+    const routing = unrouted(pod('b', { node: 'n2' }))
 
     it.each<[string, number, Stored<Pod>[], [number, string[]]]>([
       ['a pod is replaced before it goes', 1, [pod('a')], [1, []]],
@@ -158,7 +163,8 @@ describe('replica set', () => {
   it.each<[string, string[], Stored<Pod>[]]>([
     ['unbound first', ['b'], [pod('a', { phase: 'Pending' }), pod('b', { node: '', phase: 'Pending' })]],
     ['then pending', ['b'], [pod('a', { ready: false }), pod('b', { phase: 'Pending' })]],
-    ['then not ready', ['b'], [pod('a'), pod('b', { ready: false })]],
+    ['then not ready', ['b'], [unrouted(pod('a')), pod('b', { ready: false })]],
+    ['then not routed', ['b'], [pod('a', { readySince: '2026-01-01T02:00:00Z' }), unrouted(pod('b'))]],
     ['then the later ready', ['b'], [pod('a'), pod('b', { readySince: '2026-01-01T02:00:00Z' })]],
     ['then the younger', ['b'], [pod('a'), pod('b', { created: '2026-01-01T00:00:01Z' })]],
     [

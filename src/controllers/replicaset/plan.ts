@@ -4,8 +4,9 @@
  * Pods on a node that is being drained are replaced before they go: they do not count against the size, and leave only
  * as far as the set keeps its number of available pods without them, and disruption budgets allow.
  * Exclusive pods are the exception to both: a replacement waits until the one before is gone, wherever it is.
- * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with one change: a pod's rank on its node counts down as
- * its neighbours are chosen, so that a halved set stays spread evenly.
+ * Order of deletion after Kubernetes' `ActivePodsWithRanks`, with two changes: a pod's rank on its node counts down as
+ * its neighbours are chosen, so that a halved set stays spread evenly; and a pod that some node does not route to yet goes
+ * before one that serves.
  */
 import { isPodFinished, isPodReady, isTerminating, withCondition } from '../../api/conditions.ts'
 import { isExclusive } from '../../api/exclusive.ts'
@@ -13,7 +14,7 @@ import type { Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
 import { matchesSelector } from '../../api/selector.ts'
-import { availableInMs, isActive, readySinceMs } from '../common/pods.ts'
+import { availableInMs, isActive, isRouted, readySinceMs } from '../common/pods.ts'
 
 /** Creations and deletions of one pass; the rest follows when these have been written. */
 export const MAX_IN_FLIGHT = 500
@@ -74,7 +75,7 @@ export function planReplicaSet(snapshot: ReplicaSetSnapshot): ReplicaSetPlan {
 
 interface Ranked {
   pod: Stored<Pod>
-  /** Unbound 0, not running 1, not ready 2, ready 3. */
+  /** Unbound 0, not running 1, not ready 2, ready 3, and known to every node 4: what nobody reaches yet goes first. */
   stage: number
   cost: number
   /** How many of the same would share its node if it were the next to go there. */
@@ -109,7 +110,8 @@ function leastWanted(pods: readonly Stored<Pod>[], podsPerNode: ReadonlyMap<stri
 function stageOf(pod: Pod): number {
   if (!pod.spec.nodeName) return 0
   if (pod.status?.phase !== 'Running') return 1
-  return isPodReady(pod) ? 3 : 2
+  if (!isPodReady(pod)) return 2
+  return isRouted(pod) ? 4 : 3
 }
 
 function compare(a: Ranked, b: Ranked): number {
