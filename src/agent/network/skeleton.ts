@@ -83,14 +83,16 @@ function tunnelChains({ vxlanPort, nodeAddress, cluster }: TableFacts): [string,
   const { clusterCidr, serviceCidr } = cluster
   const packet = `udp dport ${vxlanPort}`
   return [
+    // Every packet passes the first chain, so it asks one thing.
+    ['tunnel-in', [`${packet} jump tunnel`]],
     [
-      'tunnel-in',
+      'tunnel',
       [
         // Whoever could send to a tunnel's end could put any packet, of any pod, into the overlay: no pod may, to a host's
         // address in the overlay or to one outside.
-        `${packet} ip saddr ${clusterCidr} fib daddr type local drop`,
-        `${packet} iifname "${BRIDGE}" ip daddr != ${clusterCidr} ip daddr != ${serviceCidr} drop`,
-        `${packet} ip daddr ${nodeAddress} notrack`,
+        `ip saddr ${clusterCidr} fib daddr type local drop`,
+        `iifname "${BRIDGE}" ip daddr != ${clusterCidr} ip daddr != ${serviceCidr} drop`,
+        `ip daddr ${nodeAddress} notrack`,
       ],
     ],
     ['tunnel-out', [`${packet} ip saddr ${nodeAddress} ip daddr != ${serviceCidr} notrack`]],
