@@ -7,6 +7,7 @@ import { sleep } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { applyObject } from '../cli/apply.ts'
 import { CliContext } from '../cli/context.ts'
+import { IMAGES_PATH } from '../cli/image_transfer.ts'
 import { readManifests } from '../cli/manifests.ts'
 import { jsonLines, resourcePath } from '../cli/rest_client.ts'
 import { rolloutState } from '../cli/rollout_status.ts'
@@ -16,7 +17,6 @@ import type { HostsState } from './hosts_network.ts'
 import { SAMPLE_IMAGE, sampleRootfs } from './sample_image.ts'
 import type { LocalTools } from './up.ts'
 
-const IMAGES = '/apis/drover.dev/v1/images'
 const TIMEOUT_MS = 60_000
 const TRY_MS = 50
 
@@ -44,7 +44,10 @@ export async function startSample(
 }
 
 async function loadImage(context: CliContext, record: ClusterRecord): Promise<void> {
-  const present = await context.client.call<{ items: { node: string; images: { names: string[] }[] }[] }>('GET', IMAGES)
+  const present = await context.client.call<{ items: { node: string; images: { names: string[] }[] }[] }>(
+    'GET',
+    IMAGES_PATH,
+  )
   const lacking = record.hosts
     .map((host) => host.name)
     .filter(
@@ -54,7 +57,7 @@ async function loadImage(context: CliContext, record: ClusterRecord): Promise<vo
         ),
     )
   if (lacking.length === 0) return
-  const response = await context.client.open('POST', IMAGES, {
+  const response = await context.client.open('POST', IMAGES_PATH, {
     query: { verb: 'import', reference: SAMPLE_IMAGE, node: lacking.join(',') },
     body: await sampleRootfs(),
     contentType: 'application/x-tar',

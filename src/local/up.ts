@@ -16,6 +16,7 @@ import { silentLogger } from '../base/log.ts'
 import { openPki } from '../base/pki_files.ts'
 import { type Random, randomInt } from '../base/random.ts'
 import { CliContext, type Io } from '../cli/context.ts'
+import { IMAGES_PATH } from '../cli/image_transfer.ts'
 import { type ObjectList, resourcePath } from '../cli/rest_client.ts'
 import { Chaos } from './chaos.ts'
 import {
@@ -365,6 +366,17 @@ async function waitForServer(record: ClusterRecord, tools: LocalTools, { timeout
   update(`https://127.0.0.1:${record.apiPort}`)
 }
 
+/** Nodes that answer now, by a question that goes to each. */
+async function connectedNodes(context: CliContext): Promise<Set<string>> {
+  try {
+    const { items } = await context.client.call<{ items: { node: string }[] }>('GET', IMAGES_PATH)
+    return new Set(items.map(({ node }) => node))
+  } catch (error) {
+    if (error instanceof DroverError && error.temporary) return new Set()
+    throw error
+  }
+}
+
 async function waitForNodes(record: ClusterRecord, tools: LocalTools, { timeoutMs, update }: Wait): Promise<void> {
   const context = new CliContext(tools.io, { cluster: record.name })
   const wanted = record.hosts.map((host) => host.name)
@@ -382,7 +394,12 @@ async function waitForNodes(record: ClusterRecord, tools: LocalTools, { timeoutM
             if (error instanceof DroverError && error.temporary) return undefined
             throw error
           })
-        ready = (list?.items ?? []).filter(isNodeReady).map((node) => node.metadata.name ?? '')
+        const connected = await connectedNodes(context)
+        // What is stored of a cluster that was down may be what was true before.
+        ready = (list?.items ?? [])
+          .filter(isNodeReady)
+          .map((node) => node.metadata.name ?? '')
+          .filter((name) => connected.has(name))
         update(`${wanted.filter((name) => ready.includes(name)).length}/${wanted.length} ready`)
         return wanted.every((name) => ready.includes(name)) ? true : undefined
       },

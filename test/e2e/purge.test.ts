@@ -29,6 +29,9 @@ describe('a local cluster', () => {
     expect(await curl(second)).toContain(`on ${second.name}-1`)
     const again = await first.start()
     expect(again.stderr).toContain('2/2 ready')
+    // Ready is not only what was stored before: each node answers.
+    const { items } = JSON.parse(await first.ask('image', 'ls', '-o', 'json')) as { items: { node: string }[] }
+    expect(items.map(({ node }) => node).sort()).toEqual([`${first.name}-1`, `${first.name}-2`])
     await first.ask('rollout', 'status', 'deploy/hello', '--timeout', '60')
     await eventually(async () => (await curl(first)).includes(`on ${first.name}-`), { timeoutMs: 30_000 })
 
