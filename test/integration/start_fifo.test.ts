@@ -52,6 +52,23 @@ describe('a container that waits at its pipe', () => {
     expect(existsSync(path)).toBe(true)
   })
 
+  it('and has ended when we look at last was started all the same', async () => {
+    const { path, init, child, go } = await waiting(INIT)
+    // From here the loop comes to its timers before it reads.
+    await new Promise((resolve) => setImmediate(resolve))
+    const started = startByFifo(path, init, systemClock)
+    for (let i = 0; i < 3; i++) go()
+    // We stand still until it is over and our timer is due, as on a machine that has no time for us.
+    const nap = new Int32Array(new SharedArrayBuffer(4))
+    for (let i = 0; i < 200; i++) {
+      Atomics.wait(nap, 0, 0, 150)
+      if (identify(init.pid) === undefined) break
+    }
+    expect(await started).toBe(true)
+    expect(existsSync(path)).toBe(false)
+    child.kill('SIGKILL')
+  })
+
   it('of another runtime, or without a pipe, is left alone', async () => {
     const other = await waiting('crun')
     expect(await startByFifo(other.path, other.init, systemClock)).toBe(false)

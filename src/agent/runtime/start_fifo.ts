@@ -35,9 +35,13 @@ export async function startByFifo(path: string, init: ProcessIdentity, clock: Cl
 
 function firstByte(pipe: Socket, isWaiting: () => boolean, clock: Clock): Promise<void> {
   return new Promise((resolve, reject) => {
+    let wasDead = false
     const look = (): void => {
-      if (isWaiting()) timer = clock.schedule(LOOK_MS, look)
-      else over(() => reject(new DroverError('internal', 'the container died before it was started')))
+      const isDead = !isWaiting()
+      // Its byte may lie in the pipe when we have slept over both its start and its end: what is there is read first.
+      if (isDead && wasDead) over(() => reject(new DroverError('internal', 'the container died before it was started')))
+      else timer = clock.schedule(LOOK_MS, look)
+      wasDead = isDead
     }
     const over = (settle: () => void): void => {
       timer.cancel()
