@@ -24,6 +24,12 @@ type Shown = Stored<Endpoints>
 
 const serviceOf = ({ metadata }: Slice): string => metadata.labels?.[LABEL.serviceName] ?? ''
 
+/** Undefined: a slice that belongs to no service, and is not shown. */
+function serviceKeyOf(slice: Slice): string | undefined {
+  const name = serviceOf(slice)
+  return name === '' ? undefined : keyOf({ metadata: { name, namespace: slice.metadata.namespace ?? '' } })
+}
+
 /** Ready addresses and those that may become so; what is on its way out is in neither. */
 function addSlice(subset: Required<EndpointSubset>, { endpoints = [] }: Slice): void {
   for (const { addresses: [ip = ''] = [], conditions = {}, hostname, nodeName, targetRef } of endpoints) {
@@ -98,10 +104,11 @@ export function withEndpoints(resources: Resources): Resources {
   function grouped(slices: readonly Slice[]): Map<string, Shown> {
     const services = new Map<string, Slice[]>()
     for (const slice of slices) {
-      const name = serviceOf(slice)
-      if (name === '') continue
-      const key = keyOf({ metadata: { name, namespace: slice.metadata.namespace ?? '' } })
-      services.set(key, [...(services.get(key) ?? []), slice])
+      const key = serviceKeyOf(slice)
+      if (key === undefined) continue
+      const own = services.get(key)
+      if (own === undefined) services.set(key, [slice])
+      else own.push(slice)
     }
     return new Map([...services].map(([key, own]) => [key, shown(own)]))
   }
@@ -127,9 +134,12 @@ export function withEndpoints(resources: Resources): Resources {
     const known = new Map(snapshot(inNamespace(filter), after).items.map((one) => [keyOf(one), one]))
     for await (const batch of batches) {
       const changed = new Map<string, number>()
-      for (const { object, revision } of batch) {
-        const { namespace = '' } = object.metadata
-        changed.set(keyOf({ metadata: { name: serviceOf(object), namespace } }), revision)
+      for (const event of batch) {
+        // A slice may have passed from one service to another.
+        for (const slice of event.type === 'MODIFIED' ? [event.old, event.object] : [event.object]) {
+          const key = serviceKeyOf(slice)
+          if (key !== undefined) changed.set(key, event.revision)
+        }
       }
       const events: ResourceEvent[] = []
       for (const [key, revision] of changed) {

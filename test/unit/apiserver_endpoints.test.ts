@@ -1,8 +1,11 @@
 /** EndpointSlices of a service as one Endpoints object. */
 import { expect, it } from 'vitest'
-import type { Endpoint, EndpointSlice } from '../../src/api/endpointslice.ts'
+import { endpointsKind } from '../../src/api/endpoints.ts'
+import { type Endpoint, type EndpointSlice, endpointSliceKind } from '../../src/api/endpointslice.ts'
 import type { Stored } from '../../src/api/meta.ts'
-import { endpointsOf } from '../../src/apiserver/endpoints_view.ts'
+import { endpointsOf, withEndpoints } from '../../src/apiserver/endpoints_view.ts'
+import { eventually } from '../support/eventually.ts'
+import { runResources } from '../support/resources.ts'
 
 let made = 0
 function slice(
@@ -72,4 +75,40 @@ it('keeps other ports apart, leaves out who is going and the other family, and k
 
 it('of nothing is nothing', () => {
   expect(endpointsOf([slice([])], undefined).subsets).toEqual([])
+})
+
+it('are watched by service: a slice that passes to another changes both, and one of no service is not shown', async () => {
+  const world = await runResources()
+  try {
+    const { resources } = world
+    const create = (name: string, labels: Record<string, string>) =>
+      resources.create(endpointSliceKind, {
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: { name, namespace: 'default', labels },
+        addressType: 'IPv4',
+        ports: [{ port: 80 }],
+        endpoints: [at('10.0.0.1')],
+      })
+    const of = (service: string) => ({ 'kubernetes.io/service-name': service })
+    const seen: string[] = []
+    const watched = withEndpoints(resources).watch(endpointsKind, {}, resources.revision(), world.signal)
+    const following = (async () => {
+      for await (const events of watched) {
+        for (const { type, object } of events) seen.push(`${type} ${object.metadata.name}`)
+      }
+    })()
+    await create('free', {})
+    const slice = await create('own', of('old'))
+    await eventually(() => seen.includes('ADDED old'))
+    await resources.update(endpointSliceKind, { ...slice, metadata: { ...slice.metadata, labels: of('new') } }, 'main')
+    await eventually(() => seen.includes('ADDED new'))
+    await create('last', of('last'))
+    await eventually(() => seen.includes('ADDED last'))
+    expect(seen).toEqual(['ADDED old', 'DELETED old', 'ADDED new', 'ADDED last'])
+    await world.stop()
+    await following
+  } finally {
+    await world.stop()
+  }
 })
