@@ -8,7 +8,7 @@ import { PodTemplateSpec } from './pod.ts'
 import { defaultPodSpec } from './pod_rules.ts'
 import { templateColumns, validateSelectorFixed, validateTemplateOwner } from './replicaset.ts'
 import { count, int64, intOrString, listByKey, object, oneOf, opt } from './schema.ts'
-import { selectorText } from './selector.ts'
+import { selectorCell } from './selector.ts'
 
 export const DaemonSet = object({
   ...typeMeta('apps/v1', 'DaemonSet'),
@@ -141,7 +141,7 @@ export const daemonSetKind = defineKind<DaemonSet>({
       type: 'string',
       priority: 1,
       description: 'Labels of its pods',
-      value: ({ spec }) => selectorText(spec.selector),
+      value: ({ spec }) => selectorCell(spec.selector),
     },
   ],
 })

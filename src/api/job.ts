@@ -11,7 +11,7 @@ import { formatAge } from './pod_kind.ts'
 import { defaultPodSpec, validateTemplate } from './pod_rules.ts'
 import { templateColumns } from './replicaset.ts'
 import { bool, count, ignored, int32, int64, listByKey, object, oneOf, opt, setOf, text, time } from './schema.ts'
-import { matchesSelector, selectorErrors, selectorText } from './selector.ts'
+import { matchesSelector, selectorCell, selectorErrors } from './selector.ts'
 
 /** Holds a job's pod until the job has counted how it ended. */
 export const TRACKING_FINALIZER = 'batch.kubernetes.io/job-tracking'
@@ -277,7 +277,7 @@ export const jobKind = defineKind<Job>({
       type: 'string',
       priority: 1,
       description: 'Labels of its pods',
-      value: ({ spec }) => (spec.selector === undefined ? '<none>' : selectorText(spec.selector)),
+      value: ({ spec }) => selectorCell(spec.selector),
     },
   ],
   selectableFields: { 'status.successful': ({ status }) => String(status?.succeeded ?? 0) },

@@ -6,7 +6,7 @@ import { defineKind } from './kind.ts'
 import { LabelSelector, typeMeta } from './meta.ts'
 import { isDnsLabel } from './names.ts'
 import { object, oneOf, opt, text } from './schema.ts'
-import { selectorErrors, selectorText } from './selector.ts'
+import { selectorCell, selectorErrors } from './selector.ts'
 
 export const IPBlock = object({ cidr: text, except: opt(Type.Array(text)) })
 export type IPBlock = Static<typeof IPBlock>
@@ -159,7 +159,7 @@ export const networkPolicyKind = defineKind<NetworkPolicy>({
       name: 'Pod-Selector',
       type: 'string',
       description: 'Pods that it isolates',
-      value: ({ spec }) => selectorText(spec?.podSelector ?? {}),
+      value: ({ spec }) => selectorCell(spec?.podSelector),
     },
   ],
 })

@@ -38,7 +38,7 @@ export function matchesLabels(wanted: Labels, labels: Labels): boolean {
   return entries.length > 0 && entries.every(([key, value]) => labelOf(labels, key) === value)
 }
 
-/** As a table shows it, in the words that `parseSelector` reads; `<none>` for one that matches everything. */
+/** In the words that `parseSelector` reads; empty for one that matches everything. */
 export function selectorText({ matchLabels = {}, matchExpressions = [] }: LabelSelector): string {
   const words = { In: 'in', NotIn: 'notin' } as const
   const parts = [
@@ -48,7 +48,12 @@ export function selectorText({ matchLabels = {}, matchExpressions = [] }: LabelS
       return operator === 'DoesNotExist' ? `!${key}` : `${key} ${words[operator]} (${values.join(',')})`
     }),
   ]
-  return parts.join(',') || '<none>'
+  return parts.join(',')
+}
+
+/** As a table shows it. */
+export function selectorCell(selector: LabelSelector | undefined): string {
+  return selectorText(selector ?? {}) || '<none>'
 }
 
 export function selectorErrors(selector: LabelSelector, path: string): FieldError[] {

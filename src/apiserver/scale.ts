@@ -1,6 +1,7 @@
 /** The `scale` sub-resource: the one number that autoscalers and `kubectl scale` may turn. Source: autoscaling/v1 `Scale`. */
 import { apiVersionOf } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
+import { selectorText } from '../api/selector.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { decodeObject } from './codec.ts'
@@ -16,30 +17,16 @@ function field(value: unknown, name: string): unknown {
   return isObject(value) ? value[name] : undefined
 }
 
-/** A selector as the text of a query: `a=b,c in (d,e)`. */
-export function selectorText(selector: unknown): string {
-  const labels = field(selector, 'matchLabels')
-  const parts = isObject(labels) ? Object.entries(labels).map(([key, value]) => `${key}=${String(value)}`) : []
-  const expressions = field(selector, 'matchExpressions')
-  for (const expression of Array.isArray(expressions) ? expressions : []) {
-    const [key, operator, values] = ['key', 'operator', 'values'].map((name) => field(expression, name))
-    const list = Array.isArray(values) ? values.join(',') : ''
-    if (operator === 'In') parts.push(`${String(key)} in (${list})`)
-    else if (operator === 'NotIn') parts.push(`${String(key)} notin (${list})`)
-    else parts.push(operator === 'Exists' ? String(key) : `!${String(key)}`)
-  }
-  return parts.join(',')
-}
-
 export function toScale(object: Stored<KubeObject>): Record<string, unknown> {
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata
   const replicas = field(object.status, 'replicas') ?? 0
+  const selector = field(object.spec, 'selector')
   return {
     kind: 'Scale',
     apiVersion: 'autoscaling/v1',
     metadata: { name, namespace, uid, resourceVersion, creationTimestamp },
     spec: { replicas: field(object.spec, 'replicas') ?? 0 },
-    status: { replicas, selector: selectorText(field(object.spec, 'selector')) },
+    status: { replicas, selector: isObject(selector) ? selectorText(selector) : '' },
   }
 }
 

@@ -2,25 +2,15 @@
 import type { DaemonSet } from '../api/daemonset.ts'
 import type { Deployment } from '../api/deployment.ts'
 import type { Job } from '../api/job.ts'
-import type { LabelSelector } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import type { ReplicaSet } from '../api/replicaset.ts'
+import { selectorText } from '../api/selector.ts'
 import type { Service } from '../api/service.ts'
 import type { StatefulSet } from '../api/statefulset.ts'
 import { DroverError } from '../base/errors.ts'
 import type { CliContext, Target } from './context.ts'
 import { type ObjectList, resourcePath } from './rest_client.ts'
-
-export function selectorText(selector: LabelSelector): string {
-  const equal = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => `${key}=${value}`)
-  const rest = (selector.matchExpressions ?? []).map(({ key, operator, values = [] }) => {
-    if (operator === 'Exists') return key
-    if (operator === 'DoesNotExist') return `!${key}`
-    return `${key} ${operator === 'In' ? 'in' : 'notin'} (${values.join(',')})`
-  })
-  return [...equal, ...rest].join(',')
-}
 
 type Owner = Deployment | ReplicaSet | StatefulSet | DaemonSet | Job
 const OWNERS: ReadonlySet<string> = new Set(['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet', 'Job'])

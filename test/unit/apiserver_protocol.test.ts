@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { podKind } from '../../src/api/pod_kind.ts'
+import { parseSelector, selectorCell, selectorText } from '../../src/api/selector.ts'
 import { createAuthenticator, createTokenAuthenticator, isOpenPath } from '../../src/apiserver/authentication.ts'
 import { Freshness } from '../../src/apiserver/freshness.ts'
 import { buildV2 } from '../../src/apiserver/openapi.ts'
@@ -9,7 +10,6 @@ import { encodeOpenApiV2 } from '../../src/apiserver/openapi_v2_protobuf.ts'
 import { readFields } from '../../src/apiserver/protobuf_wire.ts'
 import { decodeContinue, encodeContinue } from '../../src/apiserver/query.ts'
 import { parseTarget, verbOf } from '../../src/apiserver/router.ts'
-import { selectorText } from '../../src/apiserver/scale.ts'
 import { toStatus } from '../../src/apiserver/status_error.ts'
 import { columnDefinitions } from '../../src/apiserver/table.ts'
 import { DroverError, type ErrorCode } from '../../src/base/errors.ts'
@@ -162,10 +162,15 @@ describe('tables', () => {
 describe('selectors', () => {
   it('read as queries', () => {
     const matchExpressions = [
-      { key: 'b', operator: 'In', values: ['x', 'y'] },
-      { key: 'c', operator: 'DoesNotExist' },
+      { key: 'b', operator: 'In' as const, values: ['x', 'y'] },
+      { key: 'c', operator: 'DoesNotExist' as const },
     ]
-    expect(selectorText({ matchLabels: { a: '1' }, matchExpressions })).toBe('a=1,b in (x,y),!c')
+    const selector = { matchLabels: { a: '1' }, matchExpressions }
+    expect(selectorText(selector)).toBe('a=1,b in (x,y),!c')
+    expect(parseSelector('a in (1),b in (x,y),!c')).toMatchObject({
+      matchExpressions: [{ key: 'a' }, ...matchExpressions],
+    })
+    expect([selectorText({}), selectorCell({}), selectorCell(selector)]).toEqual(['', '<none>', 'a=1,b in (x,y),!c'])
   })
 })
 
