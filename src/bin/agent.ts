@@ -112,13 +112,13 @@ function logBounds({ logMaxSize, logMaxFiles, logMaxTotal }: AgentFlags): LogBou
   return bounds
 }
 
-/** What must be left of each; the total is not known yet, so that only the form is checked. */
 function pressureHoldMs({ pressureHold }: AgentFlags): number {
   const seconds = Number(pressureHold)
   if (Number.isFinite(seconds) && seconds >= 0 && pressureHold.trim() !== '') return seconds * 1_000
   throw new DroverError('invalid', `--pressure-hold ${pressureHold}: write a number of seconds, such as 60`)
 }
 
+/** What must be left of each; the total is not known yet, so that only the form is checked. */
 function leave({ leaveMemory, leaveDisk, leavePids }: AgentFlags): Upkeep['leave'] {
   const given = { memory: leaveMemory, disk: leaveDisk, pids: leavePids }
   for (const [what, text] of Object.entries(given)) {
@@ -127,6 +127,11 @@ function leave({ leaveMemory, leaveDisk, leavePids }: AgentFlags): Upkeep['leave
     }
   }
   return given
+}
+
+function containerPidsLimit({ maxContainerPids }: AgentFlags): number {
+  if (/^\d{1,7}$/.test(maxContainerPids)) return Number(maxContainerPids)
+  throw new DroverError('invalid', `--max-container-pids ${maxContainerPids}: write a whole number, or 0 for no bound`)
 }
 
 const fenceDir = ({ runDir }: AgentFlags): string => join(runDir, 'fence')
@@ -214,6 +219,7 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
       usedPercent: () => usedPercent(flags.dataDir),
     },
     allowedSysctls: flags.allowSysctl ?? [],
+    containerPidsLimit: containerPidsLimit(flags),
     upkeep: {
       logBounds: logBounds(flags),
       leave: leave(flags),
