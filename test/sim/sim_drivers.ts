@@ -66,12 +66,13 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     initialize: () => call('initialize', LOOK, () => undefined),
     version: () => call('version', LOOK, () => 'sim://1.0'),
     handlers: async () => [],
-    ensureSandbox: ({ podUid, hostNetwork }) =>
+    ensureSandbox: ({ podUid, hostname, hostNetwork }) =>
       call('ensureSandbox', CHANGE, () => {
         const known = host.sandboxes.get(podUid)
         if (known !== undefined) return known
         const sandbox = {
           podUid,
+          hostname,
           ...(hostNetwork ? {} : { netNamespacePath: `/sim/${podUid}/net` }),
           ipcNamespacePath: `/sim/${podUid}/ipc`,
           utsNamespacePath: `/sim/${podUid}/uts`,
@@ -88,6 +89,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         host.sandboxes.delete(podUid)
       }),
     startContainer: async (request, signal) => {
+      await request.sandboxMade
       await request.ready
       return call('startContainer', START, () => {
         if (signal.aborted) throw new DroverError('cancelled', 'cancelled')

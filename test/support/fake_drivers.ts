@@ -46,6 +46,8 @@ export class FakeHost {
   exitsAtOnce = new Map<string, number>()
   /** Called before each change of the host; may throw to play a crash. */
   before: (call: string) => void = () => undefined
+  /** What a sandbox waits for after it is known what it will be; may throw. */
+  sandboxGate: () => Promise<void> = async () => undefined
   /** What an interface waits for after its address is chosen; may throw. */
   interfaceGate: () => Promise<void> = async () => undefined
   now: () => number = () => Date.now()
@@ -103,14 +105,17 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
     handlers: async () => [{ name: 'runc', version: 'fake://1.0' }],
-    async ensureSandbox({ podUid, hostNetwork }) {
-      host.act(`ensureSandbox ${podUid}`)
+    async ensureSandbox({ podUid, hostname, hostNetwork }, onKnown) {
       const sandbox: Sandbox = {
         podUid,
+        hostname,
         ...(hostNetwork ? {} : { netNamespacePath: `/fake/${podUid}/net` }),
         ipcNamespacePath: `/fake/${podUid}/ipc`,
         utsNamespacePath: `/fake/${podUid}/uts`,
       }
+      onKnown?.(sandbox)
+      await host.sandboxGate()
+      host.act(`ensureSandbox ${podUid}`)
       host.sandboxes.set(podUid, sandbox)
       return sandbox
     },
@@ -123,6 +128,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     },
     async startContainer(request) {
       host.created.push(request.id)
+      await request.sandboxMade
       await request.ready
       host.act(`startContainer ${request.id}`)
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)

@@ -37,7 +37,7 @@ function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home
   const container = pod.spec.containers[0] as Container
   return containerRequest(pod, container, {
     environment: contextOf(pod),
-    sandbox: { podUid: 'u1', ipcNamespacePath: '/i', utsNamespacePath: '/u' },
+    sandbox: { podUid: 'u1', hostname: 'h', ipcNamespacePath: '/i', utsNamespacePath: '/u' },
     image: {
       id: 'sha256:1',
       digest: 'sha256:2',

@@ -40,32 +40,35 @@ describe('a worker', () => {
     })
   })
 
-  test('starts nothing before its interface is there; one that fails leaves no container and is made again', async () => {
-    const world = new World(podOf())
-    let outcome: (error?: Error) => void = () => undefined
-    world.host.interfaceGate = () =>
-      new Promise((resolve, reject) => {
-        outcome = (error) => (error === undefined ? resolve() : reject(error))
-      })
-    const round = () => world.worker.reconcile(new AbortController().signal)
-    const first = round()
-    await eventually(() => world.host.created.length === 1, { timeoutMs: 5_000 })
-    expect(world.host.started).toEqual([])
-    outcome(new DroverError('unavailable', 'the bridge is gone'))
-    await first
-    expect(world.host.started).toEqual([])
-    expect(world.events).toEqual(['FailedCreatePodSandBox'])
-    await world.clock.advance(1_000)
-    const second = round()
-    await eventually(() => world.host.created.length === 2, { timeoutMs: 5_000 })
-    expect(world.host.started).toEqual([])
-    outcome()
-    await second
-    await world.clock.advance(1_000)
-    expect(world.host.started).toHaveLength(1)
-    expect(world.last?.status).toMatchObject({ phase: 'Running' })
-    expect(world.events).toEqual(['FailedCreatePodSandBox', 'Started'])
-  })
+  test.each(['sandboxGate', 'interfaceGate'] as const)(
+    'starts nothing before sandbox and interface are there; one that fails leaves no container and is made again: %s',
+    async (gate) => {
+      const world = new World(podOf())
+      let outcome: (error?: Error) => void = () => undefined
+      world.host[gate] = () =>
+        new Promise((resolve, reject) => {
+          outcome = (error) => (error === undefined ? resolve() : reject(error))
+        })
+      const round = () => world.worker.reconcile(new AbortController().signal)
+      const first = round()
+      await eventually(() => world.host.created.length === 1, { timeoutMs: 5_000 })
+      expect(world.host.started).toEqual([])
+      outcome(new DroverError('unavailable', 'the bridge is gone'))
+      await first
+      expect(world.host.started).toEqual([])
+      expect(world.events).toEqual(['FailedCreatePodSandBox'])
+      await world.clock.advance(1_000)
+      const second = round()
+      await eventually(() => world.host.created.length === 2, { timeoutMs: 5_000 })
+      expect(world.host.started).toEqual([])
+      outcome()
+      await second
+      await world.clock.advance(1_000)
+      expect(world.host.started).toHaveLength(1)
+      expect(world.last?.status).toMatchObject({ phase: 'Running' })
+      expect(world.events).toEqual(['FailedCreatePodSandBox', 'Started'])
+    },
+  )
 
   test('what a failed preparation had under way leaves nothing behind when the pod goes', async () => {
     const world = new World(podOf({ volumes: [{ name: 'settings', configMap: { name: 'missing' } }] }))

@@ -36,7 +36,7 @@ const request: ContainerRequest = {
   podUid: 'p',
   name: 'main',
   attempt: 0,
-  sandbox: { podUid: 'p', netNamespacePath: '/n/net', ipcNamespacePath: '/n/ipc', utsNamespacePath: '/n/uts' },
+  sandbox: { podUid: 'p', hostname: 'h', netNamespacePath: '/n/net', ipcNamespacePath: '/n/ipc', utsNamespacePath: '/n/uts' },
   layerDirectories: ['/layer'],
   args: ['run'],
   env: ['A=1'],

@@ -25,6 +25,8 @@ export interface ContainerContext {
   attempt: number
   crashes: number
   logPath: string
+  /** Processes and threads that it may have; absent or 0: without bound. */
+  pidsLimit?: number
 }
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -70,7 +72,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
     user: { ...context.user, additionalGids: groups(pod, context.user) },
     mounts: mounts(container, context),
-    resources: resources(container),
+    resources: resources(container, context.pidsLimit ?? 0),
     readOnlyRootFilesystem: security.readOnlyRootFilesystem === true,
     ...(pod.spec.hostPID === true ? { hostPid: true } : {}),
     ...(pod.spec.hostIPC === true ? { hostIpc: true } : {}),
@@ -158,7 +160,7 @@ function mounts(container: Container, { volumePaths, etcFiles }: ContainerContex
   return [...files, ...own].sort((a, b) => a.containerPath.split('/').length - b.containerPath.split('/').length)
 }
 
-function resources({ resources: wanted }: Container): ContainerResources {
+function resources({ resources: wanted }: Container, pidsLimit: number): ContainerResources {
   const limits = wanted?.limits ?? {}
   const requests = wanted?.requests ?? {}
   return {
@@ -166,6 +168,6 @@ function resources({ resources: wanted }: Container): ContainerResources {
     cpuRequestMillis: parseCpuMillis(requests.cpu ?? limits.cpu ?? 0),
     memoryLimitBytes: parseBytes(limits.memory ?? 0),
     memoryRequestBytes: parseBytes(requests.memory ?? limits.memory ?? 0),
-    pidsLimit: 0,
+    pidsLimit,
   }
 }

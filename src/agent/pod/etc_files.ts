@@ -17,8 +17,13 @@ export function podHostname(pod: Pod): string {
   return (pod.spec.hostname ?? pod.metadata.name ?? '').slice(0, MAX_HOSTNAME).replace(/[-.]+$/, '')
 }
 
-/** What the kernel and programs are told: the short name, or the full one where the pod asks for that. */
+/**
+ * What the kernel and programs are told: the short name, or the full one where the pod asks for that. In the host's
+ * network a pod is the node to all who see it, so it has the node's name too, unless it gives one itself.
+ */
 export function kernelHostname(pod: Pod, clusterDomain: string): string {
+  const { hostNetwork, hostname, nodeName } = pod.spec
+  if (hostNetwork === true && !hostname && nodeName) return nodeName.slice(0, MAX_KERNEL_HOSTNAME)
   const short = podHostname(pod)
   const [full] = pod.spec.setHostnameAsFQDN === true ? fullName(pod, clusterDomain, short) : []
   if (full !== undefined && full.length > MAX_KERNEL_HOSTNAME) {

@@ -92,7 +92,8 @@ export const EXECUTORS: Executors = {
       const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
       await agent.files.makeDirectory(dirname(request.logPath))
       if (!(await mayStart(context, pod))) return
-      await agent.drivers.runtime.startContainer({ ...request, ready: prepared.connected }, context.signal)
+      const { sandboxMade, connected: ready } = prepared
+      await agent.drivers.runtime.startContainer({ ...request, sandboxMade, ready }, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
       agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)

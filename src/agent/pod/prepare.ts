@@ -61,11 +61,11 @@ async function makeEtcFiles(agent: AgentContext, pod: Pod, podIP: Promise<string
   return agent.drivers.volumes.ensureEtcFiles(pod.metadata.uid ?? '', files)
 }
 
-/** Everything side by side; only the interface waits for the sandbox, and is not waited for. */
+/** Everything side by side. Neither the sandbox nor the interface, which needs it, is waited for where it is known what they will be. */
 export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const cutOff = pod.spec.hostNetwork !== true && isCutOff(pod)
   const handler = await handlerOf(agent, pod)
-  const sandboxMade = agent.drivers.runtime.ensureSandbox({
+  const request = {
     podUid: pod.metadata.uid ?? '',
     namespace: pod.metadata.namespace ?? '',
     podName: pod.metadata.name ?? '',
@@ -73,11 +73,15 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
     hostNetwork: pod.spec.hostNetwork === true,
     ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
     ...(pod.spec.hostUsers === false ? { ownUsers: true } : {}),
-  })
-  const { known, done } = connect(agent, pod, sandboxMade)
+  }
+  const ofSandbox = startEarly<Sandbox>((tell) => agent.drivers.runtime.ensureSandbox(request, tell))
+  const { known, done } = connect(agent, pod, ofSandbox.done)
   const volumesMade = ensureVolumes(agent, pod)
-  const connected = allDone([done, volumesMade.then(({ written }) => written)])
-  const parts = [sandboxMade, known, volumesMade, makeEtcFiles(agent, pod, known)] as const
+  const connected = allDone([ofSandbox.done, done, volumesMade.then(({ written }) => written)])
+  // Whoever waits for it alone hears of a failure after those who wait for all.
+  const sandboxMade = ofSandbox.done.catch((error: unknown) => connected.finally(() => Promise.reject(error)))
+  sandboxMade.catch(() => undefined)
+  const parts = [ofSandbox.known, known, volumesMade, makeEtcFiles(agent, pod, known)] as const
   const [sandbox, podIP, madeVolumes, etcPaths] = await Promise.all(parts).catch(async (error: unknown) => {
     // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
     await Promise.allSettled([...parts, connected])
@@ -85,6 +89,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   })
   return {
     sandbox,
+    sandboxMade,
     ...(handler === undefined ? {} : { handler }),
     connected,
     podIP: cutOff ? '' : podIP,

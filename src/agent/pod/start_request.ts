@@ -46,6 +46,7 @@ export async function resolveRequest(
     volumePaths,
     etcFiles: prepared.etcFiles,
     hostname: kernelHostname(pod, agent.clusterDomain()),
+    pidsLimit: agent.containerPidsLimit,
     logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
   })
 }

@@ -29,7 +29,7 @@ import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
 import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
 import type { ContainerRequest, ContainerState, Mount } from './runtime.ts'
-import { sandboxRecord, shmPath } from './sandbox.ts'
+import { shmPath } from './sandbox.ts'
 import { startByFifo } from './start_fifo.ts'
 import {
   containerState,
@@ -102,6 +102,7 @@ export class Containers {
     const mount = await this.#prepare(request, own, runtime)
     try {
       await mount()
+      await request.sandboxMade
       this.#options.expectMoves()
       const pid = await createContainer({
         ...this.#conmonOptions(runtime),
@@ -149,7 +150,7 @@ export class Containers {
     const { id, podUid, name, attempt, annotations, tty, stdin } = request
     const status = readText('/proc/self/status') ?? ''
     const spec = ociSpec(request, {
-      hostname: sandboxRecord(paths.sandboxes, podUid)?.hostname ?? '',
+      hostname: request.sandbox.hostname,
       shmPath: shm,
       cgroupsPath: cgroupPathOf(podUid, id),
       swapAccounting: cgroups().swapAccounting,

@@ -112,10 +112,10 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
       return `${name}://${version}`
     },
     handlers: () => handlers.observe(),
-    ensureSandbox(request) {
+    ensureSandbox(request, onKnown) {
       checkId(request.podUid, 'pod uid')
       expect()
-      return ensureSandbox(paths, request)
+      return ensureSandbox(paths, request, onKnown)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),
     async removeSandbox(podUid) {

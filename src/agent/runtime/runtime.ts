@@ -16,6 +16,8 @@ export interface SandboxUsers {
 /** Pinned namespaces that the containers of a pod share. */
 export interface Sandbox {
   podUid: string
+  /** What the kernel tells the pod's programs. */
+  hostname: string
   /** Files that hold the namespaces; absent for those shared with the host. */
   netNamespacePath?: string
   ipcNamespacePath: string
@@ -107,7 +109,9 @@ export interface ContainerRequest {
   logPath: string
   /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
   terminationMessagePath?: string
-  /** What is still being made of the sandbox: the program is started only once it resolves. */
+  /** The sandbox is still being made: nothing is created in it before this resolves. */
+  sandboxMade?: Promise<unknown>
+  /** What is still being made of the pod's network: the program is started only once it resolves. */
   ready?: Promise<unknown>
   annotations: Readonly<Record<string, string>>
 }
@@ -161,7 +165,8 @@ export interface RuntimeDriver {
   /** What pods can choose to be run by. */
   handlers(): Promise<RuntimeHandler[]>
 
-  ensureSandbox(request: SandboxRequest): Promise<Sandbox>
+  /** `onKnown` hears what it will be, where that is known before it is made. */
+  ensureSandbox(request: SandboxRequest, onKnown?: (sandbox: Sandbox) => void): Promise<Sandbox>
   /** Sandboxes that exist, whether or not anyone still wants them. */
   listSandboxes(): Promise<Sandbox[]>
   /** Removes pins, cgroups and directories of the pod. All its containers must have been removed. Idempotent. */

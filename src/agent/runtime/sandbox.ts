@@ -48,6 +48,7 @@ export function sandboxRecord(sandboxes: string, podUid: string): SandboxRecord 
 
 interface Shape {
   podUid: string
+  hostname: string
   hostNetwork: boolean
   shareProcesses?: boolean
   ownUsers?: boolean
@@ -55,11 +56,12 @@ interface Shape {
 
 function sandboxOf(
   directory: string,
-  { podUid, hostNetwork, shareProcesses = false }: Shape,
+  { podUid, hostname, hostNetwork, shareProcesses = false }: Shape,
   users: UserRange | undefined,
 ): Sandbox {
   return {
     podUid,
+    hostname,
     ...(hostNetwork ? {} : { netNamespacePath: join(directory, 'net') }),
     ...(shareProcesses ? { pidNamespacePath: join(directory, 'pid') } : {}),
     ...(users === undefined ? {} : { users: { namespacePath: join(directory, 'user'), ...users } }),
@@ -93,7 +95,11 @@ async function isShmMounted(directory: string): Promise<boolean> {
   return inner.dev !== outer.dev
 }
 
-export async function ensureSandbox(paths: RuntimePaths, request: SandboxRequest): Promise<Sandbox> {
+export async function ensureSandbox(
+  paths: RuntimePaths,
+  request: SandboxRequest,
+  onKnown?: (sandbox: Sandbox) => void,
+): Promise<Sandbox> {
   const { podUid, hostNetwork, hostname, shareProcesses = false, ownUsers = false } = request
   const directory = join(paths.sandboxes, podUid)
   const known = sandboxRecord(paths.sandboxes, podUid)
@@ -101,6 +107,8 @@ export async function ensureSandbox(paths: RuntimePaths, request: SandboxRequest
     if (known.hostname !== hostname) await writeRecord(join(directory, RECORD), { ...known, hostname })
     return sandboxOf(directory, request, known.users)
   }
+  // Which users it has is known only when a range has been taken.
+  if (!ownUsers) onKnown?.(sandboxOf(directory, request, undefined))
   await removeSandboxFiles(paths, podUid)
   await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o700 })
   // The file first: by it whoever removes this knows that there may be a range to give back.
@@ -149,8 +157,12 @@ export async function mountShm(directory: string): Promise<void> {
 export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
   const names = (await readdir(sandboxes)).filter(isId)
   return names.map((podUid) => {
-    const { hostNetwork = false, holder, users } = sandboxRecord(sandboxes, podUid) ?? {}
-    return sandboxOf(join(sandboxes, podUid), { podUid, hostNetwork, shareProcesses: holder !== undefined }, users)
+    const { hostname = '', hostNetwork = false, holder, users } = sandboxRecord(sandboxes, podUid) ?? {}
+    return sandboxOf(
+      join(sandboxes, podUid),
+      { podUid, hostname, hostNetwork, shareProcesses: holder !== undefined },
+      users,
+    )
   })
 }
 
