@@ -70,6 +70,8 @@ export interface AgentOptions {
   http?: { host: string; port: number }
   /** Kernel parameters that pods may set besides the safe ones. */
   allowedSysctls?: readonly string[]
+  /** Processes and threads that one container may have; without bound by default. */
+  containerPidsLimit?: number
   /** What is done for the node besides; nothing by default: logs grow, and nobody is evicted. */
   upkeep?: Upkeep
   /** Where the tables are kept, so that a start without a server finds them; nowhere by default. */
@@ -155,6 +157,7 @@ function assemble(options: AgentOptions) {
     logsDir: join(dataDir, 'logs'),
     seccompDir: join(dataDir, 'seccomp'),
     allowedSysctls: options.allowedSysctls ?? [],
+    containerPidsLimit: options.containerPidsLimit ?? 0,
     clusterDomain: () => cluster?.clusterDomain ?? DEFAULT_DOMAIN,
     nodeCpuMillis: capacity.cpu === undefined ? availableParallelism() * 1000 : parseCpuMillis(capacity.cpu),
     nodeMemoryBytes: capacity.memory === undefined ? totalmem() : parseBytes(capacity.memory),

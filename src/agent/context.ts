@@ -39,6 +39,8 @@ export interface AgentContext {
   seccompDir: string
   /** Kernel parameters that pods may set besides the safe ones; `net.core.*` allows many. */
   allowedSysctls: readonly string[]
+  /** Processes and threads that one container may have; 0: as many as the host gives. */
+  containerPidsLimit: number
   clusterDomain(): string
   nodeCpuMillis: number
   nodeMemoryBytes: number

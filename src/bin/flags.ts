@@ -65,6 +65,7 @@ export interface AgentFlags {
   registryMirror?: string[]
   imageHighPercent: string
   allowSysctl?: string[]
+  maxContainerPids: string
   leaveMemory: string
   leaveDisk: string
   leavePids: string

@@ -71,6 +71,7 @@ export function registerRoles(program: Command, io: Io, version: string): void {
       '--allow-sysctl <name...>',
       'kernel parameters that pods may set besides the safe ones, e.g. net.core.somaxconn',
     )
+    .option('--max-container-pids <count>', 'processes and threads that one container may have; 0: no bound', '0')
     .option('--leave-memory <amount>', 'free memory below which pods are evicted, e.g. 100Mi or 5%; 0: never', '100Mi')
     .option('--leave-disk <amount>', 'free disk space below which pods are evicted', '5%')
     .option('--leave-pids <amount>', 'free process ids below which pods are evicted', '2%')

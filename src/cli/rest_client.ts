@@ -40,10 +40,11 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 }
 
 /** What a refusal alone does not tell: whose credentials they were, and what to do. */
-const HINTS: Partial<Record<ErrorCode, (config: ConnectionConfig) => string>> = {
-  unauthorized: ({ source }) => `; the credentials in ${source} are not (or no longer) valid here`,
-  forbidden: ({ source }) =>
-    `; the credentials in ${source} lack a role for it: "kubectl auth can-i --list" shows what they allow, an administrator binds roles`,
+export function refusalHint(code: ErrorCode, source: string, message: string): string {
+  if (code === 'unauthorized') return `; the credentials in ${source} are not (or no longer) valid here`
+  // Admission refuses by the same code (pod security, quota, an unknown runtime class): no role would help there.
+  if (code !== 'forbidden' || !/\bUser ".*" cannot /.test(message)) return ''
+  return `; the credentials in ${source} lack a role for it: "kubectl auth can-i --list" shows what they allow, an administrator binds roles`
 }
 
 /** Path of a kind's collection, or of one object. */
@@ -173,8 +174,8 @@ export class RestClient {
       reason: 'Invalid',
       message: String(cause.message ?? ''),
     }))
-    const hint = HINTS[code]?.(this.config) ?? ''
-    return new DroverError(code, `${String(parsed.message ?? text)}${hint}`, { fields })
+    const message = String(parsed.message ?? text)
+    return new DroverError(code, `${message}${refusalHint(code, this.config.source, message)}`, { fields })
   }
 }
 

@@ -113,6 +113,7 @@ export class World {
       logsDir: '/nonexistent-drvt-logs',
       seccompDir: '/nonexistent-drvt-seccomp',
       allowedSysctls: [],
+      containerPidsLimit: 0,
       clusterDomain: () => 'cluster.local',
       nodeCpuMillis: 2000,
       nodeMemoryBytes: 2 ** 30,

@@ -33,7 +33,7 @@ function contextOf(pod: Pod): EnvironmentContext {
   }
 }
 
-function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home: '/' }) {
+function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home: '/' }, pidsLimit?: number) {
   const container = pod.spec.containers[0] as Container
   return containerRequest(pod, container, {
     environment: contextOf(pod),
@@ -66,6 +66,7 @@ function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home
     attempt: 2,
     crashes: 1,
     logPath: '/logs/2.log',
+    ...(pidsLimit === undefined ? {} : { pidsLimit }),
   })
 }
 
@@ -82,6 +83,11 @@ describe('the command line', () => {
     [{ command: ['/c'], args: ['x'] }, ['/c', 'x']],
     [{ args: ['$(I)', '$$(I)', '$(NONE)'] }, ['/entry', 'image', '$(I)', '$(NONE)']],
   ])('%j', (container, args) => expect(requestOf(podOf(container)).args).toEqual(args))
+})
+
+test("the node's bound on processes holds for each container; without one there is none", () => {
+  expect(requestOf(podOf()).resources.pidsLimit).toBe(0)
+  expect(requestOf(podOf(), undefined, 50).resources.pidsLimit).toBe(50)
 })
 
 describe('environment', () => {
