@@ -10,6 +10,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type Allocations, adopt, allocate, isFull, release } from './addresses.ts'
 import { linkAlias, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, podLink } from './names.ts'
@@ -194,8 +195,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
         await create(pod, netNamespacePath)
       })
       // Side by side: after a crash the interface tells of its address too. Both have settled before either is undone.
-      const failed = (await Promise.allSettled([made, save()])).find(({ status }) => status === 'rejected')
-      if (failed?.status === 'rejected') throw failed.reason
+      await settleAll([made, save()])
       return pod
     } catch (error) {
       if (!known) {

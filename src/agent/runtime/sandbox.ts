@@ -20,6 +20,7 @@ import {
 } from '../../base/kernel_calls.ts'
 import { isAlive, type ProcessIdentity } from '../../base/process_table.ts'
 import { readRecord, writeRecord } from '../../base/records.ts'
+import { settleAll } from '../../base/settle.ts'
 import { isId, type RuntimePaths } from './paths.ts'
 import { endHolder, startHolder } from './pid_holder.ts'
 import type { Sandbox, SandboxRequest } from './runtime.ts'
@@ -127,7 +128,7 @@ export async function ensureSandbox(
       ...(hostNetwork ? [] : [raiseLoopbackCall()]),
       ...pins.map(({ name, path }) => bindCall(`/proc/self/ns/${name}`, path)),
     ]
-    const [holder] = await Promise.all([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
+    const [holder] = await settleAll([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
     if (holder !== undefined) record.holder = holder
   }
   await writeRecord(join(directory, RECORD), record)

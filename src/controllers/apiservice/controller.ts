@@ -11,8 +11,9 @@ import { cidrAddress, formatAddress, parseCidr } from '../../base/cidr.ts'
 import { isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { Service as RunningService } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
 
 export interface ApiEndpoint {
   address: string

@@ -1,7 +1,7 @@
 /** Writes that controllers share: all fenced, all harmless when repeated. */
 import type { KindDefinition } from '../../api/kind.ts'
 import type { KubeObject, Stored } from '../../api/meta.ts'
-import { DroverError, isCode } from '../../base/errors.ts'
+import { isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { DeleteOptions } from '../../resources/resources.ts'
 import type { ControllerContext } from './context.ts'
@@ -56,10 +56,4 @@ export function isPatient(before: PodCounts | undefined, after: PodCounts): bool
 interface PodCounts {
   readyReplicas?: number
   availableReplicas?: number
-}
-
-/** Waits for all; when some failed, throws the first failure after the last has ended. */
-export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
-  const failure = (await Promise.allSettled(work)).find((result) => result.status === 'rejected')
-  if (failure !== undefined) throw DroverError.from(failure.reason)
 }

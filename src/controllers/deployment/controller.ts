@@ -10,6 +10,7 @@ import { matchesSelector } from '../../api/selector.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { countCollision, writeStatus } from '../common/collisions.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import {
@@ -20,7 +21,7 @@ import {
   withController,
   withoutOwner,
 } from '../common/owners.ts'
-import { changeObject, deleteObject, isPatient, settleAll } from '../common/writes.ts'
+import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
 import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
 import { sameTemplate } from './hash.ts'

@@ -11,10 +11,11 @@ import type { KubeObject, OwnerReference, Stored } from '../../api/meta.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import type { ResourceEvent } from '../../resources/resources.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import { withoutOwner } from '../common/owners.ts'
-import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
 import { FOREGROUND, ORPHAN, type OwnerState, planDependent, planOwner } from './plan.ts'
 
 type AnyObject = Stored<KubeObject>

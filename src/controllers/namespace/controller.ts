@@ -9,8 +9,9 @@ import type { KubeObject, Stored } from '../../api/meta.ts'
 import { NAMESPACE_FINALIZER, type Namespace, namespaceKind } from '../../api/namespace.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
 import { type Content, remainingConditions } from './remaining.ts'
 
 const CACHE_WAIT_MS = 10_000

@@ -5,8 +5,9 @@ import { type Node, nodeKind } from '../../api/node.ts'
 import { formatCidr, parseCidr } from '../../base/cidr.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { changeObject, settleAll } from '../common/writes.ts'
+import { changeObject } from '../common/writes.ts'
 import { planPodCidrs } from './ipam.ts'
 
 export interface IpamOptions extends ControllerContext {

@@ -9,8 +9,9 @@ import { podKind } from '../../api/pod_kind.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { changeObject, deleteObject, settleAll } from '../common/writes.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
 import {
   type Cluster,
   clusterSeenBy,

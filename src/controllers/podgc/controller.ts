@@ -2,8 +2,9 @@
 import { isPodFinished } from '../../api/conditions.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { deleteObject, settleAll } from '../common/writes.ts'
+import { deleteObject } from '../common/writes.ts'
 import { planPodGarbage } from './plan.ts'
 
 const KEY = 'finished'

@@ -4,8 +4,9 @@ import { readTokenSecret, TOKEN_NAMESPACE } from '../../api/join_token.ts'
 import type { Stored } from '../../api/meta.ts'
 import { type Secret, secretKind } from '../../api/secret.ts'
 import type { Service } from '../../base/service.ts'
+import { settleAll } from '../../base/settle.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
-import { deleteObject, settleAll } from '../common/writes.ts'
+import { deleteObject } from '../common/writes.ts'
 
 const KEY = 'expired'
 export const KEEP_EXPIRED_MS = 3_600_000
