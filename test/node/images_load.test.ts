@@ -47,6 +47,20 @@ function expectEmpty(): void {
   expect(readdirSync(join(dataDir, 'blobs/sha256'))).toEqual([])
 }
 
+test('a store that is set up again, by an agent that starts anew in its process, keeps what it has', async () => {
+  const [image] = await load(
+    await dockerArchive([{ tags: ['one'], layers: [await rootfsTar(), await tar([text('2', 'etc/two')])] }]),
+  )
+  await driver.initialize()
+  expect(await driver.find('one')).toEqual(image)
+  expect(layerDirectories()).toHaveLength(2)
+  expect(readFileSync(join(image?.layerDirectories[1] ?? '', 'etc/two'), 'utf8')).toBe('2')
+  // What went meanwhile is forgotten, so that it is fetched again rather than mounted.
+  await rm(join(dataDir, 'layers', layerDirectories()[0] ?? ''), { recursive: true })
+  await driver.initialize()
+  expect(await driver.find('one')).toBeUndefined()
+})
+
 describe('load', () => {
   test('a docker-archive of two images that share a layer', async () => {
     const base = await rootfsTar()

@@ -70,13 +70,16 @@ export class LayerStore {
     this.#log = log
   }
 
+  /** Also a second time, when the agent starts anew within its process: what it knows and finds again is kept. */
   async initialize(): Promise<void> {
     this.#bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
     await rm(join(this.#directory, 'tmp'), { recursive: true, force: true })
     for (const name of ['tmp', 'layers', 'empty']) {
       await mkdir(join(this.#directory, name), { recursive: true, mode: 0o700 })
     }
-    for (const id of await readdir(join(this.#directory, 'layers'))) await this.#adopt(id)
+    const found = new Set(await readdir(join(this.#directory, 'layers')))
+    for (const [diffId, { id }] of this.#layers) if (!found.delete(id)) this.#layers.delete(diffId)
+    for (const id of found) await this.#adopt(id)
   }
 
   get(diffId: string): Layer | undefined {
