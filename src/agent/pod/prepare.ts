@@ -2,6 +2,7 @@
 import { ANNOTATION } from '../../api/names.ts'
 import type { Pod } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
+import { settleAll } from '../../base/settle.ts'
 import type { AgentContext } from '../context.ts'
 import type { Sandbox } from '../runtime/runtime.ts'
 import { startEarly } from './early.ts'
@@ -20,12 +21,9 @@ function isCutOff({ metadata }: Pod): boolean {
   throw new DroverError('invalid', `annotation ${ANNOTATION.network} is "${mode}"; it takes overlay or none`)
 }
 
-/** As `Promise.all`, but a failure is told only when none is under way any more; whoever awaits it may come late. */
-function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
-  const done = Promise.allSettled(parts).then((results) => {
-    const failed = results.find(({ status }) => status === 'rejected')
-    if (failed?.status === 'rejected') throw failed.reason
-  })
+/** Whoever awaits it may come late. */
+function allDone(parts: readonly Promise<unknown>[]): Promise<unknown> {
+  const done = settleAll(parts)
   done.catch(() => undefined)
   return done
 }
