@@ -14,19 +14,9 @@ import { datagramPortsBeyond } from '../../src/agent/network/stale_flows.ts'
 import { emptyTable } from '../../src/agent/network/table.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { validatePorts } from '../../src/api/pod_port_rules.ts'
+import { CONFIG } from '../support/node_network_config.ts'
 
-const { skeleton } = renderSkeleton({
-  nodeName: 'one',
-  nodeAddress: '192.0.2.1',
-  podCidr: '10.244.1.0/24',
-  cluster: {
-    clusterName: 'c',
-    clusterCidr: '10.244.0.0/16',
-    serviceCidr: '10.96.0.0/16',
-    nodePortRange: { from: 30000, to: 32767 },
-    clusterDomain: 'cluster.local',
-  },
-})
+const { skeleton } = renderSkeleton(CONFIG)
 
 const row = (change: Partial<HostPortRow> = {}): HostPortRow => ({
   podUid: 'a',

@@ -2,19 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { planServices } from '../../src/agent/network/plan_services.ts'
 import { parseTable, planTable } from '../../src/agent/network/table.ts'
 import type { ServiceEndpoint, ServiceRow } from '../../src/rpc/tables.ts'
+import { CONFIG } from '../support/node_network_config.ts'
 
-const CONFIG = {
-  cluster: {
-    clusterName: 'c',
-    clusterCidr: '10.244.0.0/16',
-    serviceCidr: '10.96.0.0/16',
-    nodePortRange: { from: 30000, to: 32767 },
-    clusterDomain: 'cluster.local',
-  },
-  nodeName: 'one',
-  nodeAddress: '192.0.2.1',
-  podCidr: '10.244.1.0/24',
-}
 const LOCAL = { address: '10.244.1.5', port: 8080, ready: true }
 const REMOTE = { address: '10.244.2.5', port: 8080, ready: true }
 

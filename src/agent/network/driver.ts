@@ -181,9 +181,7 @@ class Driver implements NetworkDriver {
   }
 
   applyPolicies(): Promise<void> {
-    return this.#serial(async () => {
-      await this.#mendTable(this.#ready(), false)
-    })
+    return this.#bringTable()
   }
 
   noteHostPorts(rows: readonly HostPortRow[]): void {
@@ -192,9 +190,7 @@ class Driver implements NetworkDriver {
   }
 
   applyHostPorts(): Promise<void> {
-    return this.#serial(async () => {
-      await this.#mendTable(this.#ready(), false)
-    })
+    return this.#bringTable()
   }
 
   async ensurePod(podUid: string, netNamespacePath: string | Promise<string>, onAddress?: (address: string) => void) {
@@ -331,6 +327,13 @@ class Driver implements NetworkDriver {
   #mentions(address: string): boolean {
     const { state } = this.#kernel
     return mentionsPod(state, address) || leadsTo(state, address)
+  }
+
+  /** Brings what was noted last to the kernel. */
+  #bringTable(): Promise<void> {
+    return this.#serial(async () => {
+      await this.#mendTable(this.#ready(), false)
+    })
   }
 
   /** Brings policies and host ports to the pods that there are; many pods at once share the work. */

@@ -48,12 +48,13 @@ function connect(agent: AgentContext, pod: Pod, sandboxMade: Promise<Sandbox>) {
 }
 
 async function makeEtcFiles(agent: AgentContext, pod: Pod, podIP: Promise<string>) {
-  const [hostResolvConf, hostHosts] = await Promise.all(['/etc/resolv.conf', '/etc/hosts'].map(agent.files.read))
+  const { files: host } = agent
+  const [hostResolvConf, hostHosts] = await Promise.all([host.read('/etc/resolv.conf'), host.read('/etc/hosts')])
   const files = etcFiles(pod, {
     podIP: await podIP,
     clusterDomain: agent.clusterDomain(),
-    hostResolvConf: hostResolvConf ?? '',
-    hostHosts: hostHosts ?? '',
+    hostResolvConf,
+    hostHosts,
     dns: agent.drivers.dns,
   })
   return agent.drivers.volumes.ensureEtcFiles(pod.metadata.uid ?? '', files)

@@ -198,16 +198,16 @@ async function updateReplicaSet(
   deployment: Stored<Deployment>,
   { set, replicas, minReadySeconds, annotations }: DeploymentSteps['updateSet'],
 ): Promise<void> {
+  const before = replicasOf(set)
   await changeObject(context, replicaSetKind, set, {
     part: 'main',
-    patient: replicas === replicasOf(set),
+    patient: before === replicas,
     change: (current) => ({
       ...current,
       metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
       spec: { ...current.spec, replicas, minReadySeconds },
     }),
   })
-  const before = replicasOf(set)
   if (before === replicas) return
   const verb = replicas > before ? 'up' : 'down'
   const message = `Scaled ${verb} replica set ${set.metadata.name} from ${before} to ${replicas}`
