@@ -6,13 +6,15 @@
  * The process is a page of Perl (launcher_script.ts; perl-base is essential on Debian, and attach needs it too). It ends
  * when we do, by the end of its input; what it started runs on, as it would without it.
  *
- *   to it    length, then fields split by NUL: run, id, flags, cwd, env…, argv…, input | kill, id, signal | release, id
+ *   to it    length, then fields split by NUL: run, id, flags, cwd, how many of each, env…, calls…, argv…, input |
+ *            kill, id, signal | release, id
  *   from it  length, id, channel, data; channels: 1 stdout, 2 stderr, 3 what it reports on file descriptor 3 (empty at
  *            its end), 0 exit, 9 cannot be started
  *
  * Rejected: a native module for posix_spawn; a second Node, which holds 40 MB; one shell script a step, which would hide
  * which program failed.
  */
+
 import type { ChildProcess } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { DroverError } from './errors.ts'
@@ -23,8 +25,8 @@ export const MAX_LAUNCH_INPUT_BYTES = 60_000
 const MAX_FRAME_BYTES = 1 << 20
 
 export interface LaunchOptions {
-  /** No program is run: the arguments are system calls, done in a process of their own (see kernel_calls.ts). */
-  calls?: boolean
+  /** System calls that the new process does before it runs the program (see kernel_calls.ts); one that fails is its end. */
+  calls?: readonly string[]
   /** No program is run: it tells what it has heard of its network namespace (see network_news.ts). */
   news?: boolean
   cwd?: string
@@ -55,7 +57,8 @@ export interface Launched {
 }
 
 export interface Launcher {
-  launch(program: string, args: readonly string[], options: LaunchOptions): Launched
+  /** Without a program the process does its system calls and ends. */
+  launch(argv: readonly string[], options: LaunchOptions): Launched
   /** Whether the helper runs. */
   readonly alive: boolean
   close(): void
@@ -92,14 +95,14 @@ class HelperLauncher implements Launcher {
     return this.#alive
   }
 
-  launch(program: string, args: readonly string[], options: LaunchOptions): Launched {
+  launch(argv: readonly string[], options: LaunchOptions): Launched {
     if (!this.#alive) throw new DroverError('unavailable', 'the process that starts programs has ended')
     const id = this.#nextId++
     const ended = new Promise<LaunchEnd>((resolve, reject) => {
       this.#pending.set(id, { options, resolve, reject })
     })
     this.#hold()
-    this.#write(runRequest(id, [program, ...args], options))
+    this.#write(runRequest(id, argv, options))
     return {
       ended,
       kill: (signal) => this.#write(Buffer.from(`kill\0${id}\0${signal}`)),
@@ -173,15 +176,16 @@ class HelperLauncher implements Launcher {
 }
 
 function runRequest(id: number, argv: readonly string[], options: LaunchOptions): Buffer {
-  const { calls, news, cwd = '', env, input, detached, quiet, onReport } = options
-  const flags = `${calls ? 'c' : ''}${news ? 'n' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${input === undefined ? '' : 'i'}`
+  const { calls = [], news, cwd = '', env, input, detached, quiet, onReport } = options
+  const flags = `${news ? 'n' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${input === undefined ? '' : 'i'}`
   const variables = Object.entries(env ?? {}).flatMap(([name, value]) =>
     value === undefined ? [] : `${name}=${value}`,
   )
-  const fields = ['run', id, flags, cwd, env === undefined ? -1 : variables.length, argv.length, ...variables, ...argv]
+  const counts = [env === undefined ? -1 : variables.length, calls.length, argv.length]
+  const fields = ['run', id, flags, cwd, ...counts, ...variables, ...calls, ...argv]
   const texts = fields.map(String)
   if (texts.some((text) => text.includes('\0'))) {
-    throw new DroverError('invalid', `${argv[0]}: arguments and variables must not hold a NUL byte`)
+    throw new DroverError('invalid', `${argv[0] ?? calls[0]}: arguments and variables must not hold a NUL byte`)
   }
   return Buffer.concat([Buffer.from(`${texts.join('\0')}\0`), Buffer.from(input ?? '')])
 }

@@ -55,7 +55,32 @@ sub users {
   $! = ($? >> 8) || $error;
   return $done;
 }
-my %special = (up => \\&up, idmap => \\&idmap, users => \\&users);
+# Goes into the namespace that a file holds.
+sub enter {
+  my ($setns, $path, $kind) = @_; my $file;
+  return open($file, '<', $path) && syscall($setns, fileno $file, $kind) == 0;
+}
+# Tells the kernel by netlink and hears what became of it, which it has answered by the time that send returns. After family
+# and message pairs of a place in it and what goes there: the number of an open file, or an interface's index (SIOCGIFINDEX).
+sub tell {
+  my ($family, $message, @places) = @_; my ($socket, $said, @open);
+  $message = pack('H*', $message);
+  while (my ($place, $what) = splice @places, 0, 2) {
+    my ($kind, $name) = split /:/, $what, 2; my ($number, $any, $request);
+    if ($kind eq 'file') { open(my $file, '<', $name) or return; push @open, $file; $number = fileno $file }
+    else {
+      socket($any, 2, 2, 0) && ioctl($any, 0x8933, $request = pack('a16 x24', $name)) or return;
+      $number = unpack('x16 l', $request);
+    }
+    substr($message, $place, 4) = pack('L', $number);
+  }
+  socket($socket, 16, 0x80003, $family) or return;
+  defined(send($socket, $message, 0, pack('SSLL', 16, 0, 0, 0))) && defined(recv($socket, $said, 8192, 0x40)) or return;
+  my ($type, $error) = unpack('x4 S x10 l', $said . "\\0" x 20);
+  $! = $type == 2 ? -$error : 71;
+  return $type == 2 && $error == 0;
+}
+my %special = (up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell);
 sub calls {
   my $failed = 0;
   while (my ($what, $number, $count) = splice @_, 0, 3) {
@@ -68,12 +93,12 @@ sub calls {
     exit 1 unless $mild;
     $failed = 1;
   }
-  exit $failed;
+  return $failed;
 }
 `
 
 /** Does the calls that are its arguments, and ends. */
-export const CALLS_SCRIPT = `${CALLS}calls(@ARGV);`
+export const CALLS_SCRIPT = `${CALLS}exit calls(@ARGV);`
 
 /**
  * Numbers of setsid(2) and dup3(2), by Node's `process.arch`: arguments of the launcher, since Perl's own module for them (POSIX) takes
@@ -107,7 +132,7 @@ sub reap {
   ended($id);
 }
 sub launch {
-  my ($id, $flags, $cwd, $envs, $env, $argv, $input) = @_;
+  my ($id, $flags, $cwd, $envs, $env, $calls, $argv, $input) = @_;
   my (%pipe, $pid);
   for my $channel (1, 2, 3, 9) {
     next if $channel == 3 && $flags !~ /3/ or $channel == 1 && $flags =~ /q/;
@@ -127,7 +152,8 @@ sub launch {
     close $null;
     syscall($dup3, $high{3} + 0, 3, 0) if $high{3};
     if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
-    if ($flags =~ /c/) { shift @$argv; calls(@$argv) }
+    my $failed = calls(@$calls);
+    exit $failed unless @$argv;
     if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }
     { no warnings; exec { $argv->[0] } @$argv }
     $fail->('exec');
@@ -148,12 +174,12 @@ sub request {
   my ($verb, $id, @rest) = split /\0/, $_[0], 3;
   return release($id) if $verb eq 'release';
   if ($verb eq 'kill') { my $kid = $kids{$id}; kill $rest[0], $kid->{pid} if $kid && $kid->{pid}; return; }
-  my ($flags, $cwd, $envs, $args, $body) = split /\0/, $rest[0], 5;
+  my ($flags, $cwd, $envs, $calls, $args, $body) = split /\0/, $rest[0], 6;
   return news($id) if $flags =~ /n/;
-  my $count = ($envs > 0 ? $envs : 0) + $args;
-  my @fields = split /\0/, $body, $count + 1;
+  my $variables = $envs > 0 ? $envs : 0;
+  my @fields = split /\0/, $body, $variables + $calls + $args + 1;
   my $input = pop @fields;
-  launch($id, $flags, $cwd, $envs, [splice @fields, 0, $envs > 0 ? $envs : 0], \@fields, $input);
+  launch($id, $flags, $cwd, $envs, [splice @fields, 0, $variables], [splice @fields, 0, $calls], \@fields, $input);
 }
 while (1) {
   my ($r, $w) = ('', '');

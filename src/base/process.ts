@@ -45,7 +45,7 @@ export async function useLauncher(): Promise<boolean> {
   let launcher: Launcher | undefined
   try {
     launcher = createLauncher((program, args, options) => spawn(program, args, options))
-    await launcher.launch('true', [], {}).ended
+    await launcher.launch(['true'], {}).ended
     chosen.launcher = launcher
     return true
   } catch {
@@ -58,21 +58,29 @@ export async function useLauncher(): Promise<boolean> {
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const { launcher } = chosen
   const fits = Buffer.byteLength(options.input ?? '') <= MAX_LAUNCH_INPUT_BYTES
-  return launcher?.alive && fits ? runLaunched(launcher, program, args, options) : runSpawned(program, args, options)
+  return launcher?.alive && fits
+    ? runLaunched(launcher, [program, ...args], options)
+    : runSpawned(program, args, options)
 }
 
 /** Does system calls in a process of their own; see kernel_calls.ts, which words them. */
 export function runCalls(calls: readonly string[], options: { cwd?: string } = {}): Promise<RunResult> {
   const { launcher } = chosen
-  if (launcher?.alive) return runLaunched(launcher, 'system calls', calls, { ...options, calls: true })
+  if (launcher?.alive) return runLaunched(launcher, [], { ...options, calls })
   return runSpawned('perl', ['-e', CALLS_SCRIPT, '--', ...calls], options)
+}
+
+/** Throws `internal` with what is said of the first that fails. */
+export async function callsOk(calls: readonly string[], options: { cwd?: string } = {}): Promise<void> {
+  const { exitCode, stderr } = await runCalls(calls, options)
+  if (exitCode !== 0) throw new DroverError('internal', stderr.trim() || `system calls ended with ${exitCode}`)
 }
 
 /** What the launcher has heard of our network namespace since it was asked last. */
 export async function networkNews(): Promise<NetworkNews | undefined> {
   const { launcher } = chosen
   if (!launcher?.alive) return undefined
-  return parseNews((await runLaunched(launcher, 'network news', [], { news: true })).stdout)
+  return parseNews((await runLaunched(launcher, [], { news: true })).stdout)
 }
 
 function runSpawned(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
@@ -123,16 +131,16 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
 
 function runLaunched(
   launcher: Launcher,
-  program: string,
-  args: readonly string[],
+  argv: readonly string[],
   options: RunOptions & Pick<LaunchOptions, 'calls' | 'news'>,
 ): Promise<RunResult> {
-  const { calls = false, news = false, cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
+  const { calls = [], news = false, cwd, env, input, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options
+  const [program = 'system calls'] = argv
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
   const [stdout, stderr] = [new Collected(limit), new Collected(limit)]
   return new Promise((resolve, reject) => {
     if (signal?.aborted) throw new DroverError('cancelled', `${program} was cancelled`, { cause: signal.reason })
-    const launched = launcher.launch(program, args, {
+    const launched = launcher.launch(argv, {
       calls,
       news,
       onStdout: (data) => stdout.add(data),
@@ -148,7 +156,7 @@ function runLaunched(
     const onAbort = (): void =>
       kill(new DroverError('cancelled', `${program} was cancelled`, { cause: signal?.reason }))
     const timer = setTimeout(
-      () => kill(new DroverError('timeout', `${program} ${args.join(' ')} did not finish within ${timeoutMs} ms`)),
+      () => kill(new DroverError('timeout', `${argv.join(' ') || program} did not finish within ${timeoutMs} ms`)),
       timeoutMs,
     )
     signal?.addEventListener('abort', onAbort, { once: true })
@@ -209,12 +217,18 @@ export interface Reporting {
 export interface ReportingOptions {
   cwd: string
   env: NodeJS.ProcessEnv
+  /** System calls to be done first, in its directory: by the program's own process before it becomes the program. */
+  calls?: readonly string[]
 }
 
 const MAX_SAID_BYTES = 64 << 10
 
 /** Starts a program in a session of its own, without input, its output going nowhere. */
-export function startReporting(program: string, args: readonly string[], options: ReportingOptions): Reporting {
+export async function startReporting(
+  program: string,
+  args: readonly string[],
+  { calls = [], ...options }: ReportingOptions,
+): Promise<Reporting> {
   const said = new Collected(MAX_SAID_BYTES)
   const never = (failed: Promise<never>): Promise<never> => {
     failed.catch(() => undefined)
@@ -222,6 +236,7 @@ export function startReporting(program: string, args: readonly string[], options
   }
   const { launcher } = chosen
   if (!launcher?.alive) {
+    if (calls.length > 0) await callsOk(calls, options)
     const child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], detached: true })
     child.stderr?.on('data', (chunk: Buffer) => said.add(chunk))
     const report = child.stdio[3] as Readable
@@ -235,8 +250,9 @@ export function startReporting(program: string, args: readonly string[], options
     return { report, said: () => said.text(), failed: never(failed), release }
   }
   const report = new PassThrough()
-  const launched = launcher.launch(program, args, {
+  const launched = launcher.launch([program, ...args], {
     ...options,
+    calls,
     detached: true,
     quiet: true,
     onReport: (data) => (data.length === 0 ? report.end() : report.write(data)),

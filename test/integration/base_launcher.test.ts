@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   bindCall,
+  type KernelCall,
   kernelCalls,
   MOUNT,
   mountCall,
@@ -24,7 +25,7 @@ import {
   unshareCall,
 } from '../../src/base/kernel_calls.ts'
 import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
-import { run, runOk, useLauncher } from '../../src/base/process.ts'
+import { run, runOk, startReporting, useLauncher } from '../../src/base/process.ts'
 import { identify } from '../../src/base/process_table.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -121,6 +122,29 @@ function behaves(): void {
     expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(made)
   })
 
+  it('does system calls in the process of a program, before it becomes the program', async () => {
+    const [outside, inside] = [join(directory, 'outside'), join(directory, 'inside')]
+    mkdirSync(outside, { recursive: true })
+    mkdirSync(inside, { recursive: true })
+    writeFileSync(join(outside, 'file'), 'seen')
+    const report = async (calls: readonly KernelCall[]) => {
+      const env = { PATH: process.env.PATH ?? '' }
+      const script = ['-c', 'cat inside/file >&3']
+      const started = await startReporting('sh', script, { cwd: directory, env, calls: calls.flat() })
+      let text = ''
+      for await (const chunk of started.report) text += String(chunk)
+      started.release()
+      return { text, said: started.said() }
+    }
+    try {
+      expect(await report([bindCall('outside', 'inside')])).toEqual({ text: 'seen', said: '' })
+    } finally {
+      expect(await tryUnmount([inside])).toBe(true)
+    }
+    const failed = await report([bindCall('nowhere', 'inside')]).catch(({ message }) => ({ text: '', said: message }))
+    expect(failed).toEqual({ text: '', said: 'mount nowhere at inside: No such file or directory' })
+  })
+
   it('ends what takes too long', async () => {
     await expect(run('sleep', ['100'], { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' })
   })
@@ -158,7 +182,7 @@ describe('the helper', () => {
 
   const reported = async (script: string): Promise<string[]> => {
     const parts: string[] = []
-    const launched = launcher.launch('sh', ['-c', script], {
+    const launched = launcher.launch(['sh', '-c', script], {
       quiet: true,
       detached: true,
       onReport: (data) => parts.push(data.toString('utf8')),
@@ -182,7 +206,7 @@ describe('the helper', () => {
   it('leaves nothing behind: no descriptor and no zombie', async () => {
     const descriptors = () => readdirSync(`/proc/${child.pid}/fd`).length
     const before = descriptors()
-    for (let i = 0; i < 20; i++) await launcher.launch('true', [], {}).ended
+    for (let i = 0; i < 20; i++) await launcher.launch(['true'], {}).ended
     expect(descriptors()).toBe(before)
     expect(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')).toBe('')
   })
@@ -190,12 +214,12 @@ describe('the helper', () => {
   it('does not hand its descriptors on', async () => {
     // What whoever runs the tests has left open goes through all of us.
     const inherited = readdirSync(`/proc/${child.pid}/fd`)
-    const waiting = launcher.launch('sleep', ['100'], {})
+    const waiting = launcher.launch(['sleep', '100'], {})
     let said = ''
     const onStdout = (data: Buffer): void => {
       said += data.toString('utf8')
     }
-    await launcher.launch('sh', ['-c', 'ls -l /proc/$$/fd'], { onStdout }).ended
+    await launcher.launch(['sh', '-c', 'ls -l /proc/$$/fd'], { onStdout }).ended
     waiting.kill(9)
     expect((await waiting.ended).signal).toBe(9)
     const pipes = [...said.matchAll(/ (\d+) -> pipe:/g)].map(([, fd]) => fd)
@@ -203,7 +227,7 @@ describe('the helper', () => {
   })
 
   it('ends with its owner, and what waits for it is told', async () => {
-    const waiting = launcher.launch('sleep', ['0.2'], {})
+    const waiting = launcher.launch(['sleep', '0.2'], {})
     launcher.close()
     await expect(waiting.ended).rejects.toThrow('has ended')
     await eventually(() => identify(child.pid ?? 0) === undefined)

@@ -66,7 +66,7 @@ async function makeDriver({ place }: Stage, dataDir: string): Promise<Driver> {
     dataDir,
     log: silentLogger,
     clock: systemClock,
-    enter: ['nsenter', `--net=${place.path}`],
+    namespacePath: place.path,
     manageSysctls: true,
   })
   await driver.initialize()

@@ -71,7 +71,7 @@ function makeDriver(namespacePath: string, name: string): Driver {
     dataDir: join(directory, name),
     log: silentLogger,
     clock: systemClock,
-    enter: ['nsenter', `--net=${namespacePath}`],
+    namespacePath,
     manageSysctls: true,
   })
 }

@@ -43,7 +43,7 @@ async function makeDriver(index: number) {
     dataDir: join(directory, String(index)),
     log: silentLogger,
     clock: systemClock,
-    enter: ['nsenter', `--net=${place(index).path}`],
+    namespacePath: place(index).path,
     manageSysctls: true,
   })
   await driver.ensureNode(CONFIG)

@@ -79,7 +79,7 @@ const agent = createAgent({
       createNetworkDriver({
         ...environment,
         dataDir: join(dataDir, 'network'),
-        enter: ['nsenter', `--net=${config.namespacePath}`],
+        namespacePath: config.namespacePath,
         manageSysctls: true,
       }),
     ),

@@ -15,7 +15,7 @@ export function listenIn(namespacePath: string): Listening {
   return {
     async ask() {
       let said = ''
-      await launcher.launch('', [], { news: true, onStdout: (data) => (said += data.toString('utf8')) }).ended
+      await launcher.launch([], { news: true, onStdout: (data) => (said += data.toString('utf8')) }).ended
       return parseNews(said)
     },
     close: () => launcher.close(),

@@ -89,7 +89,7 @@ export class NetworkHosts {
       dataDir: join(this.#directory, name),
       log: silentLogger,
       clock: systemClock,
-      enter: ['nsenter', `--net=${namespacePath}`],
+      namespacePath,
       manageSysctls: true,
       news: listening.ask,
       ...options,

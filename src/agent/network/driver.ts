@@ -8,6 +8,7 @@ import { parseCidr } from '../../base/cidr.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Damage } from '../../base/damage.ts'
 import { DroverError } from '../../base/errors.ts'
+import { enterNetworkCall } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import type { AskNews } from '../../base/network_news.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../rpc/tables.ts'
@@ -34,10 +35,11 @@ import { findUnderlay, planPeers, type Underlay } from './plan_peers.ts'
 import { carryPolicies, mentionsPod, type PolicyPlan, planPolicies, withPolicies } from './plan_policies.ts'
 import { planServices, type ServicePlan } from './plan_services.ts'
 import { findPodDamage } from './pod_damage.ts'
+import { raise } from './pod_link_messages.ts'
 import { openPodSocket } from './pod_socket.ts'
 import { createPodPorts } from './pods.ts'
 import { checkPrograms } from './preflight.ts'
-import { createPrograms, createSerial, type Programs } from './programs.ts'
+import { createPrograms, createSerial, entering, type Programs } from './programs.ts'
 import { renderSkeleton, type TableFacts } from './skeleton.ts'
 import { datagramPortsBeyond, losesDatagrams } from './stale_flows.ts'
 import { createSysctls } from './sysctls.ts'
@@ -55,7 +57,9 @@ export interface NetworkDriverOptions {
   vxlanPort?: number
   /** VXLAN network identifier. Default 4097. */
   vni?: number
-  /** Put before every program: `['nsenter', '--net=/run/netns/x']`. Default: the process' own namespace. */
+  /** The host's network namespace, `/run/netns/x`. Default: the process' own. */
+  namespacePath?: string
+  /** Put before every program. Default: what enters that namespace. */
   enter?: readonly string[]
   /** May set what it needs of this namespace's sysctls (teardown puts them back). Default false: only looks. */
   manageSysctls?: boolean
@@ -110,7 +114,7 @@ class Driver implements NetworkDriver {
 
   constructor(options: NetworkDriverOptions) {
     this.#options = options
-    const programs = createPrograms(options.enter ?? [])
+    const programs = createPrograms(options.namespacePath, options.enter)
     const drift = new Drift(options.clock, options.news ?? (async () => undefined))
     const nft = async (script: string): Promise<void> => {
       await programs.nft(script)
@@ -211,7 +215,7 @@ class Driver implements NetworkDriver {
   }
 
   ensureLoopback(netNamespacePath: string): Promise<void> {
-    return this.#programs.ipIn(netNamespacePath, ['link set dev lo up'])
+    return this.#programs.calls([enterNetworkCall(netNamespacePath), raise('lo')])
   }
 
   listPods() {
@@ -229,8 +233,7 @@ class Driver implements NetworkDriver {
   }
 
   openSocket(netNamespacePath: string | undefined, port: number): PodSocket {
-    const { enter = [] } = this.#options
-    return openPodSocket(netNamespacePath === undefined ? enter : ['nsenter', `--net=${netNamespacePath}`], port)
+    return openPodSocket(entering(netNamespacePath ?? this.#options.namespacePath), port)
   }
 
   connections(pid: number) {

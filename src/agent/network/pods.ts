@@ -1,6 +1,6 @@
 /**
- * Pods' interfaces: a veth pair, its host end on the bridge, `eth0` in the pod's namespace. Two processes a pod: one
- * `ip -batch` on the host, one inside the pod; nothing is looked at first for a pod that is new here.
+ * Pods' interfaces: a veth pair, its host end on the bridge, `eth0` in the pod's namespace. One process a pod, without a program
+ * (pod_link_messages.ts); nothing is looked at first for a pod that is new here.
  *
  * The pod holds its address as a /32 and reaches everything through the bridge's address. With a /24 two pods of one
  * node would answer each other directly at layer 2, past the translation of a service address (unless br_netfilter is
@@ -15,7 +15,8 @@ import { type Allocations, adopt, allocate, isFull, release } from './addresses.
 import { linkAlias, parseAlias, parseLinks } from './links.ts'
 import { BRIDGE, POD_LINK, podLink } from './names.ts'
 import type { PodInterface } from './network.ts'
-import { addressMac, gatewayAddress, portCommand } from './plan_node.ts'
+import { addressMac, gatewayAddress } from './plan_node.ts'
+import { deleteLink as deleteLinkCall, makePodLink, type PodLink } from './pod_link_messages.ts'
 import { createSerial, type Programs } from './programs.ts'
 
 export interface PortForm {
@@ -66,7 +67,7 @@ function checkNamespace(netNamespacePath: string): void {
 }
 
 function isMissing(error: unknown): boolean {
-  return /cannot find device|does not exist/i.test(DroverError.from(error).message)
+  return /cannot find device|does not exist|no such device/i.test(DroverError.from(error).message)
 }
 
 function isPresent(error: unknown): boolean {
@@ -124,22 +125,18 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     return next
   }
 
-  const create = async (pod: PodInterface, netNamespacePath: string): Promise<void> => {
-    const link = podLink(pod.podUid)
-    const gateway = gatewayAddress(held().podCidr)
-    const peer = `name eth0 address ${addressMac(pod.address)} mtu ${mtu} netns ${netNamespacePath}`
-    await programs.ip([
-      `link add ${link} mtu ${mtu} type veth peer ${peer}`,
-      `link set dev ${link} alias "${linkAlias(pod)}" addrgenmode none master ${BRIDGE} up`,
-      portCommand(link, isolate),
-    ])
-    await programs.ipIn(netNamespacePath, [
-      'link set dev lo up',
-      `addr add ${pod.address}/32 dev eth0`,
-      'link set dev eth0 up',
-      `route add ${gateway} dev eth0 scope link`,
-      `route add default via ${gateway} dev eth0`,
-    ])
+  const create = (pod: PodInterface, netNamespacePath: string): Promise<void> => {
+    const link: PodLink = {
+      name: podLink(pod.podUid),
+      alias: linkAlias(pod),
+      bridge: BRIDGE,
+      mtu,
+      mac: addressMac(pod.address),
+      address: pod.address,
+      gateway: gatewayAddress(held().podCidr),
+      isolated: isolate,
+    }
+    return programs.calls(makePodLink(link, netNamespacePath))
   }
 
   /** Whether the pod's end is what `create` makes, seen from inside. The default route is made last. */
@@ -166,7 +163,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
   }
 
   const deleteLink = async (link: string): Promise<void> => {
-    await programs.ip([`link del ${link}`]).catch((error: unknown) => {
+    await programs.calls([deleteLinkCall(link)]).catch((error: unknown) => {
       if (!isMissing(error)) throw error
     })
   }

@@ -6,6 +6,7 @@
  * stable, and can be repeated by hand by whoever looks for a fault.
  */
 import { DroverError } from '../../base/errors.ts'
+import { enterNetworkCall, type KernelCall, kernelCalls } from '../../base/kernel_calls.ts'
 import { type RunResult, run } from '../../base/process.ts'
 import { readText } from '../../base/records.ts'
 
@@ -14,6 +15,8 @@ export interface Programs {
   ip(commands: readonly string[]): Promise<void>
   /** The same in the network namespace of a file. */
   ipIn(netNamespacePath: string, commands: readonly string[]): Promise<void>
+  /** Does the kernel's calls in the host's namespace. */
+  calls(calls: readonly KernelCall[]): Promise<void>
   bridge(commands: readonly string[]): Promise<void>
   /** One atomic transaction. */
   nft(script: string): Promise<void>
@@ -32,6 +35,10 @@ export interface Programs {
 const MAX_OUTPUT_BYTES = 128 << 20
 const MISSING_PROGRAM = 127
 
+export function entering(namespacePath: string | undefined): readonly string[] {
+  return namespacePath === undefined ? [] : ['nsenter', `--net=${namespacePath}`]
+}
+
 export function failure(what: string, result: RunResult): DroverError {
   const said = result.stderr.trim() || result.stdout.trim() || 'no output'
   if (/operation not permitted|permission denied/i.test(said)) {
@@ -41,7 +48,8 @@ export function failure(what: string, result: RunResult): DroverError {
   return new DroverError('internal', `${what} ended with ${result.exitCode}: ${said}`)
 }
 
-export function createPrograms(enter: readonly string[]): Programs {
+/** `namespacePath`: the host's network namespace; absent: our own. `enter`: what is put before each program, else what goes in there. */
+export function createPrograms(namespacePath: string | undefined, enter = entering(namespacePath)): Programs {
   const exec = (prefix: readonly string[], program: string, args: readonly string[], input?: string) => {
     const [first = program, ...rest] = [...prefix, program, ...args]
     const options = { maxOutputBytes: MAX_OUTPUT_BYTES, ...(input === undefined ? {} : { input }) }
@@ -59,7 +67,10 @@ export function createPrograms(enter: readonly string[]): Programs {
   }
   return {
     ip: (commands) => batch(enter, 'ip', commands),
-    ipIn: (path, commands) => batch(['nsenter', `--net=${path}`], 'ip', commands),
+    ipIn: (path, commands) => batch(entering(path), 'ip', commands),
+    async calls(calls) {
+      await kernelCalls(namespacePath === undefined ? calls : [enterNetworkCall(namespacePath), ...calls])
+    },
     bridge: (commands) => batch(enter, 'bridge', commands),
     async nft(script) {
       const result = await exec(enter, 'nft', ['-f', '-'], script)
@@ -75,7 +86,7 @@ export function createPrograms(enter: readonly string[]): Programs {
       throw new DroverError('internal', `ip -batch printed ${lines.length} lists for ${commands.length} commands`)
     },
     settings: (names) => Promise.all(names.map((name) => setting(enter, exec, name))),
-    jsonIn: (path, program, args) => json(['nsenter', `--net=${path}`], program, args),
+    jsonIn: (path, program, args) => json(entering(path), program, args),
   }
 }
 

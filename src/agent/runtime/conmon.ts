@@ -7,6 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
+import type { KernelCall } from '../../base/kernel_calls.ts'
 import { type Reporting, startReporting } from '../../base/process.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 
@@ -26,6 +27,8 @@ export interface CreateOptions extends ConmonCommon {
   tty: boolean
   stdin: boolean
   stdinOnce: boolean
+  /** Done by conmon's process before it becomes conmon, in the bundle's directory. */
+  calls: readonly KernelCall[]
   signal: AbortSignal
 }
 
@@ -65,7 +68,8 @@ export async function createContainer(options: CreateOptions): Promise<number> {
     ...(options.stdin ? ['--stdin'] : []),
     ...(options.stdin && !options.stdinOnce ? ['--leave-stdin-open'] : []),
   ]
-  const started = startReporting(options.conmon, args, {
+  const started = await startReporting(options.conmon, args, {
+    calls: options.calls.flat(),
     env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }),
     // At an OOM kill conmon leaves a file `oom` where it stands.
     cwd: options.bundle,

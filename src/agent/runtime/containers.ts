@@ -1,7 +1,8 @@
 /**
  * Containers, from making to removal. Order is what makes it safe to be killed at any point:
  *
- *   start:   .new-<id> filled → renamed to <id> → overlay mounted → conmon creates → started.json → runtime start
+ *   start:   .new-<id> filled → renamed to <id> → one process mounts the overlay and becomes conmon, which creates
+ *            → started.json → runtime start
  *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file → directory
  *
  * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
@@ -13,6 +14,7 @@ import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import type { KernelCall } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { identify, isAlive } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
@@ -25,7 +27,7 @@ import type { Handlers } from './handlers.ts'
 import { has32BitLoader } from './loaders.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { ociSpec } from './oci_spec.ts'
-import { mountOverlay, prepareOverlay, unmountOverlay } from './overlay.ts'
+import { overlayCall, prepareOverlay, unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
 import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
 import type { ContainerRequest, ContainerState, Mount } from './runtime.ts'
@@ -101,13 +103,14 @@ export class Containers {
     const runtime = this.#options.handlers.find(request.handler)
     const mount = await this.#prepare(request, own, runtime)
     try {
-      await mount()
+      const calls = await mount()
       await request.sandboxMade
       this.#options.expectMoves()
       const pid = await createContainer({
         ...this.#conmonOptions(runtime),
         ...request,
         ...this.#files(request, own),
+        calls,
         signal,
       })
       throwIfAborted(signal)
@@ -143,8 +146,15 @@ export class Containers {
     }
   }
 
-  /** Fills the directory under another name, then makes it appear at once; returns how its mounts are made. */
-  async #prepare(given: ContainerRequest, own: ContainerPaths, runtime: OciRuntime): Promise<() => Promise<void>> {
+  /**
+   * Fills the directory under another name, then makes it appear at once. Returns how its mounts are made; what that leaves
+   * to do, conmon's process does first.
+   */
+  async #prepare(
+    given: ContainerRequest,
+    own: ContainerPaths,
+    runtime: OciRuntime,
+  ): Promise<() => Promise<readonly KernelCall[]>> {
     const { paths, cgroups, cgroupPathOf } = this.#options
     const { request, shm, terminationLogPath, rootPath, mount } = this.#seen(given, own)
     const { id, podUid, name, attempt, annotations, tty, stdin } = request
@@ -193,7 +203,7 @@ export class Containers {
     const shm = shmPath(sandboxes, podUid)
     const { directory, terminationLog: terminationLogPath } = own
     if (users === undefined) {
-      const mount = (lower: string): Promise<void> => mountOverlay(directory, lower)
+      const mount = async (lower: string): Promise<readonly KernelCall[]> => [overlayCall(lower)]
       return { request, shm, terminationLogPath, rootPath: 'rootfs', mount }
     }
     checkForUsers(request, users)
@@ -212,7 +222,10 @@ export class Containers {
       shm: mountedAt(paths, 0),
       terminationLogPath: mountedAt(paths, 1),
       rootPath: paths.rootfs,
-      mount: (): Promise<void> => mountForUsers({ paths, users, layerDirectories, sources, directory }),
+      mount: async (): Promise<readonly KernelCall[]> => {
+        await mountForUsers({ paths, users, layerDirectories, sources, directory })
+        return []
+      },
     }
   }
 
@@ -223,12 +236,14 @@ export class Containers {
     return { bootId: this.#bootId, init, conmon, startedAtMs: this.#options.clock.now() }
   }
 
-  async list(): Promise<ContainerState[]> {
+  /** Of one pod the others' are not looked at: each is some files and processes to ask for. */
+  async list(podUid?: string): Promise<ContainerState[]> {
     const names = await readdir(this.#options.paths.containers)
     const exits = this.#options.exits.present()
     const states: ContainerState[] = []
     for (const id of names) {
-      const state = isId(id) ? this.observe(id, exits)?.state : undefined
+      if (!isId(id) || (podUid !== undefined && this.meta(id)?.podUid !== podUid)) continue
+      const state = this.observe(id, exits)?.state
       if (state !== undefined) states.push(state)
     }
     return states

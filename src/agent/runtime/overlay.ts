@@ -6,7 +6,7 @@
 import { mkdir, rmdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
-import { kernelCalls, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
+import { type KernelCall, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
 
 /** mount(2) takes one page of options; upper and work directories need a little of it. */
 const MAX_LOWER_BYTES = 3_800
@@ -41,10 +41,11 @@ export async function prepareOverlay(directory: string, layers: readonly string[
     .join(':')
 }
 
-export async function mountOverlay(directory: string, lowerDirectories: string): Promise<void> {
+/** To be done in the container's directory. */
+export function overlayCall(lowerDirectories: string): KernelCall {
   const data = `lowerdir=${lowerDirectories},upperdir=upper,workdir=work`
   // By mount(2), not by fsconfig(2), which cuts each option at 256 bytes.
-  await kernelCalls([mountCall({ source: 'overlay', target: 'rootfs', type: 'overlay', data })], { cwd: directory })
+  return mountCall({ source: 'overlay', target: 'rootfs', type: 'overlay', data })
 }
 
 /** Unmounts if mounted; fails rather than leave a mount where a tree is about to be removed. */

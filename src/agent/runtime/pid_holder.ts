@@ -26,7 +26,7 @@ export async function startHolder(pin: string, users?: string): Promise<ProcessI
   const args = ['--pid', '--fork', 'sh', '-c', SLEEPER]
   const [program, programArgs] =
     users === undefined ? ['unshare', args] : ['nsenter', [`--user=${users}`, 'unshare', ...args]]
-  const { report, said, failed, release } = startReporting(program, programArgs, { cwd: '/', env })
+  const { report, said, failed, release } = await startReporting(program, programArgs, { cwd: '/', env })
   try {
     const pid = Number(await Promise.race([firstLine(report), failed]))
     const holder = pid > 0 ? identify(pid) : undefined
