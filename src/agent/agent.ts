@@ -2,6 +2,7 @@
  * One node's agent: keeps a session with a server, and brings the node to what the server wants. It can be killed and
  * started again at any time: containers run on, and everything it knows of them it reads from the drivers.
  */
+
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Taint } from '../api/node.ts'
@@ -143,6 +144,13 @@ type Parts = ReturnType<typeof assemble>
 function assemble(options: AgentOptions) {
   const { nodeName, nodeAddress, drivers, clock, random, log, dataDir, capacity = {}, tls, registry } = options
   const desired = new Desired()
+  /** Whoever reads the files again at each dialling need not read them for each pod. */
+  const dialled: { ca?: string } = {}
+  const dialTls = (): TlsFiles => {
+    const files = typeof tls === 'function' ? tls() : tls
+    dialled.ca = files.ca
+    return files
+  }
   let cluster: ClusterConfig | undefined
   const reporter = new StatusReporter(clock, (message) => session.send(message))
   const events = new EventSender(clock, (message) => session.send(message))
@@ -183,7 +191,7 @@ function assemble(options: AgentOptions) {
       manager.imagesChanged()
     },
     requestToken: (wish) => tokens.request(wish),
-    clusterCa: () => (typeof tls === 'function' ? tls() : tls).ca,
+    clusterCa: () => dialled.ca ?? dialTls().ca,
     networkReady: () => network.ready,
   }
   const images = new NodeImageReporter({ images: drivers.images, clock, log, send: (message) => session.send(message) })
@@ -246,7 +254,7 @@ function assemble(options: AgentOptions) {
   }
   const session = new Session({
     servers: [options.server.address].flat(),
-    tls: typeof tls === 'function' ? tls : () => tls,
+    tls: dialTls,
     ...(options.dial === undefined ? {} : { dial: options.dial }),
     clock,
     random,

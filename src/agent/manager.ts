@@ -148,14 +148,8 @@ export class PodManager {
   }
 
   #onExit(id: string): void {
-    const found = this.#agent.containers.read()
-    found.then(
-      (containers) => {
-        const uid = containers.find((container) => container.id === id)?.podUid
-        if (uid !== undefined) this.#queue.add(uid)
-      },
-      (error: unknown) => this.#log.warn({ err: error, container: id }, 'cannot list containers after an exit'),
-    )
+    const uid = this.#agent.drivers.runtime.podOf(id)
+    if (uid !== undefined) this.#queue.add(uid)
   }
 
   /** Everything on the node that belongs to a pod which nobody wants gets a worker that takes it down. */

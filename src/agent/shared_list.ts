@@ -1,6 +1,6 @@
 /**
  * One list call for many who ask. A reader gets a list that began after it asked, never an older one; all who ask
- * while one is under way share the next. Fifty pods that start at once cost a few lists, not hundreds.
+ * while one is under way share the next. Workers ask for their own pod's alone, and have no need of it.
  */
 export class SharedList<T> {
   readonly #list: () => Promise<T>

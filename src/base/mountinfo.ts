@@ -17,6 +17,10 @@ function unescapePath(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
+function escapePath(path: string): string {
+  return path.replace(/[ \t\n\\]/g, (letter) => `\\${letter.charCodeAt(0).toString(8).padStart(3, '0')}`)
+}
+
 export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = []
   for (const line of text.split('\n')) {
@@ -38,7 +42,10 @@ export function parseMountinfo(text: string): MountEntry[] {
 
 /** Mount points at or below a directory, deepest first: the order to unmount them in. */
 export function mountsBelow(text: string, directory: string): string[] {
-  const points = parseMountinfo(text)
+  // A node with a hundred pods has a thousand mounts: only lines that may count are read further.
+  const escaped = escapePath(directory)
+  const lines = text.split('\n').filter((line) => line.includes(escaped))
+  const points = parseMountinfo(lines.join('\n'))
     .map((entry) => entry.mountPoint)
     .filter((point) => point === directory || point.startsWith(`${directory}/`))
   // What was mounted later lies on top, so among equals the last comes first.

@@ -159,11 +159,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
           ...drivers,
           runtime: {
             ...runtime,
-            async listContainers() {
-              const all = await runtime.listContainers()
-              if (blind) for (const { id } of all) hidden.add(id)
+            async listContainers(podUid) {
+              const wasBlind = blind
               blind = false
-              return all.filter(({ id }) => !hidden.has(id))
+              if (wasBlind) for (const { id } of await runtime.listContainers()) hidden.add(id)
+              const seen = await runtime.listContainers(podUid)
+              return seen.filter(({ id }) => !hidden.has(id))
             },
             startContainer: (request, signal) =>
               runtime.startContainer(hidden.has(request.id) ? { ...request, id: `${request.id}-b` } : request, signal),

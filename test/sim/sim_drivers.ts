@@ -96,7 +96,12 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         return host.start(request, request.annotations[NOTE.image] ?? '')
       })
     },
-    listContainers: () => call('listContainers', LOOK, () => [...host.containers.values()].map(({ state }) => state)),
+    listContainers: (podUid) =>
+      call('listContainers', LOOK, () => {
+        const states = [...host.containers.values()].map(({ state }) => state)
+        return podUid === undefined ? states : states.filter((state) => state.podUid === podUid)
+      }),
+    podOf: (id) => host.containers.get(id)?.state.podUid,
     signalContainer: (id, signal) => call('signalContainer', LOOK, () => host.signal(id, signal)),
     removeContainer: (id) =>
       call('removeContainer', CHANGE, () => {

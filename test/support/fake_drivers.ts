@@ -150,7 +150,11 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       if (code !== undefined) host.exit(id, code)
       return state
     },
-    listContainers: async () => [...host.containers.values()].map(({ state }) => state),
+    listContainers: async (podUid) =>
+      [...host.containers.values()].flatMap(({ state }) =>
+        podUid === undefined || state.podUid === podUid ? [state] : [],
+      ),
+    podOf: (id) => host.containers.get(id)?.state.podUid,
     async signalContainer(id, signal) {
       host.act(`signal ${signal} ${id}`)
       const name = host.containers.get(id)?.state.name ?? ''

@@ -133,6 +133,7 @@ describe('mounts', () => {
 
   it('finds what is mounted below a directory, deepest first, and no neighbour', () => {
     expect(mountsBelow(table, '/data')).toEqual(['/data/a b/in', '/data/a b'])
+    expect(mountsBelow(table, '/data/a b')).toEqual(['/data/a b/in', '/data/a b'])
     expect(parseMountinfo(table)).toHaveLength(8)
   })
 

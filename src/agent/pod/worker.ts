@@ -220,11 +220,10 @@ export class PodWorker {
   }
 
   async #observe(): Promise<PodFacts> {
-    const { containers, clock, desired, fence } = this.#agent
-    const all = await containers.read()
+    const { drivers, clock, desired, fence } = this.#agent
+    const own = await drivers.runtime.listContainers(this.uid)
     const notes = this.#notes
     const exclusive = this.#pod !== undefined && isExclusive(this.#pod)
-    const own = all.filter((container) => container.podUid === this.uid)
     const nowMs = clock.monotonicMs()
     notes.exits = exitTimes(own, { nowMs, wallMs: clock.now() }, notes.exits)
     return {

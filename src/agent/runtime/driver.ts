@@ -126,7 +126,8 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
       await rmdir(paths.userMounts).catch(() => undefined)
     },
     startContainer: (request, signal) => containers.start(request, signal),
-    listContainers: () => containers.list(),
+    listContainers: (podUid) => containers.list(podUid),
+    podOf: (id) => containers.meta(id)?.podUid,
     async signalContainer(id, signal, all = false) {
       checkId(id, 'container id')
       containers.signal(id, signal, all)

@@ -174,8 +174,10 @@ export interface RuntimeDriver {
 
   /** Creates and starts. On failure nothing of the container is left. */
   startContainer(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
-  /** Every container that has a directory, in any state, read from disk and the kernel. */
-  listContainers(): Promise<ContainerState[]>
+  /** Every container that has a directory, in any state, read from disk and the kernel; of one pod, or of all. */
+  listContainers(podUid?: string): Promise<ContainerState[]>
+  /** Whose a container is; undefined when there is none of this id. */
+  podOf(containerId: string): string | undefined
   /** Sends a signal to the container's init (all its processes with `all`). A container that is gone is no error. */
   signalContainer(id: string, signal: NodeJS.Signals, all?: boolean): Promise<void>
   /** Removes a container with its mounts, cgroup and directory, killing it if it still runs. Idempotent. */
