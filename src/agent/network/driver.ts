@@ -116,12 +116,14 @@ class Driver implements NetworkDriver {
     this.#options = options
     const programs = createPrograms(options.namespacePath, options.enter)
     const drift = new Drift(options.clock, options.news ?? (async () => undefined))
-    const nft = async (script: string): Promise<void> => {
-      await programs.nft(script)
-      drift.count()
-    }
+    const counted =
+      <T>(transaction: (what: T) => Promise<void>) =>
+      async (what: T): Promise<void> => {
+        await transaction(what)
+        drift.count()
+      }
     this.#drift = drift
-    this.#programs = { ...programs, nft }
+    this.#programs = { ...programs, nft: counted(programs.nft), transact: counted(programs.transact) }
     const { dataDir, log, manageSysctls = false } = options
     this.#pods = createPodPorts({ programs, dataDir, log })
     this.#guard = createGuard({ programs: this.#programs, log, held: () => this.#pods.held() })

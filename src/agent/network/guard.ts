@@ -1,5 +1,6 @@
 /** Keeps what pods may send in the kernel. Pods that come and go at once share a write. */
 import type { Logger } from '../../base/log.ts'
+import { guardTransaction } from './guard_messages.ts'
 import { createKernelTable } from './kernel_table.ts'
 import { GUARD_SKELETON, planGuard } from './plan_guard.ts'
 import { createSerial, type Programs } from './programs.ts'
@@ -22,7 +23,7 @@ export interface GuardOptions {
 }
 
 export function createGuard(options: GuardOptions): Guard {
-  const table = createKernelTable(options)
+  const table = createKernelTable({ ...options, asMessage: guardTransaction })
   const serial = createSerial()
   let pending = false
   const bring = (look: boolean) => table.bring(GUARD_SKELETON, { look, plan: () => planGuard(options.held()) })

@@ -2,6 +2,7 @@
  * One nft table of ours in the kernel: brought from what it holds to what is desired. What was written last is believed until
  * somebody looks or the kernel refuses a change that it should have taken.
  */
+import type { KernelCall } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { failure, type Programs } from './programs.ts'
 import { parseTable, planTable, type Skeleton, type TableState } from './table.ts'
@@ -19,7 +20,14 @@ export interface KernelTable {
   forget(): void
 }
 
-export function createKernelTable({ programs, log }: { programs: Programs; log: Logger }): KernelTable {
+export interface KernelTableOptions {
+  programs: Programs
+  log: Logger
+  /** The transaction as a message, where it can be one. */
+  asMessage?(observed: TableState, desired: TableState): KernelCall | undefined
+}
+
+export function createKernelTable({ programs, log, asMessage }: KernelTableOptions): KernelTable {
   let state: TableState | undefined
 
   const read = async (skeleton: Skeleton): Promise<TableState | undefined> => {
@@ -37,9 +45,11 @@ export function createKernelTable({ programs, log }: { programs: Programs; log: 
       const trusted = !look && state !== undefined
       const observed = trusted ? state : await read(skeleton)
       const desired = plan(observed)
-      const script = planTable(observed, desired, skeleton)
+      const message = observed === undefined ? undefined : asMessage?.(observed, desired)
+      const script = message === undefined ? planTable(observed, desired, skeleton) : ''
       try {
-        if (script !== '') await programs.nft(script)
+        if (message !== undefined) await programs.transact(message)
+        else if (script !== '') await programs.nft(script)
       } catch (error) {
         state = undefined
         if (!trusted) throw error
@@ -49,7 +59,7 @@ export function createKernelTable({ programs, log }: { programs: Programs; log: 
         if (again !== '') await programs.nft(again)
       }
       state = desired
-      return script !== ''
+      return message !== undefined || script !== ''
     },
     async missing(skeleton, plan) {
       const observed = await read(skeleton)

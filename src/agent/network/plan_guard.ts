@@ -12,8 +12,8 @@ import { addressMac } from './plan_node.ts'
 import { emptyTable, rule, type Skeleton, type TableState } from './table.ts'
 
 /** Pods' ports: frames of other bridges of this host pass. */
-const PORTS = 'ports'
-const PODS = 'pods'
+export const PORTS = 'ports'
+export const PODS = 'pods'
 const SETS: ReadonlyMap<string, string> = new Map([
   [PORTS, 'set NAME { type ifname; }'],
   [PODS, 'set NAME { type ifname . ether_addr . ipv4_addr; }'],

@@ -20,6 +20,8 @@ export interface Programs {
   bridge(commands: readonly string[]): Promise<void>
   /** One atomic transaction. */
   nft(script: string): Promise<void>
+  /** The same, as a message. */
+  transact(call: KernelCall): Promise<void>
   /** Runs any program in the host's namespace and leaves the verdict to the caller. */
   run(program: string, args: readonly string[], input?: string): Promise<RunResult>
   /** Runs a program that prints JSON, and parses it; no output is an empty array. */
@@ -65,12 +67,13 @@ export function createPrograms(namespacePath: string | undefined, enter = enteri
     if (result.exitCode !== 0) throw failure(`${program} ${args.join(' ')}`, result)
     return result.stdout.trim() === '' ? [] : JSON.parse(result.stdout)
   }
+  const calls = (given: readonly KernelCall[]): Promise<void> =>
+    kernelCalls(namespacePath === undefined ? given : [enterNetworkCall(namespacePath), ...given])
   return {
     ip: (commands) => batch(enter, 'ip', commands),
     ipIn: (path, commands) => batch(entering(path), 'ip', commands),
-    async calls(calls) {
-      await kernelCalls(namespacePath === undefined ? calls : [enterNetworkCall(namespacePath), ...calls])
-    },
+    calls,
+    transact: (call) => calls([call]),
     bridge: (commands) => batch(enter, 'bridge', commands),
     async nft(script) {
       const result = await exec(enter, 'nft', ['-f', '-'], script)

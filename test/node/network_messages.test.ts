@@ -1,9 +1,11 @@
-/** A pod's interface made by messages is the one that `ip` would have made of the same words. */
+/** What messages to the kernel make for a pod is what `ip` and `nft` would have made of the same words. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createGuard } from '../../src/agent/network/guard.ts'
 import { BRIDGE } from '../../src/agent/network/names.ts'
 import { portCommand } from '../../src/agent/network/plan_node.ts'
 import { deleteLink, makePodLink, type PodLink } from '../../src/agent/network/pod_link_messages.ts'
 import { createPrograms, type Programs } from '../../src/agent/network/programs.ts'
+import { silentLogger } from '../../src/base/log.ts'
 import { createNamespace, type TestNamespace } from '../support/netns.ts'
 
 const ID = (process.pid % 0xffff).toString(16)
@@ -94,5 +96,40 @@ describe("a pod's interface", () => {
     await expect(programs.calls(makePodLink({ ...LINK, bridge: 'nowhere' }, pod.path))).rejects.toThrow(
       `set link ${LINK.name} master nowhere: No such device`,
     )
+  })
+})
+
+describe("the guard's elements", () => {
+  it('come and go by messages alone once the table is there, and are what `nft` would have written', async () => {
+    let held: Record<string, string> = { first: '10.244.1.2' }
+    let scripts = 0
+    const nft = async (script: string): Promise<void> => {
+      scripts++
+      await programs.nft(script)
+    }
+    const guard = createGuard({ programs: { ...programs, nft }, log: silentLogger, held: () => held })
+    await guard.ensure()
+    expect(scripts).toBe(1)
+    for (const next of [
+      { first: '10.244.1.2', second: '10.244.1.3' },
+      { second: '10.244.1.4', third: '10.244.1.2' },
+      Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`pod-${i}`, `10.244.1.${i + 10}`])),
+      {},
+    ]) {
+      held = next
+      await guard.ensure()
+      expect(await guard.missing()).toBe('')
+    }
+    expect(scripts).toBe(1)
+  })
+
+  it('are compared with the kernel when it refuses them', async () => {
+    let held: Record<string, string> = { first: '10.244.1.2' }
+    const guard = createGuard({ programs, log: silentLogger, held: () => held })
+    await guard.ensure()
+    await programs.nft('flush set bridge drover pods\n')
+    held = { second: '10.244.1.3' }
+    await guard.ensure()
+    expect(await guard.missing()).toBe('')
   })
 })
