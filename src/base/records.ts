@@ -1,5 +1,5 @@
 /** Small records on disk, written so that a reader sees all or nothing, and directories removed with care. */
-import { lstatSync, readFileSync } from 'node:fs'
+import { lstatSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { runOk } from './process.ts'
 
@@ -16,6 +16,13 @@ export async function writeRecord(path: string, value: unknown): Promise<void> {
   const temporary = `${path}.new`
   await writeFile(temporary, JSON.stringify(value), { mode: 0o600 })
   await rename(temporary, path)
+}
+
+/** The same at once: where files lie in memory, asking a thread for each takes five times as long. Never for a disk, which may stand still. */
+export function writeRecordInMemory(path: string, value: unknown): void {
+  const temporary = `${path}.new`
+  writeFileSync(temporary, JSON.stringify(value), { mode: 0o600 })
+  renameSync(temporary, path)
 }
 
 /** Undefined when the file is missing or, after a power cut, empty or torn. */

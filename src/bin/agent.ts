@@ -26,12 +26,15 @@ import { caHash } from '../base/pki.ts'
 import { networkNews, useLauncher } from '../base/process.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
-import { runServices } from '../base/service.ts'
+import { runServices, type Service } from '../base/service.ts'
 import { type AgentFlags, parseHostPort, type RoleContext } from './flags.ts'
 import { parseTaint, resolveMembership } from './membership.ts'
 
 /** Smaller files would be cut at every look. */
 const MIN_LOG_BYTES = 64 << 10
+
+/** A pod that is replaced, and one more. */
+const SPARE_SANDBOXES = 2
 
 const environment = { clock: systemClock, random: systemRandom }
 
@@ -239,7 +242,11 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
     version,
     ...(flags.listen === undefined ? {} : { http: parseHostPort(flags.listen, '--listen') }),
   })
-  await runServices([agent.service, ...services], { ...environment, log }, signal)
+  const spares: Service = {
+    id: 'spare-sandboxes',
+    run: async (until) => drivers.runtime.keepSpares?.(SPARE_SANDBOXES, until),
+  }
+  await runServices([agent.service, spares, ...services], { ...environment, log }, signal)
 }
 
 /** The cgroups that held the pods, where nothing is left in them: another cluster's host may stand beside. */
@@ -260,6 +267,7 @@ async function reset({ runtime, network, volumes, dns }: Drivers): Promise<void>
   await network.initialize()
   for (const { podUid } of await network.listPods()) await network.removePod(podUid)
   for (const { podUid } of await runtime.listSandboxes()) await runtime.removeSandbox(podUid)
+  await runtime.removeSpares?.()
   await volumes.initialize()
   for (const podUid of await volumes.listPods()) await volumes.removePod(podUid)
   await network.teardown()

@@ -34,6 +34,8 @@ it('is told of only when the holder of its processes is not on its way any more'
   const paths = runtimePaths({ dataDir: directory, runDir: directory, usersDir: directory, name: 'drvt' })
   await mkdir(paths.sandboxes, { recursive: true })
   const request = { podUid: 'pod-1', namespace: 'default', podName: 'p', hostname: 'p', hostNetwork: false }
-  await expect(ensureSandbox(paths, { ...request, shareProcesses: true })).rejects.toThrow(/no mounts here|no process/)
+  await expect(ensureSandbox({ paths }, { ...request, shareProcesses: true })).rejects.toThrow(
+    /no mounts here|no process/,
+  )
   expect(existsSync(ended)).toBe(true)
 })

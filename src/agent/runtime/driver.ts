@@ -17,7 +17,7 @@ import { createHandlers, findProgram } from './handlers.ts'
 import { hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
 import type { RuntimeDriver } from './runtime.ts'
-import { ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
+import { createSpares, ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
 import { reopenLog } from './stream_pump.ts'
 import { cgroupDetails, cgroupUsage } from './usage.ts'
 
@@ -71,6 +71,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     })
   }
 
+  const spares = createSpares(paths, { clock, log })
   const shared = { paths, handlers, conmon, clock, log }
   const containers = new Containers({ ...shared, cgroups, expectMoves: expect, cgroupPathOf, exits })
   const executor = createExecutor({ ...shared, containers, random, exited: () => exits.present() })
@@ -115,9 +116,15 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     ensureSandbox(request, onKnown) {
       checkId(request.podUid, 'pod uid')
       expect()
-      return ensureSandbox(paths, request, onKnown)
+      return ensureSandbox({ paths, spares }, request, onKnown)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),
+    async keepSpares(count, signal) {
+      // It need not wait for `initialize`.
+      await mkdir(paths.sandboxes, { recursive: true, mode: 0o711 })
+      await spares.keep(count, signal)
+    },
+    removeSpares: () => spares.removeAll(),
     async removeSandbox(podUid) {
       checkId(podUid, 'pod uid')
       const cgroup = clearCgroup(cgroups(), cgroupPathOf(podUid), clock)

@@ -169,6 +169,10 @@ export interface RuntimeDriver {
   ensureSandbox(request: SandboxRequest, onKnown?: (sandbox: Sandbox) => void): Promise<Sandbox>
   /** Sandboxes that exist, whether or not anyone still wants them. */
   listSandboxes(): Promise<Sandbox[]>
+  /** Makes sandboxes before any pod asks for one, for as long as it runs. */
+  keepSpares?(count: number, signal: AbortSignal): Promise<void>
+  /** Removes those; call it when `keepSpares` does not run. */
+  removeSpares?(): Promise<void>
   /** Removes pins, cgroups and directories of the pod. All its containers must have been removed. Idempotent. */
   removeSandbox(podUid: string): Promise<void>
 

@@ -4,8 +4,10 @@
  * Only where the containers share their processes is there one more, which a process does keep (pid_holder.ts).
  * sandbox.json is written last: without it, or when a pin has gone (a reboot), everything is made again.
  */
-import { mkdir, readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import {
   bindCall,
@@ -18,12 +20,14 @@ import {
   tryUnmount,
   unshareCall,
 } from '../../base/kernel_calls.ts'
+import type { Logger } from '../../base/log.ts'
 import { isAlive, type ProcessIdentity } from '../../base/process_table.ts'
-import { readRecord, writeRecord } from '../../base/records.ts'
+import { readRecord, writeRecordInMemory } from '../../base/records.ts'
 import { settleAll } from '../../base/settle.ts'
 import { isId, type RuntimePaths } from './paths.ts'
 import { endHolder, startHolder } from './pid_holder.ts'
 import type { Sandbox, SandboxRequest } from './runtime.ts'
+import { SpareSandboxes } from './spare_sandboxes.ts'
 import { freeRanges, takeRange, type UserRange } from './user_ranges.ts'
 
 export interface SandboxRecord {
@@ -96,8 +100,11 @@ async function isShmMounted(directory: string): Promise<boolean> {
   return inner.dev !== outer.dev
 }
 
+/** What only an ordinary pod has: nothing of the host's, no users and no processes of its own. */
+const ORDINARY = { hostNetwork: false }
+
 export async function ensureSandbox(
-  paths: RuntimePaths,
+  { paths, spares }: { paths: RuntimePaths; spares?: SpareSandboxes },
   request: SandboxRequest,
   onKnown?: (sandbox: Sandbox) => void,
 ): Promise<Sandbox> {
@@ -105,34 +112,62 @@ export async function ensureSandbox(
   const directory = join(paths.sandboxes, podUid)
   const known = sandboxRecord(paths.sandboxes, podUid)
   if (known !== undefined && isOfShape(known, request) && (await isWhole(directory, known))) {
-    if (known.hostname !== hostname) await writeRecord(join(directory, RECORD), { ...known, hostname })
+    if (known.hostname !== hostname) writeRecordInMemory(join(directory, RECORD), { ...known, hostname })
     return sandboxOf(directory, request, known.users)
   }
   // Which users it has is known only when a range has been taken.
   if (!ownUsers) onKnown?.(sandboxOf(directory, request, undefined))
   await removeSandboxFiles(paths, podUid)
-  await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o700 })
+  const ordinary = !hostNetwork && !shareProcesses && !ownUsers
+  const isSpare = ordinary && (await spares?.take(directory)) === true
+  const made = isSpare ? ORDINARY : await makeSandbox(paths, directory, { hostNetwork, shareProcesses, ownUsers })
+  const record: SandboxRecord = { hostname, ...made }
+  writeRecordInMemory(join(directory, RECORD), record)
+  return sandboxOf(directory, request, record.users)
+}
+
+type Made = Omit<SandboxRecord, 'hostname'>
+
+/** All but the record. */
+async function makeSandbox(
+  { userRanges }: RuntimePaths,
+  directory: string,
+  { hostNetwork, shareProcesses, ownUsers }: Required<Pick<Shape, 'hostNetwork' | 'shareProcesses' | 'ownUsers'>>,
+): Promise<Made> {
+  mkdirSync(join(directory, 'shm'), { recursive: true, mode: 0o700 })
   // The file first: by it whoever removes this knows that there may be a range to give back.
-  if (ownUsers) await writeFile(join(directory, 'user'), '')
-  const users = ownUsers ? await takeRange(paths.userRanges, directory) : undefined
-  const record: SandboxRecord = { hostname, hostNetwork, ...(users === undefined ? {} : { users }) }
-  const pins = pinsOf(record).map((name) => ({ name, path: join(directory, name) }))
-  await Promise.all(pins.map(({ path }) => writeFile(path, '')))
+  if (ownUsers) writeFileSync(join(directory, 'user'), '')
+  const users = ownUsers ? await takeRange(userRanges, directory) : undefined
+  const made: Made = { hostNetwork, ...(users === undefined ? {} : { users }) }
+  const pins = pinsOf(made).map((name) => ({ name, path: join(directory, name) }))
+  for (const { path } of pins) writeFileSync(path, '')
   if (users !== undefined) {
     await kernelCalls([shmCall(directory), newUsersCall({ ...users, pins })])
-    if (shareProcesses) record.holder = await pinProcesses(directory, join(directory, 'user'))
-  } else {
-    const calls = [
-      shmCall(directory),
-      unshareCall(pins.map(({ name }) => name)),
-      ...(hostNetwork ? [] : [raiseLoopbackCall()]),
-      ...pins.map(({ name, path }) => bindCall(`/proc/self/ns/${name}`, path)),
-    ]
-    const [holder] = await settleAll([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
-    if (holder !== undefined) record.holder = holder
+    return shareProcesses ? { ...made, holder: await pinProcesses(directory, join(directory, 'user')) } : made
   }
-  await writeRecord(join(directory, RECORD), record)
-  return sandboxOf(directory, request, users)
+  const calls = [
+    shmCall(directory),
+    unshareCall(pins.map(({ name }) => name)),
+    ...(hostNetwork ? [] : [raiseLoopbackCall()]),
+    ...pins.map(({ name, path }) => bindCall(`/proc/self/ns/${name}`, path)),
+  ]
+  const [holder] = await settleAll([shareProcesses ? pinProcesses(directory) : undefined, kernelCalls(calls)])
+  return holder === undefined ? made : { ...made, holder }
+}
+
+/** Sandboxes made ahead for ordinary pods. */
+export function createSpares(paths: RuntimePaths, { clock, log }: { clock: Clock; log: Logger }): SpareSandboxes {
+  const shape = { hostNetwork: false, shareProcesses: false, ownUsers: false }
+  return new SpareSandboxes({
+    directory: paths.sandboxes,
+    make: async (directory) => {
+      await makeSandbox(paths, directory, shape)
+    },
+    isWhole: (directory) => isWhole(directory, { hostname: '', ...ORDINARY }),
+    remove: (directory) => removeFiles(paths, directory),
+    clock,
+    log,
+  })
 }
 
 async function pinProcesses(directory: string, users?: string): Promise<ProcessIdentity> {
@@ -167,9 +202,12 @@ export async function listSandboxes(sandboxes: string): Promise<Sandbox[]> {
   })
 }
 
+export function removeSandboxFiles(paths: RuntimePaths, podUid: string): Promise<void> {
+  return removeFiles(paths, join(paths.sandboxes, podUid))
+}
+
 /** Files are removed by name, never as a tree: what is still mounted stays and is told. */
-export async function removeSandboxFiles({ sandboxes, userRanges }: RuntimePaths, podUid: string): Promise<void> {
-  const directory = join(sandboxes, podUid)
+async function removeFiles({ userRanges }: RuntimePaths, directory: string): Promise<void> {
   const entries = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error
@@ -189,7 +227,7 @@ export async function removeSandboxFiles({ sandboxes, userRanges }: RuntimePaths
     const path = join(directory, name)
     await (name === 'shm' ? rmdir(path) : unlink(path)).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return
-      throw new DroverError('unavailable', `cannot remove ${path} of pod ${podUid}: ${error.message}`, { cause: error })
+      throw new DroverError('unavailable', `cannot remove ${path} of a sandbox: ${error.message}`, { cause: error })
     })
   }
   await rmdir(directory)
