@@ -24,7 +24,8 @@ import { formatReference, parseReference } from './reference.ts'
 import { RegistrySession } from './registry_session.ts'
 import { saveImage } from './save.ts'
 import { SharedWork, type Work } from './shared_work.ts'
-import { readUserFiles, resolveUserIn } from './users.ts'
+import { UserFilesCache } from './user_files_cache.ts'
+import { resolveUserIn } from './users.ts'
 
 export interface ImageDriverOptions {
   dataDir: string
@@ -58,6 +59,7 @@ class Driver implements ImageDriver {
   readonly #layers: LayerStore
   readonly #images: ImageStore
   readonly #machine = machinePlatform(arch)
+  readonly #userFiles = new UserFilesCache()
   readonly #pulls = new SharedWork<ImageRecord, PullProgress>()
   readonly #pullContext: PullContext
   readonly #metrics: ImageMetrics | undefined
@@ -214,7 +216,7 @@ class Driver implements ImageDriver {
   }
 
   async resolveUser(image: Image, user: string): Promise<ResolvedUser> {
-    return resolveUserIn(await readUserFiles(image.layerDirectories), user)
+    return resolveUserIn(await this.#userFiles.of(image), user)
   }
 
   async #pullOnce(request: Omit<PullRequest, 'hold'>): Promise<ImageRecord> {

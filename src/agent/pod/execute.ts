@@ -90,7 +90,6 @@ export const EXECUTORS: Executors = {
     if (prepared === undefined) return
     try {
       const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
-      await agent.files.makeDirectory(dirname(request.logPath))
       if (!(await mayStart(context, pod))) return
       const { sandboxMade, connected: ready } = prepared
       await agent.drivers.runtime.startContainer({ ...request, sandboxMade, ready }, context.signal)

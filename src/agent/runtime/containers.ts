@@ -179,7 +179,8 @@ export class Containers {
     const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
     const [lowerDirectories] = await Promise.all([
       prepareOverlay(temporary, request.sandbox.users === undefined ? request.layerDirectories : []),
-      writeRecord(join(temporary, 'meta.json'), meta),
+      // Its directory appears whole or not at all.
+      writeFile(join(temporary, 'meta.json'), JSON.stringify(meta), { mode: 0o600 }),
       writeFile(join(temporary, 'config.json'), JSON.stringify(spec), { mode: 0o600 }),
       request.terminationMessagePath === undefined ? undefined : makeWritable(join(temporary, 'termination-log')),
       mkdir(dirname(request.logPath), { recursive: true }),

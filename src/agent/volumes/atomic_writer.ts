@@ -9,22 +9,9 @@
  * Killed half-way it leaves a directory that nothing points to; the next write removes it.
  */
 import type { Dirent } from 'node:fs'
-import {
-  chmod,
-  chown,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Clock, timestamp } from '../../base/clock.ts'
+import { type FileCalls, onDisk } from '../../base/file_calls.ts'
 import type { Payload } from './payload.ts'
 
 const DATA = '..data'
@@ -34,38 +21,41 @@ export interface WriteOptions {
   clock: Clock
   /** Group that owns the files; undefined: root's. */
   fsGroup: number | undefined
+  /** On disk unless said. */
+  calls?: FileCalls
 }
 
 /** Returns whether anything changed. */
 export async function writeAtomically(volume: string, files: Payload, options: WriteOptions): Promise<boolean> {
-  await mkdir(volume, { recursive: true })
+  const { calls = onDisk } = options
+  const { chmod, mkdtemp, rename, rm, symlink } = calls
+  await calls.mkdir(volume, { recursive: true })
   await chmod(volume, 0o755)
-  const current = await readlink(join(volume, DATA)).catch(() => undefined)
-  if (current !== undefined && (await isSame(join(volume, current), files))) {
-    await linkNames(volume, files)
-    await removeOthers(volume, current)
+  const current = await calls.readlink(join(volume, DATA)).catch(() => undefined)
+  if (current !== undefined && (await isSame(calls, join(volume, current), files))) {
+    await linkNames(calls, volume, files)
+    await removeOthers(calls, volume, current)
     return false
   }
   const stamp = timestamp(options.clock.now()).replace(/\D/g, '_').replace(/_+$/, '')
   const fresh = await mkdtemp(join(volume, `..${stamp}.`))
   await chmod(fresh, 0o755)
-  for (const [path, file] of files) await writeOne(fresh, path, file, options.fsGroup)
+  for (const [path, file] of files) await writeOne(calls, join(fresh, path), file, options.fsGroup)
   await rm(join(volume, DATA_NEW), { force: true })
   const name = fresh.slice(volume.length + 1)
   await symlink(name, join(volume, DATA_NEW))
   await rename(join(volume, DATA_NEW), join(volume, DATA))
-  await linkNames(volume, files)
-  await removeOthers(volume, name)
+  await linkNames(calls, volume, files)
+  await removeOthers(calls, volume, name)
   return true
 }
 
 async function writeOne(
-  directory: string,
-  path: string,
+  { chmod, chown, mkdir, writeFile }: FileCalls,
+  target: string,
   file: { data: Buffer; mode: number },
   fsGroup: number | undefined,
 ): Promise<void> {
-  const target = join(directory, path)
   await mkdir(dirname(target), { recursive: true, mode: 0o755 })
   await writeFile(target, file.data, { mode: 0o600 })
   if (fsGroup !== undefined) await chown(target, 0, fsGroup)
@@ -74,7 +64,7 @@ async function writeOne(
 }
 
 /** Whether the directory holds exactly these files, byte for byte and mode for mode. */
-async function isSame(directory: string, files: Payload): Promise<boolean> {
+async function isSame({ readdir, readFile, stat }: FileCalls, directory: string, files: Payload): Promise<boolean> {
   const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch((): Dirent[] => [])
   const paths = found
     .filter((entry) => !entry.isDirectory())
@@ -90,7 +80,7 @@ async function isSame(directory: string, files: Payload): Promise<boolean> {
 }
 
 /** Links for the first component of each path; links of names that are no longer wanted go. */
-async function linkNames(volume: string, files: Payload): Promise<void> {
+async function linkNames({ readdir, rm, symlink }: FileCalls, volume: string, files: Payload): Promise<void> {
   const wanted = new Set([...files.keys()].map((path) => path.split('/')[0] ?? ''))
   for (const name of await readdir(volume)) {
     if (name.startsWith('..')) continue
@@ -99,7 +89,7 @@ async function linkNames(volume: string, files: Payload): Promise<void> {
   for (const name of wanted) await symlink(join(DATA, name), join(volume, name))
 }
 
-async function removeOthers(volume: string, current: string): Promise<void> {
+async function removeOthers({ readdir, rm }: FileCalls, volume: string, current: string): Promise<void> {
   for (const name of await readdir(volume)) {
     const keep = !name.startsWith('..') || name === DATA || name === current
     if (!keep) await rm(join(volume, name), { recursive: true, force: true })

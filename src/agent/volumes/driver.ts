@@ -3,11 +3,12 @@
  * called again. What is mounted is unmounted before a tree is removed, and a tree in which something stays mounted is left.
  */
 import { createHash } from 'node:crypto'
-import { chmod, chown, mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import { inMemory, onDisk } from '../../base/file_calls.ts'
 import { bindCall, kernelCalls, MOUNT, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { mountsBelow } from '../../base/mountinfo.ts'
@@ -65,7 +66,8 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     })
     if (files !== undefined) {
       if (isSensitive(volume)) await ensureTmpfs(layout.secrets, SECRETS_OPTIONS)
-      if (await writeAtomically(directory, files, { clock, fsGroup })) {
+      const calls = isSensitive(volume) ? inMemory : onDisk
+      if (await writeAtomically(directory, files, { clock, fsGroup, calls })) {
         log.debug({ volume: volume.name, files: files.size }, 'volume files written')
       }
       return directory
@@ -95,12 +97,12 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     const parent = memoryDir === undefined ? layout.secrets : join(memoryDir, pod.metadata.uid ?? '')
     const directory = join(parent, '.access')
     if (memoryDir === undefined) await ensureTmpfs(parent, SECRETS_OPTIONS)
-    await mkdir(directory, { recursive: true, mode: 0o755 })
+    await inMemory.mkdir(directory, { recursive: true, mode: 0o755 })
     onDirectory?.(directory)
-    const current = await readFile(join(directory, 'token'), 'utf8').catch(() => undefined)
+    const current = await inMemory.readFile(join(directory, 'token'), 'utf8').catch(() => undefined)
     const files = Object.entries(await make(current))
     const payload = files.map(([name, text]) => [name, { data: Buffer.from(text), mode: ACCESS_MODE }] as const)
-    await writeAtomically(directory, new Map(payload), { clock, fsGroup: undefined })
+    await writeAtomically(directory, new Map(payload), { clock, fsGroup: undefined, calls: inMemory })
     return directory
   }
 
@@ -158,11 +160,11 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     },
     async ensureEtcFiles(podUid, files) {
       const { etc } = podLayout(dataDir, podUid)
-      await mkdir(etc, { recursive: true, mode: 0o711 })
+      const isNew = (await mkdir(etc, { recursive: true, mode: 0o711 })) !== undefined
       const written = Object.entries(files).map(async ([name, content]) => {
         checkName(basename(name), 'file')
         const path = join(etc, basename(name))
-        await writeInPlace(path, content)
+        await writeInPlace(path, content, isNew)
         return [name, path] as const
       })
       return new Map(await Promise.all(written))
@@ -209,16 +211,12 @@ async function ensureTmpfs(directory: string, data: string): Promise<void> {
 }
 
 /** A file that containers have mounted is rewritten, not replaced: they hold on to the file, not to its name. */
-async function writeInPlace(path: string, content: string): Promise<void> {
-  const current = await readFile(path, 'utf8').catch(() => undefined)
+async function writeInPlace(path: string, content: string, isNew: boolean): Promise<void> {
+  const current = isNew ? undefined : await readFile(path, 'utf8').catch(() => undefined)
   if (current === content) return
-  if (current !== undefined) {
-    await writeFile(path, content)
-    return
-  }
-  await writeFile(`${path}.new`, content)
-  await chmod(`${path}.new`, 0o644)
-  await rename(`${path}.new`, path)
+  // Cut off half-way it is written again before anything mounts it.
+  await writeFile(path, content)
+  if (current === undefined) await chmod(path, 0o644)
 }
 
 function pathOf(fd: number): Promise<string> {
