@@ -2,8 +2,8 @@
  * The programs that the network driver runs: `ip`, `bridge`, `nft`, `conntrack`, `sysctl`, always with many commands to
  * one process. `enter` is put before each (`nsenter --net=FILE`), so that one process can serve several hosts.
  *
- * Rejected: a netlink library. It would save some milliseconds a pod and cost a native module; `ip -batch` is there,
- * stable, and can be repeated by hand by whoever looks for a fault.
+ * What happens for each pod is said by messages instead (netlink.ts). Rejected for all else: `ip -batch` is there, stable, and can
+ * be repeated by hand by whoever looks for a fault.
  */
 import { DroverError } from '../../base/errors.ts'
 import { enterNetworkCall, type KernelCall, kernelCalls } from '../../base/kernel_calls.ts'

@@ -77,10 +77,14 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
 
   async function removePod(podUid: string): Promise<void> {
     const { root: directory } = podLayout(dataDir, podUid)
+    // On a node with a hundred pods the list is long: it is read again only where something was mounted.
+    const mounted = (): string[] => mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
+    let left = mounted()
     for (const lazily of [false, true]) {
-      await tryUnmount(mountsBelow(readText('/proc/self/mountinfo') ?? '', directory), lazily)
+      if (left.length === 0) break
+      await tryUnmount(left, lazily)
+      left = mounted()
     }
-    const left = mountsBelow(readText('/proc/self/mountinfo') ?? '', directory)
     if (left.length > 0) {
       throw new DroverError('unavailable', `volumes of pod ${podUid} cannot be unmounted: ${left.join(', ')}`)
     }
