@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { deploymentKind } from '../../src/api/deployment.ts'
 import type { KubeObject } from '../../src/api/meta.ts'
+import { nodeKind } from '../../src/api/node.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { replicaSetKind } from '../../src/api/replicaset.ts'
 import { type ControlPlane, newDeployment, startControlPlane, template } from '../support/control_plane.ts'
@@ -57,6 +58,22 @@ const setReady = (name: string, status: 'True' | 'False', sinceMs = Date.now()) 
     const lastTransitionTime = new Date(sinceMs).toISOString()
     return { ...pod, status: { ...pod.status, conditions: [...others, { type: 'Ready', status, lastTransitionTime }] } }
   })
+
+describe('a pod that a controller makes', () => {
+  it('has its node from its first write on', async () => {
+    // Before that a node takes no pods.
+    await eventually(() => plane.resources.list(nodeKind)[0]?.spec?.podCIDR !== undefined)
+    await plane.resources.waitForRevision(await plane.resources.currentRevision(), 5_000)
+    const recorder = recordCommits()
+    await plane.resources.create(deploymentKind, newDeployment('web', { replicas: 3 }))
+    await eventually(() => plane.deployment('web').status?.availableReplicas === 3)
+    // Made and bound; then what its agent says.
+    const pods = recorder.kinds().filter((kinds) => kinds.includes('Pod'))
+    expect(pods[0]?.filter((kind) => kind === 'Pod')).toHaveLength(3)
+    expect(pods.flat().filter((kind) => kind === 'Pod')).toHaveLength(6)
+    await recorder.stop()
+  })
+})
 
 describe('a deployment and its set', () => {
   it('say in one commit that a pod serves, and that it does no more', async () => {
