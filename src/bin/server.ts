@@ -332,9 +332,11 @@ async function serve(serving: Serving): Promise<void> {
   })
   const leaderServices = (fence: Fence): Service[] => {
     const leading = { ...environment, resources, registry, fence }
+    const scheduler = createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) })
     return [
       ...createControllers({
         ...leading,
+        desk: scheduler.desk,
         events: events.controllers,
         log: log.child({ part: 'controllers' }),
         clusterCidr,
@@ -343,7 +345,7 @@ async function serve(serving: Serving): Promise<void> {
         apiEndpoints: presence.apiEndpoints,
         tokenSigner: { tokens: serviceAccounts, caPem: pki.files.ca.certPem },
       }),
-      createScheduler({ ...leading, events: events.scheduler, log: log.child({ part: 'scheduler' }) }),
+      scheduler,
       createAllocationRepair({ ...leading, store, log: log.child({ part: 'allocations' }) }),
       secretKeys.migration(fence),
       createEventSweeper({ ...leading, log: log.child({ part: 'events' }) }),

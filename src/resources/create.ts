@@ -22,7 +22,7 @@ import { META_PREFIX } from './keys.ts'
 import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
 import { withPodSecurity } from './pod_security.ts'
-import type { ApplyOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
+import type { ApplyOptions, CreateOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { rewind } from './rewind.ts'
 import { withRuntimeClass } from './runtime_class.ts'
 import { ResourceWriter } from './writer.ts'
@@ -115,7 +115,7 @@ export function createResources(options: ResourcesOptions): Resources & Service 
       }
       return bytes
     },
-    create: async <T extends KubeObject>(kind: KindDefinition<T>, object: T, write = {}) =>
+    create: async <T extends KubeObject>(kind: KindDefinition<T>, object: T, write: CreateOptions = {}) =>
       (await writer.create(kind as KindDefinition, object, write)) as Stored<T>,
     update: async <T extends KubeObject>(kind: KindDefinition<T>, object: T, part: Part, write = {}) =>
       (await writer.update(kind as KindDefinition, object, part, write)) as Stored<T>,

@@ -6,6 +6,7 @@
 import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject, LabelSelector, Stored } from '../api/meta.ts'
 import type { FieldRequirement } from '../api/selector.ts'
+import type { DroverError } from '../base/errors.ts'
 import type { Fence } from '../store/store.ts'
 
 export type Propagation = 'Background' | 'Foreground' | 'Orphan'
@@ -42,6 +43,29 @@ export interface WriteOptions {
   patient?: boolean
   /** The machinery's own writes: a status given at creation is kept instead of dropped. */
   internal?: boolean
+}
+
+/** Of the machinery's own creations. */
+export interface CreateOptions extends WriteOptions {
+  /**
+   * Has the last word on an object that has been admitted and is about to be written. Not asked in a dry run, nor of what
+   * is refused before.
+   */
+  desk?: PlacementDesk | undefined
+}
+
+/** Where pods get their node while they are being made: the scheduler, for whoever makes pods beside it. */
+export interface PlacementDesk {
+  /** May change the pod, a private copy, and holds for it what the change takes. Undefined: the pod is as it was. */
+  reserve(pod: KubeObject): Promise<Reservation | undefined>
+}
+
+/** What is held for an object until its write has ended. One of the two is called, once, and neither throws. */
+export interface Reservation {
+  /** The object stands as it was given. */
+  kept(stored: Stored<KubeObject>): void
+  /** It was not written; with `timeout` it may have been. */
+  lost(error: DroverError): void
 }
 
 export interface DeleteOptions extends WriteOptions {
@@ -100,7 +124,7 @@ export interface Resources {
   /** The object's JSON, encoded once and kept for as long as the cache holds the object. */
   encoded(object: Stored<KubeObject>): Buffer
 
-  create<T extends KubeObject>(kind: KindDefinition<T>, object: T, options?: WriteOptions): Promise<Stored<T>>
+  create<T extends KubeObject>(kind: KindDefinition<T>, object: T, options?: CreateOptions): Promise<Stored<T>>
   /** Replaces; with a `resourceVersion` in the object it must still be current, or `conflict`. */
   update<T extends KubeObject>(
     kind: KindDefinition<T>,

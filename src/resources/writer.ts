@@ -18,7 +18,7 @@ import { alreadyExists, conflict, forbidden, invalidObject, MODIFIED, notFound }
 import { type ParsedKey, parseKey, storeKey } from './keys.ts'
 import { applyConfig, type ManagedEntry, trackUpdate } from './managed_fields.ts'
 import { adopt, prepareApply, prepareCreate, prepareUpdate } from './prepare.ts'
-import type { ApplyOptions, DeleteOptions, Part, WriteOptions } from './resources.ts'
+import type { ApplyOptions, CreateOptions, DeleteOptions, Part, Reservation, WriteOptions } from './resources.ts'
 import type { AnyObject } from './table.ts'
 
 export interface WriterOptions {
@@ -55,7 +55,7 @@ export class ResourceWriter {
     this.#options = options
   }
 
-  async create(kind: KindDefinition, given: KubeObject, options: WriteOptions): Promise<AnyObject> {
+  async create(kind: KindDefinition, given: KubeObject, options: CreateOptions): Promise<AnyObject> {
     const asked = adopt(kind, given)
     const { name, generateName, namespace = '' } = asked.metadata
     if (name) return this.#createNamed(kind, asked, { name }, options)
@@ -172,7 +172,7 @@ export class ResourceWriter {
     kind: KindDefinition,
     asked: KubeObject,
     { name, entries }: { name: string; entries?: readonly ManagedEntry[] },
-    options: WriteOptions,
+    options: CreateOptions,
   ): Promise<AnyObject> {
     const { clock, random, admission } = this.#options
     const nowMs = clock.now()
@@ -192,13 +192,20 @@ export class ResourceWriter {
       return { ...shown, metadata: { ...shown.metadata, resourceVersion: '' } }
     }
     const admitted = await admission.admit(kind, object, undefined, options)
+    let held: Reservation | undefined
     try {
+      held = await options.desk?.reserve(object)
       const write: Write = { type: 'put', key: at.key, value: encodeStored(object), expect: { modRevision: 0 } }
       const outcome = await this.#options.store.write(write, options.fence)
-      if (outcome.ok) return this.#show(at, object, outcome.revision)
-      this.#learn(at, outcome)
-      throw alreadyExists(kind, name)
+      if (!outcome.ok) {
+        this.#learn(at, outcome)
+        throw alreadyExists(kind, name)
+      }
+      const stored = this.#show(at, object, outcome.revision)
+      held?.kept(stored)
+      return stored
     } catch (error) {
+      held?.lost(DroverError.from(error))
       await admitted?.undo()
       throw error
     }

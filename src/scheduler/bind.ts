@@ -1,4 +1,4 @@
-/** The scheduler's writes: a binding, and the word that there is no place. */
+/** The scheduler's words on a pod: its binding, and that there is no place. */
 import { findCondition, withCondition } from '../api/conditions.ts'
 import { POD_CONDITION } from '../api/names.ts'
 import type { Pod } from '../api/pod.ts'
@@ -9,16 +9,27 @@ import type { Placement, Refusal } from './place.ts'
 
 const UNSCHEDULABLE = 'Unschedulable'
 
+/** What a binding changes of a pod, whether it stands already or is about to be written. */
+export function withNode(pod: Pod, nodeName: string, nowMs: number): Pod {
+  const scheduled = { type: POD_CONDITION.scheduled, status: 'True' } as const
+  const conditions = [...withCondition(pod.status?.conditions, scheduled, nowMs)]
+  return { ...pod, spec: { ...pod.spec, nodeName }, status: { ...pod.status, conditions } }
+}
+
+export function recordBinding({ events }: SchedulerOptions, { pod, nodeName }: Placement): void {
+  const { namespace, name } = pod.metadata
+  events.record(pod, 'Normal', 'Scheduled', `Successfully assigned ${namespace}/${name} to ${nodeName}`)
+}
+
 /** Binds in one write. True when the pod now is on that node; false when it went, was bound elsewhere or is ending. */
-export async function bind(options: SchedulerOptions, { pod, nodeName }: Placement): Promise<boolean> {
-  const { resources, events, clock, fence } = options
+export async function bind(options: SchedulerOptions, placement: Placement): Promise<boolean> {
+  const { resources, clock, fence } = options
+  const { pod, nodeName } = placement
   const { namespace = '', name, uid } = pod.metadata
   const change = (current: Pod): Pod | undefined => {
-    const { metadata, spec, status } = current
+    const { metadata, spec } = current
     if (metadata.uid !== uid || spec.nodeName || metadata.deletionTimestamp !== undefined) return undefined
-    const scheduled = { type: POD_CONDITION.scheduled, status: 'True' } as const
-    const conditions = [...withCondition(status?.conditions, scheduled, clock.now())]
-    return { ...current, spec: { ...spec, nodeName }, status: { ...status, conditions } }
+    return withNode(current, nodeName, clock.now())
   }
   try {
     const bound = await resources.modify(podKind, namespace, name, 'all', change, { fence })
@@ -27,7 +38,7 @@ export async function bind(options: SchedulerOptions, { pod, nodeName }: Placeme
     if (isCode(error, 'notFound')) return false
     throw error
   }
-  events.record(pod, 'Normal', 'Scheduled', `Successfully assigned ${namespace}/${name} to ${nodeName}`)
+  recordBinding(options, placement)
   return true
 }
 

@@ -5,6 +5,7 @@
  *
  * A placement counts in the snapshot from the moment it is made (assumed), so the next cycle may start while bindings are still
  * being written. A binding that does not take is taken out again and the pod goes back to the queue. Nothing polls.
+ * Pods that are made beside it are placed before they are written: see births.ts.
  */
 import { isPodFinished, isTerminating } from '../api/conditions.ts'
 import type { Stored } from '../api/meta.ts'
@@ -18,13 +19,14 @@ import type { Logger } from '../base/log.ts'
 import type { Registry } from '../base/metrics.ts'
 import { type Random, randomInt } from '../base/random.ts'
 import type { Service } from '../base/service.ts'
-import type { EventRecorder, ResourceEvent, Resources } from '../resources/resources.ts'
+import type { EventRecorder, PlacementDesk, ResourceEvent, Resources } from '../resources/resources.ts'
 import type { Fence } from '../store/store.ts'
-import { bind, isReported, report } from './bind.ts'
+import { bind, isReported, recordBinding, report } from './bind.ts'
+import { BirthDesk, type BirthLoop, catchUp } from './births.ts'
 import { explainFault } from './explain.ts'
 import { type SchedulerMetrics, schedulerMetrics } from './metrics.ts'
 import { PendingPods } from './pending.ts'
-import { type Placement, place, type Refusal } from './place.ts'
+import { type Placement, type PlaceResult, place, type Refusal } from './place.ts'
 import { Snapshot } from './snapshot.ts'
 import type { PodVolumes } from './volume_facts.ts'
 import { bindVolumes, surveyVolumes, watchVolumes } from './volumes.ts'
@@ -41,27 +43,38 @@ export interface SchedulerOptions {
 }
 
 export const SCHEDULER_NAME = 'default-scheduler'
-/** Bindings under way; more pods wait for the next cycle. */
+/** Bindings under way, those of pods that are being made too; more pods wait for the next cycle. */
 const MAX_BINDINGS = 2000
 /** A pod's refusal is rewritten at most this often, however often its numbers change. */
 const REPORT_INTERVAL_MS = 2_000
 
-export function createScheduler(options: SchedulerOptions): Service {
+export interface Scheduler extends Service {
+  /** For those who make pods under the same fence. */
+  desk: PlacementDesk
+}
+
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  const desk = new BirthDesk(options.clock)
   return {
     id: 'scheduler',
+    desk,
     async run(signal) {
       await options.resources.ready()
       if (signal.aborted) return
       const loop = new SchedulerLoop(options, signal)
       const stops = loop.watch()
+      // A pod that waits is seen when the cache is as new as the pod; one that is being made could be placed by a cache that
+      // does not know yet what the leader before has bound.
+      void catchUp(options, signal).then((done) => done && desk.open(loop))
       await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+      desk.close()
       for (const stop of stops) stop()
       await loop.end()
     },
   }
 }
 
-class SchedulerLoop {
+class SchedulerLoop implements BirthLoop {
   readonly #options: SchedulerOptions
   readonly #signal: AbortSignal
   readonly #metrics: SchedulerMetrics | undefined
@@ -140,8 +153,7 @@ class SchedulerLoop {
       this.#snapshot.putPod(pod, nodeName)
       return
     }
-    const wanted = (pod.spec.schedulerName ?? SCHEDULER_NAME) === SCHEDULER_NAME && !isTerminating(pod)
-    if (wanted) this.#pending.put(pod, retry)
+    if (this.isOurs(pod) && !isTerminating(pod)) this.#pending.put(pod, retry)
     else this.#forget(uid)
   }
 
@@ -164,35 +176,86 @@ class SchedulerLoop {
   }
 
   #cycle(): void {
-    const { clock, random } = this.#options
     const pods = this.#pending.active(MAX_BINDINGS - this.#bindings)
     if (pods.length === 0) return
-    const startedMs = clock.monotonicMs()
     const volumes = surveyVolumes(this.#options, pods)
     const faultOf = (pod: Stored<Pod>): string | undefined => volumes.get(pod.metadata.uid)?.fault
     const placeable = volumes.size === 0 ? pods : pods.filter((pod) => faultOf(pod) === undefined)
-    const { placements, refusals } = place(this.#snapshot, placeable, randomInt(random, 2 ** 32), volumes)
+    const { placements, refusals } = this.#place(placeable, volumes)
     for (const pod of pods) {
       const fault = faultOf(pod)
       if (fault === undefined) continue
       refusals.push({ pod, counts: new Map(), message: explainFault(this.#snapshot.nodeCount, fault) })
     }
-    this.#metrics?.duration.observe((clock.monotonicMs() - startedMs) / 1000)
-    this.#metrics?.attempts.inc({ result: 'scheduled' }, placements.length)
     this.#metrics?.attempts.inc({ result: 'unschedulable' }, refusals.length)
-    for (const placement of placements) this.#assume(placement, volumes.get(placement.pod.metadata.uid))
+    for (const placement of placements) this.#startBinding(placement, volumes.get(placement.pod.metadata.uid))
     for (const refusal of refusals) this.#refuse(refusal)
     this.#metrics?.pending.set(this.#pending.size)
   }
 
-  #assume(placement: Placement, volumes: PodVolumes | undefined): void {
-    const { pod, nodeName } = placement
-    const { uid } = pod.metadata
+  #place(pods: readonly Stored<Pod>[], volumes?: ReadonlyMap<string, PodVolumes>): PlaceResult {
+    const { clock, random } = this.#options
+    const startedMs = clock.monotonicMs()
+    const result = place(this.#snapshot, pods, randomInt(random, 2 ** 32), volumes)
+    this.#metrics?.duration.observe((clock.monotonicMs() - startedMs) / 1000)
+    this.#metrics?.attempts.inc({ result: 'scheduled' }, result.placements.length)
+    return result
+  }
+
+  #assume({ pod, nodeName }: Placement): void {
     this.#snapshot.putPod(pod, nodeName)
-    this.#assumed.set(uid, nodeName)
-    this.#pending.markBinding(uid)
+    this.#assumed.set(pod.metadata.uid, nodeName)
     this.#bindings++
+  }
+
+  isOurs({ spec }: Pod): boolean {
+    return (spec.schedulerName ?? SCHEDULER_NAME) === SCHEDULER_NAME
+  }
+
+  /**
+   * No pod is overtaken that could have gone first: those that wait to be tried are, before any that is not even written.
+   * If some of them still wait (too many bindings are under way), the newborn join them. Refused ones wait for a change, as
+   * they do when pods come the ordinary way; whatever makes room wakes them, and then they are among the first.
+   */
+  placeNewborn(pods: readonly Stored<Pod>[]): Placement[] {
+    if (this.#signal.aborted) return []
+    this.#cycle()
+    if (this.#pending.active(1).length > 0) return []
+    // What is refused here is not counted: it is tried again at once, when it has been written.
+    const { placements } = this.#place(pods.slice(0, Math.max(0, MAX_BINDINGS - this.#bindings)))
+    for (const placement of placements) this.#assume(placement)
+    return placements
+  }
+
+  born({ nodeName }: Placement, stored: Stored<Pod>): void {
+    const { uid, resourceVersion } = stored.metadata
+    this.#endBinding()
+    recordBinding(this.#options, { pod: stored, nodeName })
+    void this.#releaseUnlessShown(uid, Number(resourceVersion))
+  }
+
+  unborn({ pod }: Placement, error: DroverError): void {
+    const { uid } = pod.metadata
+    this.#endBinding()
+    // It may stand all the same: its room is kept until the cache must have shown it.
+    if (error.code === 'timeout') void this.#releaseUnlessShown(uid)
+    else this.#release(uid)
+  }
+
+  /** Past a revision at which the pod stands, if it ever did, the cache has shown it, unless it went before. */
+  async #releaseUnlessShown(uid: string, revision?: number): Promise<void> {
+    if (this.#assumed.has(uid) && (await catchUp(this.#options, this.#signal, revision))) this.#release(uid)
+  }
+
+  #startBinding(placement: Placement, volumes: PodVolumes | undefined): void {
+    this.#assume(placement)
+    this.#pending.markBinding(placement.pod.metadata.uid)
     this.#track(this.#bind(placement, volumes?.unbound ?? []))
+  }
+
+  /** Pods may have been left out of a cycle because all bindings were taken. */
+  #endBinding(): void {
+    if (this.#bindings-- >= MAX_BINDINGS) this.#wake()
   }
 
   async #bind(placement: Placement, unbound: PodVolumes['unbound']): Promise<void> {
@@ -208,18 +271,21 @@ class SchedulerLoop {
       this.#putBack(uid)
       this.#complain(thrown, placement.pod, 'binding failed; will retry')
     } finally {
-      // Pods may have been left out of a cycle because all bindings were taken.
-      if (this.#bindings-- >= MAX_BINDINGS) this.#wake()
+      this.#endBinding()
     }
   }
 
   /** The placement did not take. If the pod still waits, it is tried again; the cache tells if it does not. */
   #putBack(uid: string): void {
-    if (this.#assumed.delete(uid)) {
-      this.#snapshot.removePod(uid)
-      this.#pending.retryRefused()
-    }
+    this.#release(uid)
     this.#pending.markFailed(uid)
+  }
+
+  /** Gives back what is held for a placement that the cache has not shown. */
+  #release(uid: string): void {
+    if (!this.#assumed.delete(uid)) return
+    this.#snapshot.removePod(uid)
+    this.#pending.retryRefused()
   }
 
   #refuse(refusal: Refusal): void {

@@ -7,6 +7,7 @@
  */
 import { type Clock, throwIfAborted } from '../base/clock.ts'
 import { assert, DroverError } from '../base/errors.ts'
+import { atEndOfTurn } from '../base/turn.ts'
 import type {
   Election,
   Fence,
@@ -91,7 +92,7 @@ class MemoryStore implements Store {
         reject(closedError())
         return
       }
-      if (this.#waiting.length === 0) queueMicrotask(() => this.#commit())
+      if (this.#waiting.length === 0) atEndOfTurn(() => this.#commit())
       this.#waiting.push({ write, fence, resolve, reject })
     })
   }

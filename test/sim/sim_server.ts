@@ -134,15 +134,17 @@ export class SimServer {
     const leaderServices = (fence: Fence): Service[] => {
       this.#world.trace.add(`${this.name} leads`)
       const leading = { ...environment, resources, fence }
+      const scheduler = createScheduler({ ...leading, resources: seen('scheduler'), events: events.scheduler })
       return [
         ...makeControllers({
           ...leading,
+          desk: scheduler.desk,
           resources: seen('controllers'),
           events: events.controllers,
           clusterCidr,
           nodeCidrPrefixLength: 24,
         }),
-        createScheduler({ ...leading, resources: seen('scheduler'), events: events.scheduler }),
+        scheduler,
         createAllocationRepair({ ...leading, store }),
         createEventSweeper(leading),
         createCompactor({ ...environment, store }),

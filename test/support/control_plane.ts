@@ -49,14 +49,16 @@ export async function startControlPlane(options: { clusterCidr?: string } = {}):
   const recorder = (component: string) => createEventRecorder({ ...context, component })
   const start = () => {
     const stop = new AbortController()
+    const scheduler = createScheduler({ ...context, events: recorder('scheduler') })
     const services = [
       ...createControllers({
         ...context,
+        desk: scheduler.desk,
         events: recorder('controllers'),
         clusterCidr: options.clusterCidr ?? '10.244.0.0/16',
         nodeCidrPrefixLength: 24,
       }),
-      createScheduler({ ...context, events: recorder('scheduler') }),
+      scheduler,
     ]
     return { stop, done: runServices(services, context, stop.signal) }
   }

@@ -7,6 +7,8 @@ export interface DelayedStore {
   release(count: number): void
   /** From now on nothing is held back. */
   open(): void
+  /** From now on everything is, but for what is under way. */
+  hold(): void
 }
 
 export function delayWatch(inner: Store): DelayedStore {
@@ -41,5 +43,8 @@ export function delayWatch(inner: Store): DelayedStore {
     health: () => inner.health(),
     close: () => inner.close(),
   }
-  return { store, release, open: () => release(Number.POSITIVE_INFINITY) }
+  const hold = (): void => {
+    credit = 0
+  }
+  return { store, release, open: () => release(Number.POSITIVE_INFINITY), hold }
 }

@@ -9,6 +9,7 @@ import type { ReplicaSet } from '../../src/api/replicaset.ts'
 import type { Service } from '../../src/api/service.ts'
 import { parseCidr } from '../../src/base/cidr.ts'
 import { planClaim } from '../../src/controllers/common/owners.ts'
+import { changesCounts, countReplicas } from '../../src/controllers/common/pods.ts'
 import { planSlices, type SlicePlan } from '../../src/controllers/endpointslice/plan.ts'
 import { type OwnerState, planDependent, planOwner } from '../../src/controllers/garbage/plan.ts'
 import { planPodCidrs } from '../../src/controllers/node/ipam.ts'
@@ -207,6 +208,28 @@ describe('replica set', () => {
     unrouted.status?.conditions?.push({ type: 'drover.dev/Routed', status: 'False' })
     const { status } = planStatus({ replicaSet: set(1), pods: [unrouted], nowMs: NOW_MS })
     expect([status.readyReplicas, status.availableReplicas]).toEqual([1, 0])
+  })
+
+  it('has the same counts before and after a change that is said to move none', () => {
+    const facts = fc.record({
+      phase: fc.constantFrom('Pending' as const, 'Running' as const, 'Failed' as const, 'Succeeded' as const),
+      ready: fc.boolean(),
+      readySince: fc.constantFrom('2026-01-01T11:59:50Z', '2026-01-01T11:00:00Z'),
+      ending: fc.boolean(),
+      routed: fc.boolean(),
+    })
+    const made = facts.map(({ ending, routed, ...rest }) => {
+      const given = pod('a', { ...rest, ...(ending && { deleting: '2026-01-01T12:00:00Z' }) })
+      return routed ? given : unrouted(given)
+    })
+    fc.assert(
+      fc.property(made, made, fc.constantFrom(0, 30), (old, next, minReadySeconds) => {
+        if (changesCounts(old, next)) return
+        const [before, after] = [old, next].map((each) => countReplicas([each], minReadySeconds, NOW_MS))
+        expect(after).toEqual(before)
+      }),
+      { numRuns: 500 },
+    )
   })
 
   it('claims what matches and is free, and releases what no longer matches', () => {

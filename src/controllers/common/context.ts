@@ -5,7 +5,7 @@ import { Counter, Gauge, Histogram, LATENCY_BUCKETS, type Registry } from '../..
 import { type ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Random } from '../../base/random.ts'
 import type { Service } from '../../base/service.ts'
-import type { EventRecorder, Resources } from '../../resources/resources.ts'
+import type { EventRecorder, PlacementDesk, Resources } from '../../resources/resources.ts'
 import type { Fence } from '../../store/store.ts'
 
 export interface ControllerContext {
@@ -16,6 +16,8 @@ export interface ControllerContext {
   log: Logger
   /** The leader's proof, carried by every write: a controller that lost leadership can change nothing. */
   fence: Fence
+  /** Gives pods their node while they are being made. Absent: the scheduler sees to them afterwards. */
+  desk?: PlacementDesk
   registry?: Registry
 }
 

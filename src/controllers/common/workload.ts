@@ -112,9 +112,9 @@ export function podFromTemplate<T extends KubeObject>(
 
 /** Makes a pod and says so. A failure is told as an event before it is thrown. */
 export async function createPod(context: ControllerContext, owner: Stored<KubeObject>, pod: Pod): Promise<Stored<Pod>> {
-  const { resources, events, fence } = context
+  const { resources, events, fence, desk } = context
   try {
-    const created = await resources.create(podKind, pod, { fence })
+    const created = await resources.create(podKind, pod, { fence, desk })
     events.record(owner, 'Normal', 'SuccessfulCreate', `Created pod: ${created.metadata.name}`)
     return created
   } catch (thrown) {

@@ -8,13 +8,12 @@ import { ANNOTATION } from '../../api/names.ts'
 import { namespaceKind } from '../../api/namespace.ts'
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
-import { replicaSetKind } from '../../api/replicaset.ts'
 import { secretKind } from '../../api/secret.ts'
 import type { WorkQueue } from '../../base/queue.ts'
 import type { ControllerContext } from '../common/context.ts'
-import { controllerOf } from '../common/owners.ts'
 import { isActive } from '../common/pods.ts'
 import { type ConfigObject, configReferences, rollsOnConfigChange } from './config_hash.ts'
+import { deploymentKeyOf } from './counted.ts'
 import type { StoredSet } from './sets.ts'
 
 /** Restarts after which a pod that does not serve is taken to crash for good. */
@@ -60,7 +59,8 @@ function troubleOf(pod: Pod): string | undefined {
 }
 
 /** Wakes deployments for what their sets' changes do not show. */
-export function watchCauses({ resources }: ControllerContext, queue: WorkQueue): (() => void)[] {
+export function watchCauses(context: ControllerContext, queue: WorkQueue): (() => void)[] {
+  const { resources } = context
   const wakeReaders = (kind: 'configmap' | 'secret', namespace: string, name: string): void => {
     const reference = `${kind}/${namespace}/${name}`
     for (const deployment of resources.list(deploymentKind, { namespace })) {
@@ -88,10 +88,8 @@ export function watchCauses({ resources }: ControllerContext, queue: WorkQueue):
     resources.subscribe(podKind, (event) => {
       if (event.type !== 'MODIFIED' || troubleOf(event.object) === undefined || troubleOf(event.old) !== undefined)
         return
-      const { namespace = '' } = event.object.metadata
-      const set = resources.get(replicaSetKind, namespace, controllerOf(event.object)?.name ?? '')
-      const owner = set && controllerOf(set)
-      if (owner?.kind === deploymentKind.kind) queue.add(`${namespace}/${owner.name}`)
+      const key = deploymentKeyOf(context, event.object)
+      if (key !== undefined) queue.add(key)
     }),
   ]
 }

@@ -1,10 +1,8 @@
 /** Moves each Deployment's ReplicaSets towards its template, a planned step at a time. */
-import { isPodFinished } from '../../api/conditions.ts'
 import { type Deployment, deploymentKind } from '../../api/deployment.ts'
 import { keyOf, splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
 import { ANNOTATION } from '../../api/names.ts'
-import { podKind } from '../../api/pod_kind.ts'
 import { type ReplicaSet, replicaSetKind } from '../../api/replicaset.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
@@ -24,6 +22,7 @@ import {
 import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
 import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
+import { countSets, watchCounts } from './counted.ts'
 import { sameTemplate } from './hash.ts'
 import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
 import { foregoesSurge, replicasOf, type StoredSet } from './sets.ts'
@@ -36,15 +35,14 @@ export function createDeploymentController(context: ControllerContext): Service 
     const { namespace, name } = splitKey(key)
     const stored = resources.get(deploymentKind, namespace, name)
     if (stored === undefined) return undefined
-    const sets = await claimSets(context, stored, orphans)
+    const { sets, podsLeft, againAfterMs: countAfterMs } = countSets(context, await claimSets(context, stored, orphans))
     const deployment = withConfigHash(stored, sets, (reference) => findConfig(context, reference))
     const autoRollback = rollsBack(context, deployment)
     const troubles = autoRollback ? findTroubles(context, sets) : undefined
-    const podsLeft = new Map(sets.map((set) => [set.metadata.uid, countPods(context, set)] as const))
     const { steps, againAfterMs } = planDeployment({
       deployment,
       sets,
-      podsLeft: new Map([...podsLeft].filter(([, count]) => count > 0)),
+      podsLeft,
       autoRollback,
       ...(troubles !== undefined && { troubles }),
       nowMs: clock.now(),
@@ -52,10 +50,11 @@ export function createDeploymentController(context: ControllerContext): Service 
     const inTurn = async (some: readonly DeploymentStep[]): Promise<void> => {
       for (const step of some) await execute(context, deployment, step)
     }
-    await inTurn(steps.filter((step) => !isNoteOnSet(step) && !isOwn(step)))
-    // The status does not wait for what is only noted down elsewhere.
-    await settleAll([...steps.filter(isNoteOnSet).map((step) => inTurn([step])), inTurn(steps.filter(isOwn))])
-    return againAfterMs === undefined ? undefined : { againAfterMs }
+    await inTurn(steps.filter((step) => !isNoteOnSet(step)))
+    // Not beside the status: a note changes a set whose own status is written in this turn, and one of the two would lose.
+    await settleAll(steps.filter(isNoteOnSet).map((step) => inTurn([step])))
+    const waits = [againAfterMs, countAfterMs].filter((wait) => wait !== undefined)
+    return waits.length === 0 ? undefined : { againAfterMs: Math.min(...waits) }
   }
 
   return queueService({
@@ -65,6 +64,7 @@ export function createDeploymentController(context: ControllerContext): Service 
     watch: (queue) => [
       orphans.watch(resources, replicaSetKind),
       ...watchCauses(context, queue),
+      watchCounts(context, queue),
       ...watchDeployments(context, queue),
     ],
   })
@@ -88,10 +88,6 @@ function watchDeployments({ resources }: ControllerContext, queue: WorkQueue): (
   ]
   for (const deployment of resources.list(deploymentKind)) queue.add(keyOf(deployment))
   return stops
-}
-
-function countPods({ resources }: ControllerContext, set: StoredSet): number {
-  return resources.ownedBy(podKind, set.metadata.uid).filter((pod) => !isPodFinished(pod)).length
 }
 
 async function claimSets(
@@ -130,11 +126,6 @@ async function claimSets(
 /** Changes annotations of a set and none of its pods. */
 function isNoteOnSet(step: DeploymentStep): boolean {
   return step.type === 'updateSet' && step.replicas === replicasOf(step.set)
-}
-
-/** Changes the Deployment itself. */
-function isOwn({ type }: DeploymentStep): boolean {
-  return type === 'setStatus' || type === 'annotate'
 }
 
 function execute(context: ControllerContext, deployment: Stored<Deployment>, step: DeploymentStep): Promise<void> {

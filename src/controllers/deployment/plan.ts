@@ -32,7 +32,7 @@ const OWN_ANNOTATIONS: ReadonlySet<string> = new Set([
 
 export interface DeploymentSnapshot {
   deployment: Stored<Deployment>
-  /** Sets that the deployment controls. */
+  /** Sets that the deployment controls, their counts as their pods stand now. */
   sets: readonly StoredSet[]
   /** By uid of the set: pods which have not ended, terminating ones too. Sets without any are not in it. */
   podsLeft: ReadonlyMap<string, number>

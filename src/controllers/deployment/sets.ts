@@ -14,7 +14,7 @@ export const replicasOf = (set: ReplicaSet): number => set.spec.replicas ?? 1
 export const sumReplicas = (sets: readonly ReplicaSet[]): number => sets.reduce((sum, set) => sum + replicasOf(set), 0)
 
 /**
- * Available pods that the set will keep. The status may be older than the last scaling: what was given up already is
+ * Available pods that the set will keep. Its pods may be more than the last scaling left it: what was given up already is
  * not counted twice.
  */
 export const availableOf = (set: ReplicaSet): number => Math.min(set.status?.availableReplicas ?? 0, replicasOf(set))

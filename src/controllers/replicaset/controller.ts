@@ -172,9 +172,9 @@ async function createPods(
   replicaSet: Stored<ReplicaSet>,
   count: number,
 ): Promise<Failure | undefined> {
-  const { resources, events, fence } = context
+  const { resources, events, fence, desk } = context
   const made = Array.from({ length: count }, async () => {
-    const pod = await resources.create(podKind, newPod(context, replicaSet), { fence })
+    const pod = await resources.create(podKind, newPod(context, replicaSet), { fence, desk })
     events.record(replicaSet, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`)
   })
   return firstFailure(context, replicaSet, { reason: 'FailedCreate', verb: 'creating', results: made })

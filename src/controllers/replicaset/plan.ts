@@ -14,7 +14,7 @@ import type { Stored } from '../../api/meta.ts'
 import type { Pod } from '../../api/pod.ts'
 import type { ReplicaSet } from '../../api/replicaset.ts'
 import { matchesSelector } from '../../api/selector.ts'
-import { availableInMs, isActive, isRouted, readySinceMs } from '../common/pods.ts'
+import { availableInMs, countReplicas, isActive, isRouted, readySinceMs } from '../common/pods.ts'
 
 /** Creations and deletions of one pass; the rest follows when these have been written. */
 export const MAX_IN_FLIGHT = 500
@@ -147,18 +147,11 @@ export function planStatus(options: {
 }): StatusPlan {
   const { replicaSet, pods, nowMs, failure } = options
   const { spec, status: old, metadata } = replicaSet
-  const active = pods.filter(isActive)
-  const waits = active.map((pod) => availableInMs(pod, spec.minReadySeconds ?? 0, nowMs))
-  const later = waits.filter((wait) => wait !== undefined && wait > 0) as number[]
+  const { counts, againAfterMs } = countReplicas(pods, spec.minReadySeconds ?? 0, nowMs)
   const labels = { matchLabels: spec.template.metadata?.labels ?? {} }
-  const status: StatusPlan['status'] = {
-    ...old,
-    replicas: active.length,
-    fullyLabeledReplicas: active.filter((pod) => matchesSelector(labels, pod.metadata.labels)).length,
-    readyReplicas: active.filter(isPodReady).length,
-    availableReplicas: waits.filter((wait) => wait === 0).length,
-    terminatingReplicas: pods.filter((pod) => isTerminating(pod) && !isPodFinished(pod)).length,
-  }
+  const isLabeled = (pod: Pod): boolean => matchesSelector(labels, pod.metadata.labels)
+  const fullyLabeledReplicas = pods.filter((pod) => isActive(pod) && isLabeled(pod)).length
+  const status: StatusPlan['status'] = { ...old, ...counts, fullyLabeledReplicas }
   if (metadata.generation !== undefined) status.observedGeneration = metadata.generation
   const conditions =
     failure === undefined
@@ -166,5 +159,5 @@ export function planStatus(options: {
       : withCondition(old?.conditions, { type: 'ReplicaFailure', status: 'True', ...failure }, nowMs)
   if (conditions.length > 0) status.conditions = [...conditions]
   else delete status.conditions
-  return { status, againAfterMs: later.length > 0 ? Math.min(...later) : undefined }
+  return { status, againAfterMs }
 }
