@@ -16,6 +16,7 @@ const VERSION_ARGS: Readonly<Record<string, readonly string[]>> = {
   bridge: ['-V'],
   nsenter: ['--version'],
   unshare: ['--version'],
+  flock: ['--version'],
   mount: ['--version'],
   busybox: ['--help'],
   conntrack: ['--version'],

@@ -60,6 +60,7 @@ const PROGRAMS: readonly ProgramNeed[] = [
   { program: 'bridge', package: 'iproute2', level: 'fail', cost: 'no overlay between hosts' },
   { program: 'nsenter', package: 'util-linux', level: 'fail', cost: 'no local hosts' },
   { program: 'unshare', package: 'util-linux', level: 'fail', cost: 'no pods' },
+  { program: 'flock', package: 'util-linux', level: 'fail', cost: 'no agents' },
   { program: 'mount', package: 'mount', level: 'fail', cost: 'no containers' },
   { program: 'crun', package: 'crun', level: 'warn', cost: 'optional: no pods of the runtime class crun' },
   { program: 'busybox', package: 'busybox-static', level: 'warn', cost: 'the sample image cannot be built' },

@@ -14,6 +14,7 @@ const fit: Observation = {
     bridge: 'bridge utility, iproute2-6.1.0',
     nsenter: 'nsenter from util-linux 2.38.1',
     unshare: 'unshare from util-linux 2.38.1',
+    flock: 'flock from util-linux 2.38.1',
     mount: 'mount from util-linux 2.38.1',
     busybox: 'BusyBox v1.35.0',
     conntrack: 'conntrack v1.4.7',
