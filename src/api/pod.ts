@@ -316,7 +316,7 @@ export const PodSpec = object({
   preemptionPolicy: ignored(),
   priority: ignored(),
   priorityClassName: ignored(),
-  readinessGates: ignored(),
+  readinessGates: opt(Type.Array(object({ conditionType: text }))),
   resourceClaims: ignored(),
   resources: ignored(),
   runtimeClassName: opt(text),
