@@ -314,7 +314,7 @@ export const PodSpec = object({
   os: ignored(),
   overhead: opt(quantityMap),
   preemptionPolicy: ignored(),
-  priority: ignored(),
+  priority: opt(int32),
   priorityClassName: ignored(),
   readinessGates: opt(Type.Array(object({ conditionType: text }))),
   resourceClaims: ignored(),
