@@ -83,6 +83,10 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
         architecture,
       },
       runtimeHandlers: handlers.flatMap(({ name, problem }) => (problem === undefined ? [{ name }] : [])),
+      // Empty too: it takes the place of what was said before.
+      handlerProblems: Object.fromEntries(
+        handlers.flatMap(({ name, problem }) => (problem === undefined ? [] : [[name, problem]])),
+      ),
     },
   }
 }

@@ -96,6 +96,10 @@ export const NODE_CONDITION = {
 /** By this label of its node a runtime handler is known to be there: `true` or `false`. */
 export const handlerLabel = (handler: string): string => `${LABEL.runtimePrefix}${handler}`
 
+/** The handler that a node must have to bear this label; undefined for any other label. */
+export const handlerOfLabel = (key: string, value: string): string | undefined =>
+  value === 'true' && key.startsWith(LABEL.runtimePrefix) ? key.slice(LABEL.runtimePrefix.length) : undefined
+
 /** Makes directories on the node that the pod is placed on. */
 export const LOCAL_PROVISIONER = 'local.drover.dev'
 

@@ -51,6 +51,8 @@ export const Node = object({
       phase: opt(text),
       /** Drover's own: volumes that are being deleted and whose data the node has removed. */
       removedVolumes: opt(setOf(text)),
+      /** Drover's own: by name, why handlers that runtime classes may ask for cannot run pods here. */
+      handlerProblems: opt(stringMap),
       daemonEndpoints: ignored(),
       features: ignored(),
       runtimeHandlers: kept(

@@ -1,4 +1,5 @@
 /** The Pod kind: what `get pods` shows, what selectors may name. */
+import { findCondition } from './conditions.ts'
 import { defineKind } from './kind.ts'
 import { isDnsSubdomain } from './names.ts'
 import { type ContainerStatus, Pod, type Pod as PodObject } from './pod.ts'
@@ -59,6 +60,13 @@ function restarts(pod: PodObject, nowMs: number): string | number {
     .at(-1)
   if (total === 0 || !last) return total
   return `${total} (${formatAge(nowMs - Date.parse(last))} ago)`
+}
+
+function readinessGates({ spec, status }: PodObject): string {
+  const gates = spec.readinessGates ?? []
+  if (gates.length === 0) return '<none>'
+  const holds = gates.filter(({ conditionType }) => findCondition(status?.conditions, conditionType)?.status === 'True')
+  return `${holds.length}/${gates.length}`
 }
 
 /** `5s`, `3m20s`, `4h`, `12d`: two units while the first is small, as kubectl writes ages. */
@@ -126,6 +134,20 @@ export const podKind = defineKind<PodObject>({
       priority: 1,
       description: 'Node that it is bound to',
       value: (pod) => pod.spec.nodeName ?? '<none>',
+    },
+    {
+      name: 'Nominated Node',
+      type: 'string',
+      priority: 1,
+      description: 'Node on which room is being made for it',
+      value: (pod) => pod.status?.nominatedNodeName || '<none>',
+    },
+    {
+      name: 'Readiness Gates',
+      type: 'string',
+      priority: 1,
+      description: 'Conditions of others that hold, of all that it waits for',
+      value: readinessGates,
     },
   ],
   selectableFields: {

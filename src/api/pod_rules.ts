@@ -177,6 +177,20 @@ export function overheadErrors(overhead: Readonly<Record<string, string | number
   )
 }
 
+function validateGates({ readinessGates = [] }: PodSpec, path: string): FieldError[] {
+  return readinessGates.flatMap(({ conditionType }, index) =>
+    isLabelKey(conditionType)
+      ? []
+      : [
+          {
+            path: `${path}.readinessGates[${index}].conditionType`,
+            reason: 'Invalid' as const,
+            message: `"${conditionType}" is not the name of a condition, such as example.com/registered`,
+          },
+        ],
+  )
+}
+
 function validateRuntime({ runtimeClassName, overhead = {} }: PodSpec, path: string): FieldError[] {
   const errors = overheadErrors(overhead, `${path}.overhead`)
   if (runtimeClassName === undefined || isDnsSubdomain(runtimeClassName)) return errors
@@ -212,7 +226,7 @@ export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
     }
   }
   errors.push(...validatePodDns(spec, path), ...validateSharing(spec, path), ...validatePodSecurity(spec, path))
-  errors.push(...validateRuntime(spec, path), ...validatePorts(spec, path))
+  errors.push(...validateRuntime(spec, path), ...validatePorts(spec, path), ...validateGates(spec, path))
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   if (required !== undefined) {
     const at = `${path}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution`

@@ -7,6 +7,8 @@ export type Obstacle =
   | { type: 'resource'; resource: string; requested: number; free: number }
   | { type: 'taint'; key: string; value?: string; effect: string }
   | { type: 'labels'; missing: Record<string, string> }
+  /** The node's agent does not offer what the pod's runtime class asks for; why, where the agent said so. */
+  | { type: 'handler'; handler: string; problem?: string }
   | { type: 'cordoned' }
   | { type: 'notReady' }
   | { type: 'network' }
@@ -105,4 +107,9 @@ export interface PlacementPort {
   explain(pod: Stored<Pod>): PlacementVerdict
   /** One after the other: each workload finds what those before it have taken. */
   plan(workloads: readonly PlanWorkload[]): PlannedWorkload[]
+}
+
+/** The agent's words, or that it was never told of such a handler. */
+export function handlerProblem({ problem }: { problem?: string }): string {
+  return problem ?? 'its agent was given no such handler (drover agent --runtime-handler NAME=PROGRAM)'
 }

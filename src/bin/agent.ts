@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAgent } from '../agent/agent.ts'
+import { type AgentLock, lockAgent } from '../agent/agent_lock.ts'
 import type { Drivers } from '../agent/context.ts'
 import { createDnsDriver } from '../agent/dns/driver.ts'
 import { createFencer, removeFencer } from '../agent/fence/fencer.ts'
@@ -186,16 +187,40 @@ export async function runAgent(flags: AgentFlags, { version, signal }: RoleConte
   const rootLog = createLogger('agent', flags.logLevel)
   const registry = new Registry()
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })
-  await ensureRunDirectory(flags.runDir)
-  const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
-  if (flags.reset === true) {
-    await reset(createDrivers(flags, rootLog, registry))
-    await removeFencer(fenceDir(flags), systemClock)
-    await removeTables(flags.dataDir)
-    await releaseRunDirectory(flags.runDir)
-    removeCgroupParent(flags.cgroupParent)
-    return
+  const role = flags.reset === true ? 'reset' : 'agent'
+  const lock = await lockAgent(flags, { role, clock: systemClock, signal })
+  try {
+    await ensureRunDirectory(flags.runDir)
+    await lock.lockRunDirectory()
+    if (role === 'reset') await resetNode(flags, { rootLog, registry, lock })
+    else await runNode(flags, { version, signal, rootLog, registry })
+  } finally {
+    lock.release()
   }
+}
+
+interface AgentProcess {
+  rootLog: Logger
+  registry: Registry
+}
+
+async function resetNode(
+  flags: AgentFlags,
+  { rootLog, registry, lock }: AgentProcess & { lock: AgentLock },
+): Promise<void> {
+  await reset(createDrivers(flags, rootLog, registry))
+  await removeFencer(fenceDir(flags), systemClock)
+  await removeTables(flags.dataDir)
+  lock.releaseRunDirectory()
+  await releaseRunDirectory(flags.runDir)
+  removeCgroupParent(flags.cgroupParent)
+}
+
+async function runNode(
+  flags: AgentFlags,
+  { version, signal, rootLog, registry }: AgentProcess & RoleContext,
+): Promise<void> {
+  const declared = { labels: parseLabels(flags.label ?? []), taints: (flags.taint ?? []).map(parseTaint) }
   const { nodeName, servers, nodeAddress, tls, onMembership, onServers, services } = await resolveMembership(
     flags,
     declared,

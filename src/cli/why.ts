@@ -4,7 +4,7 @@ import { isPodFinished, isPodReady } from '../api/conditions.ts'
 import type { Condition, KubeObject } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { formatAge } from '../api/pod_kind.ts'
-import type { Cause, NodeVerdict, Obstacle, WhyAnswer } from '../api/why.ts'
+import { type Cause, handlerProblem, type NodeVerdict, type Obstacle, type WhyAnswer } from '../api/why.ts'
 import { DroverError } from '../base/errors.ts'
 import { formatBytes, formatCpuMillis } from '../base/quantity.ts'
 import { type CliContext, contextOf, type Io, parseTargets, type Target } from './context.ts'
@@ -138,6 +138,8 @@ function obstacleText(obstacle: Obstacle): string {
       return `lacks ${Object.entries(obstacle.missing)
         .map(([key, value]) => `${key}=${value}`)
         .join(', ')}`
+    case 'handler':
+      return `no runtime handler ${obstacle.handler}: ${handlerProblem(obstacle)}`
     case 'cordoned':
       return 'cordoned'
     case 'notReady':

@@ -64,7 +64,8 @@ export class PodReports {
 
   /**
    * Sees to it that the last word of a node of ours stands: a server that stood still may write an older one over it
-   * when it goes on, and the agent, whose word was taken, would not repeat it. Returns how to stop.
+   * when it goes on, and the agent, whose word was taken, would not repeat it. So too what somebody else writes into a pod's
+   * conditions meets the agent's word, where a readiness gate asks for it. Returns how to stop.
    */
   subscribe(): () => void {
     const stops = [
@@ -108,7 +109,12 @@ export class PodReports {
   }
 
   #merged(pod: Pod, status: PodStatus): PodStatus | undefined {
-    return mergePodStatus(pod.status, status, timestamp(this.#clock.now()), () => this.#needsRoute(pod))
+    const { readinessGates } = pod.spec
+    return mergePodStatus(pod.status, status, {
+      now: timestamp(this.#clock.now()),
+      needsRoute: () => this.#needsRoute(pod),
+      ...(readinessGates === undefined ? {} : { readinessGates }),
+    })
   }
 
   take(nodeName: string, reports: readonly PodStatusReport[]): void {
@@ -122,7 +128,7 @@ export class PodReports {
   }
 
   /** The pod that the report is about, if it is bound to the node that reports. */
-  #podOf(nodeName: string, { namespace, name, uid }: PodStatusReport): Pod | undefined {
+  #podOf(nodeName: string, { namespace, name, uid }: PodStatusReport): Stored<Pod> | undefined {
     const pod = this.#resources.get(podKind, namespace, name)
     return pod?.metadata.uid === uid && pod.spec.nodeName === nodeName ? pod : undefined
   }
@@ -139,7 +145,11 @@ export class PodReports {
         this.#log.error({ pod: `${pending.report.namespace}/${pending.report.name}`, err: error }, 'report refused')
       }
     }
-    if (this.#pending.get(uid) === pending) this.#pending.delete(uid)
+    if (this.#pending.get(uid) !== pending) return undefined
+    this.#pending.delete(uid)
+    // A gate's condition that came while this was being written has been seen by nobody: its pod was pending.
+    const pod = this.#podOf(pending.nodeName, pending.report)
+    if (pod?.spec.readinessGates !== undefined) this.#look(pod)
     return undefined
   }
 

@@ -2,7 +2,8 @@
 import { findCondition } from '../api/conditions.ts'
 import type { Condition } from '../api/meta.ts'
 import { POD_CONDITION } from '../api/names.ts'
-import type { PodStatus } from '../api/pod.ts'
+import type { PodSpec, PodStatus } from '../api/pod.ts'
+import { gatedReady } from '../api/readiness_gates.ts'
 import { jsonEqual } from '../base/json.ts'
 
 /** Conditions that the agent writes. All others belong to the scheduler, controllers and users' own controllers. */
@@ -15,17 +16,23 @@ const AGENT_CONDITIONS = new Set<string>([
 
 const FINISHED = new Set(['Succeeded', 'Failed'])
 
-/**
- * The status to store, or undefined when the report says nothing new. `now` is RFC 3339; `needsRoute` tells whether the
- * pod stands in a service.
- */
+export interface MergeContext {
+  /** RFC 3339. */
+  now: string
+  /** Whether the pod stands in a service. */
+  needsRoute?: () => boolean
+  /** The pod's, whose conditions others write. */
+  readinessGates?: PodSpec['readinessGates']
+}
+
+/** The status to store, or undefined when the report says nothing new. */
 export function mergePodStatus(
   current: PodStatus | undefined,
-  reported: PodStatus,
-  now: string,
-  needsRoute: () => boolean = () => false,
+  word: PodStatus,
+  { now, needsRoute = () => false, readinessGates }: MergeContext,
 ): PodStatus | undefined {
   const old = current ?? {}
+  const reported = withGates(word, old, readinessGates)
   const routed = routedCondition(old, reported, needsRoute)
   const others = [
     ...(old.conditions ?? []).filter(({ type }) => !AGENT_CONDITIONS.has(type) && type !== routed?.type),
@@ -51,6 +58,16 @@ export function mergePodStatus(
     if (old.message !== undefined) merged.message = old.message
   }
   return jsonEqual(merged, old) ? undefined : merged
+}
+
+/** The agent's word on Ready is of containers alone; gates are judged by what stands in the store now. */
+function withGates(word: PodStatus, old: PodStatus, readinessGates: PodSpec['readinessGates'] = []): PodStatus {
+  if (readinessGates.length === 0) return word
+  const { conditions = [] } = word
+  const known = [...conditions, ...(old.conditions ?? []).filter(({ type }) => !AGENT_CONDITIONS.has(type))]
+  const judged = gatedReady({ readinessGates }, known)
+  const isReady = ({ type, status }: Condition): boolean => type === POD_CONDITION.ready && status === 'True'
+  return { ...word, conditions: conditions.map((one) => (isReady(one) ? { ...one, ...judged } : one)) }
 }
 
 /**

@@ -16,6 +16,7 @@ const VERSION_ARGS: Readonly<Record<string, readonly string[]>> = {
   bridge: ['-V'],
   nsenter: ['--version'],
   unshare: ['--version'],
+  flock: ['--version'],
   mount: ['--version'],
   busybox: ['--help'],
   conntrack: ['--version'],
@@ -64,21 +65,23 @@ table ip drover_trial {
 function observeCgroups(): Observation['cgroup'] {
   const controllers = new Set<string>()
   let v1 = false
-  let v2 = false
+  let beside = false
+  let unified: Observation['cgroup']['unified']
   for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
     const [, mountPoint = '', type, options = ''] = line.split(' ')
     if (type === 'cgroup') {
       const named = options.split(',')
       for (const name of named) controllers.add(name)
       v1 ||= named.includes('memory') || named.includes('cpu')
+      beside = true
     } else if (type === 'cgroup2') {
-      v2 = true
-      for (const name of readFileSync(`${mountPoint}/cgroup.controllers`, 'utf8').trim().split(' '))
-        controllers.add(name)
+      unified ??= { mountPoint, controllers: readFileSync(`${mountPoint}/cgroup.controllers`, 'utf8').trim() }
+      for (const name of unified.controllers.split(' ')) controllers.add(name)
     }
   }
+  const v2 = unified !== undefined
   const mode = v1 && v2 ? 'hybrid' : v1 ? 'v1' : v2 ? 'v2' : 'none'
-  return { mode, controllers }
+  return { mode, controllers, ...(beside && unified !== undefined ? { unified } : {}) }
 }
 
 export async function observeMachine(): Promise<Observation> {

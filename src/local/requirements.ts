@@ -2,6 +2,7 @@
  * What a machine must have to run Drover's hosts, as data: `drover check` shows it and `drover up` refuses by it in the
  * same words. Observing is separate from judging (`judge` is pure).
  */
+import { crunRefusal, type UnifiedCgroup } from '../base/crun_host.ts'
 
 export interface Observation {
   root: boolean
@@ -10,7 +11,12 @@ export interface Observation {
   programs: Readonly<Record<string, string | undefined>>
   kernel: string
   filesystems: ReadonlySet<string>
-  cgroup: { mode: 'v1' | 'v2' | 'hybrid' | 'none'; controllers: ReadonlySet<string> }
+  cgroup: {
+    mode: 'v1' | 'v2' | 'hybrid' | 'none'
+    controllers: ReadonlySet<string>
+    /** The second version, only where the first is mounted beside it. */
+    unified?: UnifiedCgroup
+  }
   /** Whether a trial in a namespace of its own worked, with the kernel's words when not. */
   vxlan: { ok: boolean; detail: string }
   nftables: { ok: boolean; detail: string }
@@ -54,6 +60,7 @@ const PROGRAMS: readonly ProgramNeed[] = [
   { program: 'bridge', package: 'iproute2', level: 'fail', cost: 'no overlay between hosts' },
   { program: 'nsenter', package: 'util-linux', level: 'fail', cost: 'no local hosts' },
   { program: 'unshare', package: 'util-linux', level: 'fail', cost: 'no pods' },
+  { program: 'flock', package: 'util-linux', level: 'fail', cost: 'no agents' },
   { program: 'mount', package: 'mount', level: 'fail', cost: 'no containers' },
   { program: 'crun', package: 'crun', level: 'warn', cost: 'optional: no pods of the runtime class crun' },
   { program: 'busybox', package: 'busybox-static', level: 'warn', cost: 'the sample image cannot be built' },
@@ -107,6 +114,16 @@ function judgeProgram(need: ProgramNeed, seen: Observation): Finding {
       detail: version,
       cost: 'watches of this etcd can go back in time; Drover notices and lists again',
       mend: 'etcd 3.4.25 or newer, where you can',
+    }
+  }
+  const refusal = need.program === 'crun' ? crunRefusal(seen.cgroup.unified) : undefined
+  if (refusal !== undefined) {
+    return {
+      name: 'crun',
+      level: 'warn',
+      detail: `${version}; ${refusal.problem}`,
+      cost: 'pods of the runtime class crun find no node here; all others run by runc',
+      mend: refusal.mend,
     }
   }
   return ok(need.program, version)

@@ -13,6 +13,9 @@ export const REASON = {
 export const insufficient = (resource: string): string =>
   resource === 'pods' ? REASON.pods : `Insufficient ${resource}`
 
+/** Drover's own words: the label by which a node offers it is not for people to set. */
+export const noHandler = (handler: string): string => `node(s) had no runtime handler ${handler}`
+
 export const untolerated = (key: string, value: string | undefined): string =>
   `node(s) had untolerated taint {${key}: ${value ?? ''}}`
 

@@ -1,10 +1,10 @@
 /** Which nodes can take a pod of a class, and why the others cannot. */
-import { TAINT } from '../api/names.ts'
+import { handlerOfLabel, TAINT } from '../api/names.ts'
 import type { Taint } from '../api/node.ts'
 import { matchesNodeSelector } from '../api/node_selector.ts'
 import { anyTolerates } from '../api/taints.ts'
 import type { Draft } from './draft.ts'
-import { insufficient, REASON, untolerated } from './explain.ts'
+import { insufficient, noHandler, REASON, untolerated } from './explain.ts'
 import type { PodClass } from './pod_class.ts'
 import type { NodeFacts, Snapshot } from './snapshot.ts'
 import { STORAGE } from './volume_facts.ts'
@@ -28,7 +28,10 @@ export interface NodeJudge {
 export function judgeFor(podClass: PodClass, draft: Draft): NodeJudge {
   const { snapshot } = draft
   const verdicts = new Map<number, { bar: string | undefined; avoided: number }>()
-  const wanted = podClass.nodeSelector.map(([key, value]) => snapshot.pairOf(key, value))
+  const wanted = podClass.nodeSelector.map(([key, value]) => {
+    const handler = handlerOfLabel(key, value)
+    return { pair: snapshot.pairOf(key, value), reason: handler === undefined ? REASON.selector : noHandler(handler) }
+  })
   const requests = Object.entries(podClass.requests).filter(([, amount]) => amount > 0)
   const bearsCordon = tolerates(podClass, TAINT.unschedulable)
   const bearsNotReady = tolerates(podClass, TAINT.notReady)
@@ -55,7 +58,8 @@ export function judgeFor(podClass: PodClass, draft: Draft): NodeJudge {
       if (isUnready(node)) return REASON.notReady
       const { bar } = verdictOn(node.taintSet)
       if (bar !== undefined) return bar
-      if (wanted.some((pair) => pair === undefined || !node.pairs.has(pair))) return REASON.selector
+      const missing = wanted.find(({ pair }) => pair === undefined || !node.pairs.has(pair))
+      if (missing !== undefined) return missing.reason
       if (!podClass.nodes.every((selector) => matchesNodeSelector(selector, node))) return REASON.selector
       return node.hasNetwork || podClass.hostNetwork ? undefined : REASON.network
     },

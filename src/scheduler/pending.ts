@@ -22,11 +22,15 @@ interface Waiting {
 
 const BACKOFF: BackoffPolicy = { initialMs: 20, maxMs: 10_000, factor: 2, jitter: 0.5 }
 
+const priorityOf = ({ spec }: Pod): number => spec.priority ?? 0
+
 export class PendingPods {
   readonly #clock: Clock
   readonly #random: Random
   readonly #wake: () => void
   readonly #pods = new Map<string, Waiting>()
+  /** How many of them have a priority: where none has, as is usual, nothing is sorted. */
+  #ranked = 0
 
   constructor(options: { clock: Clock; random: Random; wake: () => void }) {
     this.#clock = options.clock
@@ -48,6 +52,7 @@ export class PendingPods {
     if (known === undefined) {
       const waiting = { pod, state: 'active' as const, failures: 0, timer: undefined, reportedAtMs: -Infinity }
       this.#pods.set(pod.metadata.uid, waiting)
+      if (priorityOf(pod) !== 0) this.#ranked++
       this.#wake()
       return
     }
@@ -56,12 +61,23 @@ export class PendingPods {
   }
 
   remove(uid: string): void {
-    this.#pods.get(uid)?.timer?.cancel()
+    const known = this.#pods.get(uid)
+    if (known === undefined) return
+    known.timer?.cancel()
     this.#pods.delete(uid)
+    // It is fixed for a pod's life.
+    if (priorityOf(known.pod) !== 0) this.#ranked--
   }
 
-  /** At most `limit` active pods, in the order in which they came. */
+  /** At most `limit` active pods, those of the highest priority first, else in the order in which they came. */
   active(limit: number): Stored<Pod>[] {
+    if (this.#ranked === 0) return this.#inOrder(limit)
+    return this.#inOrder(Number.POSITIVE_INFINITY)
+      .sort((a, b) => priorityOf(b) - priorityOf(a))
+      .slice(0, limit)
+  }
+
+  #inOrder(limit: number): Stored<Pod>[] {
     const pods: Stored<Pod>[] = []
     for (const { pod, state } of this.#pods.values()) {
       if (pods.length >= limit) break
@@ -106,6 +122,7 @@ export class PendingPods {
   stop(): void {
     for (const { timer } of this.#pods.values()) timer?.cancel()
     this.#pods.clear()
+    this.#ranked = 0
   }
 
   #later(waiting: Waiting, delayMs: number): void {

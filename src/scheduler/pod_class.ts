@@ -16,6 +16,8 @@ export interface SpreadConstraint {
 
 export interface PodClass {
   key: string
+  /** Pods of more priority are placed first; so those of one class have the same. */
+  priority: number
   namespace: string
   labels: Readonly<Record<string, string>>
   /** Pods of the same group stay apart; undefined for pods that nothing joins. */
@@ -44,6 +46,7 @@ export function classOf(pod: Stored<Pod>, volumes?: PodVolumes): PodClass {
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   const requests = podRequests(pod)
   const parts = {
+    priority: spec.priority ?? 0,
     namespace: metadata.namespace ?? '',
     labels: metadata.labels ?? {},
     group: groupOf(pod),

@@ -52,6 +52,8 @@ export interface NodeFacts {
   ready: 'True' | 'False' | 'Unknown'
   cordoned: boolean
   hasNetwork: boolean
+  /** By handler: why the node cannot run pods by it, in its agent's words. */
+  handlerProblems: Readonly<Record<string, string>>
 }
 
 export class Snapshot {
@@ -118,6 +120,7 @@ export class Snapshot {
       ready: nodeCondition(node, 'Ready')?.status ?? 'False',
       cordoned: node.spec?.unschedulable === true,
       hasNetwork: Boolean(node.spec?.podCIDR) && nodeCondition(node, 'NetworkUnavailable')?.status !== 'True',
+      handlerProblems: node.status?.handlerProblems ?? {},
     }
     const offered: Record<string, string | number> = node.status?.allocatable ?? node.status?.capacity ?? {}
     for (const column of this.#columns.values()) column.allocatable[row] = 0

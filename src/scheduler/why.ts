@@ -4,10 +4,17 @@
  */
 
 import type { Stored } from '../api/meta.ts'
-import { TAINT } from '../api/names.ts'
+import { handlerOfLabel, TAINT } from '../api/names.ts'
 import type { Pod } from '../api/pod.ts'
 import { anyTolerates } from '../api/taints.ts'
-import type { Change, NodeScore, NodeVerdict, Obstacle, PlacementVerdict } from '../api/why.ts'
+import {
+  type Change,
+  handlerProblem,
+  type NodeScore,
+  type NodeVerdict,
+  type Obstacle,
+  type PlacementVerdict,
+} from '../api/why.ts'
 import { formatBytes, formatCpuMillis } from '../base/quantity.ts'
 import { Draft } from './draft.ts'
 import { countReasons, explainRefusal, REASON, type ReasonCounts } from './explain.ts'
@@ -77,7 +84,13 @@ function obstaclesOf({ podClass, draft, judge, spread }: View, node: NodeFacts, 
     found.push({ type: 'taint', key, effect, ...(value ? { value } : {}) })
   }
   const missing = podClass.nodeSelector.filter(([key, value]) => node.labels[key] !== value)
-  if (missing.length > 0) found.push({ type: 'labels', missing: Object.fromEntries(missing) })
+  const handlers = missing.flatMap(([key, value]) => handlerOfLabel(key, value) ?? [])
+  const labels = missing.filter(([key, value]) => handlerOfLabel(key, value) === undefined)
+  if (labels.length > 0) found.push({ type: 'labels', missing: Object.fromEntries(labels) })
+  for (const handler of handlers) {
+    const problem = node.handlerProblems[handler]
+    found.push({ type: 'handler', handler, ...(problem === undefined ? {} : { problem }) })
+  }
   if (!node.hasNetwork && !podClass.hostNetwork) found.push({ type: 'network' })
   const lacks = judge.lacks(row)
   for (const [resource, requested] of Object.entries(podClass.requests)) {
@@ -128,6 +141,7 @@ const WEIGHT: Readonly<Record<Obstacle['type'], number>> = {
   resource: 4,
   ports: 5,
   network: 6,
+  handler: 7,
   notReady: 8,
   other: 8,
 }
@@ -176,6 +190,8 @@ function wordsFor(obstacle: Obstacle, node: string): string {
       const labels = Object.entries(obstacle.missing).map(([key, value]) => `${key}=${value}`)
       return `label node ${node} with ${labels.join(' ')} (or ask for less in nodeSelector)`
     }
+    case 'handler':
+      return `the runtime handler ${obstacle.handler} on node ${node} (${handlerProblem(obstacle)})`
     case 'cordoned':
       return `uncordon node ${node}`
     case 'notReady':

@@ -84,6 +84,35 @@ describe('joining', () => {
     await eventually(() => isReady('h2'), WAIT)
   })
 
+  it('has one agent a node: neither another nor a reset gets beside it, from wherever; one that is killed has a successor at once', async () => {
+    const held = /(another|an) agent \(process \d+, since .* works with the data directory \S+\/h1/
+    const cases: [string, string[]][] = [
+      ['h1', ['--node-name', 'h1']],
+      ['h1', ['--reset']],
+      // A network namespace of another's makes no difference.
+      ['h2', ['--data-dir', join(cluster.directory, 'h1'), '--node-name', 'h1']],
+    ]
+    for (const [host, args] of cases) {
+      const { code, stderr } = await cluster.refusedAgent(host, ...args)
+      expect([code, stderr]).toEqual([1, expect.stringMatching(held)])
+    }
+    const run = await cluster.refusedAgent(
+      'h2',
+      '--run-dir',
+      join(cluster.directory, 'r-h1'),
+      '--data-dir',
+      join(cluster.directory, 'x'),
+      '--cgroup-parent',
+      '/drover/x',
+    )
+    expect([run.code, run.stderr]).toEqual([1, expect.stringMatching(/works with the run directory \S+\/r-h1/)])
+    expect(await isReady('h1')).toBe(true)
+    await cluster.stop('h1', 'SIGKILL')
+    cluster.startAgent('h1', '--node-name', 'h1')
+    // Ready may be what was stored before; this one is asked.
+    await eventually(async () => (await cluster.drover('image', 'ls', '-o', 'json')).stdout.includes('"h1"'), WAIT)
+  })
+
   it('is refused with a clear word and an exit code', async () => {
     const server = ['--server', cluster.nodeAddress]
     const token = await newToken()

@@ -176,6 +176,46 @@ describe('a CronJob', () => {
   })
 })
 
+describe('a pod with a readiness gate', () => {
+  const GATE = 'example.com/registered'
+  const set = async (status: string): Promise<void> => {
+    const patch = JSON.stringify({ status: { conditions: [{ type: GATE, status }] } })
+    await cluster.kubectl('patch', 'pod/gated', '--subresource=status', '-p', patch)
+  }
+  const addresses = async (): Promise<string> =>
+    cluster.kubectl(
+      'get',
+      'endpointslices',
+      '-l',
+      'kubernetes.io/service-name=gated',
+      '-o',
+      'jsonpath={..conditions.ready}',
+    )
+
+  it('is ready, and served, only while others say so', async () => {
+    const service = { selector: { app: 'gated' }, ports: [{ port: 80 }] }
+    await cluster.apply({ apiVersion: 'v1', kind: 'Service', metadata: { name: 'gated' }, spec: service })
+    const { metadata, spec } = template('gated', STAY, { readinessGates: [{ conditionType: GATE }] })
+    await cluster.apply({ apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'gated' }, spec })
+    await cluster.kubectl('wait', '--for=condition=ContainersReady', '--timeout=60s', 'pod/gated')
+    const wide = async (): Promise<string> => cluster.kubectl('get', 'pod/gated', '-o', 'wide', '--no-headers')
+    expect(await wide()).toMatch(/^gated +1\/1 +Running .*<none> +0\/1\s*$/)
+    expect(await cluster.ask('why', 'pod/gated')).toMatch(
+      /ReadinessGatesNotReady +corresponding condition of pod readiness gate "example\.com\/registered" does not exist\./,
+    )
+    expect(await addresses()).toBe('false')
+    await set('True')
+    await cluster.kubectl('wait', '--for=condition=Ready', '--timeout=10s', 'pod/gated')
+    expect(await wide()).toMatch(/ 1\/1\s*$/)
+    await eventually(async () => (await addresses()) === 'true', WAIT)
+    await set('False')
+    await cluster.kubectl('wait', '--for=condition=Ready=false', '--timeout=10s', 'pod/gated')
+    await eventually(async () => (await addresses()) === 'false', WAIT)
+    expect(await cluster.ask('why', 'pod/gated')).toContain(`readiness gate "${GATE}" is not "True", but False`)
+    await cluster.kubectl('delete', 'pod/gated', 'service/gated')
+  })
+})
+
 describe('a PodDisruptionBudget', () => {
   it('holds back evictions, and kubectl says why', async () => {
     await cluster.apply({
@@ -240,6 +280,30 @@ describe('drover why', () => {
       placement: { nodes: [{ obstacles: [{ type: 'resource', resource: 'memory' }] }, {}] },
     })
     await cluster.kubectl('delete', 'pod', 'huge')
+  })
+
+  it('says that no node has the runtime handler that a pod asks for, and advises no label', async () => {
+    await cluster.apply({
+      apiVersion: 'node.k8s.io/v1',
+      kind: 'RuntimeClass',
+      metadata: { name: 'missing' },
+      handler: 'missing',
+      scheduling: { nodeSelector: { 'runtime.drover.dev/missing': 'true' } },
+    })
+    await cluster.apply({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'apart' },
+      spec: template('apart', STAY, { runtimeClassName: 'missing' }).spec,
+    })
+    const told = await eventually(async () => {
+      const text = await cluster.ask('why', 'pod/apart')
+      return /0\/2 nodes/.test(text) && text
+    }, WAIT)
+    expect(told).toContain('0/2 nodes are available: 2 node(s) had no runtime handler missing.')
+    expect(told).toContain('its agent was given no such handler (drover agent --runtime-handler NAME=PROGRAM)')
+    expect(told).not.toMatch(/label node/)
+    await cluster.kubectl('delete', 'pod/apart', 'runtimeclass/missing')
   })
 
   it('tells the scores of one that is placed, and the end of one that is gone', async () => {

@@ -96,6 +96,24 @@ describe('pods', () => {
     expect(emptyHost(host)).toEqual([0, 0, 0, 0])
   })
 
+  test('a readiness gate that others open and close makes the pod Ready or not', async () => {
+    await oneNode()
+    const type = 'example.com/registered'
+    await harness.resources.create(podKind, pod('a', { readinessGates: [{ conditionType: type }] }))
+    await bind('a')
+    const set = (status: 'True' | 'False') =>
+      harness.resources.modify<Pod>(podKind, 'default', 'a', 'status', (object) => {
+        const others = (object.status?.conditions ?? []).filter((condition) => condition.type !== type)
+        return { ...object, status: { ...object.status, conditions: [...others, { type, status }] } }
+      })
+    await holds(() => expect(conditionOf('a', 'ContainersReady')).toBe('True'))
+    expect(conditionOf('a', 'Ready')).toBe('False')
+    await set('True')
+    await holds(() => expect(conditionOf('a', 'Ready')).toBe('True'))
+    await set('False')
+    await holds(() => expect(conditionOf('a', 'Ready')).toBe('False'))
+  })
+
   test('fifty pods at once', async () => {
     const { host } = await oneNode()
     const names = Array.from({ length: 50 }, (_, index) => `p${index}`)

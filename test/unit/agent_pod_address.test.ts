@@ -31,7 +31,7 @@ test('it says why it waits, and asks again when an address is free, not when its
   const after = world.last?.status ?? {}
   expect(findCondition(after.conditions, POD_CONDITION.readyToStart)).toBeUndefined()
   // What the server stores forgets it, too.
-  const merged = mergePodStatus(status, after, '2026-01-01T00:00:00Z')
+  const merged = mergePodStatus(status, after, { now: '2026-01-01T00:00:00Z' })
   expect(findCondition(merged?.conditions, POD_CONDITION.readyToStart)).toBeUndefined()
 })
 

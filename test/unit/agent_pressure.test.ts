@@ -22,8 +22,9 @@ const plenty: Signals = {
   pids: { available: 1_000, total: 2_000 },
 }
 const thresholds = { memory: 100, disk: 100, pids: 100 }
-const use = (uid: string, memory: number, requested = 0): PodUse => ({
+const use = (uid: string, memory: number, requested = 0, priority = 0): PodUse => ({
   uid,
+  priority,
   used: { memory, disk: memory, pids: memory },
   requested: { memory: requested, disk: requested, pids: 0 },
   containers: [],
@@ -67,12 +68,29 @@ describe('who is evicted', () => {
     expect(rankForEviction(pods, 'memory').map(({ uid }) => uid)).toEqual(['greedy', 'unasked', 'modest'])
   })
 
+  it.each([
+    [
+      'who uses more than asked comes before all others, whatever the priorities',
+      [use('modest', 50, 100, -5), use('greedy', 101, 100, 1_000)],
+      ['greedy', 'modest'],
+    ],
+    [
+      'then less priority, though it uses less beyond',
+      [use('greedy', 900, 0, 10), use('low', 10, 0, -1), use('none', 20)],
+      ['low', 'none', 'greedy'],
+    ],
+    ['so too among those who keep to it', [use('much', 90, 100, 1), use('little', 10, 100)], ['little', 'much']],
+    ['of equal priority, who uses most beyond it', [use('some', 20, 0, 7), use('most', 30, 0, 7)], ['most', 'some']],
+  ])('%s', (_, pods, order) => {
+    expect(rankForEviction(pods, 'memory').map(({ uid }) => uid)).toEqual(order)
+  })
+
   it('nobody who keeps to it while another does not', () => {
-    const anyPod = fc.tuple(fc.nat(100), fc.nat(100))
+    const anyPod = fc.tuple(fc.nat(100), fc.nat(100), fc.integer())
     fc.assert(
       fc.property(fc.array(anyPod), (all) => {
         const ranked = rankForEviction(
-          all.map(([used, requested], i) => use(`p${i}`, used, requested)),
+          all.map(([used, requested, priority], i) => use(`p${i}`, used, requested, priority)),
           'memory',
         )
         const beyond = ranked.map(({ used, requested }) => used.memory > requested.memory)

@@ -75,8 +75,8 @@ function withIgnored(schema: Schema, path: string): { value: unknown; ignored: s
 /** Files that list fields without honouring them: wire formats and documents. */
 const LISTS = /protobuf|openapi|\/gen\//
 
-/** Selectors are honoured by these functions, which scheduler and controllers call. */
-const MATCHERS = /^api\/(node_)?selector\.ts$/
+/** Selectors and readiness gates are honoured by these functions, which scheduler, dispatch and controllers call. */
+const MATCHERS = /^api\/((node_)?selector|readiness_gates)\.ts$/
 
 /**
  * Words of the program outside comments, schemas and lists of fields: a member that something reads, writes or takes

@@ -28,6 +28,11 @@ const at = 'spec.containers[0]'
 
 const TABLE: [what: string, spec: Partial<Pod['spec']>, faults: string[]][] = [
   [
+    'readiness gates, of which one names no condition',
+    { readinessGates: [{ conditionType: 'example.com/registered' }, { conditionType: 'not a name' }] },
+    ['spec.readinessGates[1].conditionType Invalid'],
+  ],
+  [
     'hooks of each kind',
     one({ lifecycle: { postStart: exec, preStop: { sleep: { seconds: 30 } }, stopSignal: 'SIGRTMIN+3' } }),
     [],
@@ -179,6 +184,20 @@ describe('pods', () => {
     const init = (cpu: string) => podOf({ initContainers: [sidecar, asks('i', cpu)], containers: [asks('a', '200m')] })
     expect(podRequests(init('50m')).cpu).toBe(300)
     expect(podRequests(init('500m')).cpu).toBe(600)
+  })
+
+  test('readiness gates that hold are counted', () => {
+    const column = (of: Pod) => podKind.columns?.find(({ name }) => name === 'Readiness Gates')?.value(of, 0)
+    const gated = podOf({ readinessGates: [{ conditionType: 'a' }, { conditionType: 'b' }] })
+    const conditions = [
+      { type: 'a', status: 'True' as const },
+      { type: 'b', status: 'False' as const },
+    ]
+    expect([column(podOf({})), column(gated), column({ ...gated, status: { conditions } })]).toEqual([
+      '<none>',
+      '0/2',
+      '1/2',
+    ])
   })
 
   test('a pod that starts or restarts a sidecar is summed up as kubectl does', () => {

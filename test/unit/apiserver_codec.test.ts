@@ -161,8 +161,8 @@ describe('protobuf', () => {
   })
 
   it('refuses by name what it does not know', () => {
-    const gate = new ProtoWriter().message(2, new ProtoWriter().message(28, new ProtoWriter().string(1, 'x')))
-    expect(() => decodeKubernetesProtobuf(envelope('Pod', gate))).toThrow(/field readinessGates of PodSpec/)
+    const gate = new ProtoWriter().message(2, new ProtoWriter().message(38, new ProtoWriter().string(1, 'x')))
+    expect(() => decodeKubernetesProtobuf(envelope('Pod', gate))).toThrow(/field schedulingGates of PodSpec/)
     expect(() => decodeKubernetesProtobuf(envelope('Pod', new ProtoWriter().string(99, 'x')))).toThrow(
       /number 99 of Pod/,
     )

@@ -155,7 +155,17 @@ describe('pages', () => {
 describe('tables', () => {
   it('have NAME first, and AGE before the wide columns', () => {
     const names = columnDefinitions(podKind as never).map(({ name, priority }) => `${name}:${priority}`)
-    expect(names).toEqual(['Name:0', 'Ready:0', 'Status:0', 'Restarts:0', 'Age:0', 'IP:1', 'Node:1'])
+    expect(names).toEqual([
+      'Name:0',
+      'Ready:0',
+      'Status:0',
+      'Restarts:0',
+      'Age:0',
+      'IP:1',
+      'Node:1',
+      'Nominated Node:1',
+      'Readiness Gates:1',
+    ])
   })
 })
 

@@ -293,6 +293,27 @@ describe('nodes', () => {
     })
   })
 
+  it('give a pod whose readiness gates do not hold no traffic when they return', async () => {
+    const base = newDeployment('web').spec.template
+    const readinessGates = [{ conditionType: 'example.com/registered' }]
+    const tolerant = { ...base, spec: { ...base.spec, readinessGates, tolerations: [{ operator: 'Exists' as const }] } }
+    await plane.resources.create(deploymentKind, newDeployment('web', { replicas: 1, template: tolerant }))
+    const ready = () => findCondition(plane.pods()[0]?.status?.conditions, 'Ready')
+    await eventually(() => ready()?.status === 'True')
+    const [pod] = plane.pods()
+    const name = pod?.spec.nodeName ?? ''
+    const containersReady = { type: 'ContainersReady', status: 'True' as const }
+    await plane.resources.modify<Pod>(podKind, 'default', pod?.metadata.name ?? '', 'status', (current) => ({
+      ...current,
+      status: { ...current.status, conditions: [...(current.status?.conditions ?? []), containersReady] },
+    }))
+    await plane.setNodeReady(name, 'Unknown')
+    await eventually(() => ready()?.reason === 'NodeNotReady')
+    await plane.setNodeReady(name, 'True')
+    await eventually(() => ready()?.reason === 'ReadinessGatesNotReady')
+    expect(ready()?.message).toContain('"example.com/registered" does not exist.')
+  })
+
   it('keep their pods when all of them vanish together', async () => {
     await plane.resources.create(deploymentKind, newDeployment('web'))
     await rolledOut('web')

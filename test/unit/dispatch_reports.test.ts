@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import { findCondition, withCondition } from '../../src/api/conditions.ts'
 import { nodeKind } from '../../src/api/node.ts'
 import type { PodStatus } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
@@ -62,6 +63,60 @@ describe('reports of pods', () => {
     await resources.waitForRevision(await resources.currentRevision(), 1_000)
     expect(phase()).toBe('Pending')
     unsubscribe()
+  })
+
+  test('what others write meets the word of the node where a readiness gate asks for it, whenever it comes', async () => {
+    world = await runResources()
+    const { resources } = world
+    const node = newNode('n1')
+    const metadata = { ...node.metadata, annotations: { [SESSION_ANNOTATION]: SERVER } }
+    await resources.create(nodeKind, { ...node, metadata }, { internal: true })
+    const { uid } = (
+      await resources.create(podKind, {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'web', namespace: 'default' },
+        spec: {
+          nodeName: 'n1',
+          containers: [{ name: 'main', image: 'web:1' }],
+          readinessGates: [{ conditionType: 'example.com/registered' }],
+        },
+      })
+    ).metadata
+    const options = { resources, clock: systemClock, random: seededRandom(1), log: silentLogger }
+    const reports = new PodReports({ ...options, serverId: SERVER, needsRoute: () => false })
+    const unsubscribe = reports.subscribe()
+    const own = new AbortController()
+    const running = reports.run(own.signal)
+    const ready = () => findCondition(resources.get(podKind, 'default', 'web')?.status?.conditions, 'Ready')
+    const register = (status: 'True' | 'False') =>
+      resources.modify(podKind, 'default', 'web', 'status', (current) => ({
+        ...current,
+        status: {
+          ...current.status,
+          conditions: [
+            ...withCondition(current.status?.conditions, { type: 'example.com/registered', status }, systemClock.now()),
+          ],
+        },
+      }))
+    const word = (more: PodStatus = {}) =>
+      reports.take('n1', [
+        { namespace: 'default', name: 'web', uid, statusJson: jsonBytes({ ...RUNNING, ...more }), removed: false },
+      ])
+    word()
+    await eventually(() => expect(ready()).toMatchObject({ status: 'False', reason: 'ReadinessGatesNotReady' }))
+    await register('True')
+    await eventually(() => expect(ready()?.status).toBe('True'))
+    // While reports are being written, too.
+    for (let round = 0; round < 20; round++) {
+      const status = round % 2 === 0 ? 'False' : 'True'
+      word({ message: `round ${round}` })
+      await register(status)
+      await eventually(() => expect(ready()?.status).toBe(status))
+    }
+    unsubscribe()
+    own.abort()
+    await running
   })
 
   test('a node speaks of its own pods alone', async () => {

@@ -26,7 +26,7 @@ describe('mergePodStatus', () => {
         { type: 'Ready', status: 'False', lastTransitionTime: THEN },
       ],
     }
-    expect(mergePodStatus(current, reported('True'), NOW)?.conditions).toEqual([
+    expect(mergePodStatus(current, reported('True'), { now: NOW })?.conditions).toEqual([
       { type: 'Ready', status: 'True', lastTransitionTime: NOW },
       { type: 'PodScheduled', status: 'True', lastTransitionTime: THEN },
       { type: 'drover.dev/Other', status: 'True' },
@@ -36,24 +36,72 @@ describe('mergePodStatus', () => {
   test('a pod of a service becomes Ready and not yet Routed in one write; one that is not Ready is not Routed', () => {
     const routed = (status: PodStatus | undefined) =>
       status?.conditions?.find(({ type }) => type === 'drover.dev/Routed')?.status
-    const ready = mergePodStatus(undefined, reported('True'), THEN, () => true)
+    const ready = mergePodStatus(undefined, reported('True'), { now: THEN, needsRoute: () => true })
     expect(routed(ready)).toBe('False')
-    expect(routed(mergePodStatus(undefined, reported('True'), THEN, () => false))).toBeUndefined()
+    expect(routed(mergePodStatus(undefined, reported('True'), { now: THEN, needsRoute: () => false }))).toBeUndefined()
     const conditions = (ready?.conditions ?? []).map((condition) =>
       condition.type === 'drover.dev/Routed' ? { ...condition, status: 'True' as const } : condition,
     )
     const served = { ...ready, conditions }
-    expect(routed(mergePodStatus(served, reported('True', { hostIP: '192.0.2.1' }), NOW, () => true))).toBe('True')
-    const failing = mergePodStatus(served, reported('False'), NOW, () => true)
+    expect(
+      routed(mergePodStatus(served, reported('True', { hostIP: '192.0.2.1' }), { now: NOW, needsRoute: () => true })),
+    ).toBe('True')
+    const failing = mergePodStatus(served, reported('False'), { now: NOW, needsRoute: () => true })
     expect(routed(failing)).toBe('False')
-    expect(routed(mergePodStatus(failing, reported('True'), NOW, () => false))).toBe('False')
+    expect(routed(mergePodStatus(failing, reported('True'), { now: NOW, needsRoute: () => false }))).toBe('False')
+  })
+
+  describe('readiness gates', () => {
+    const readinessGates = [{ conditionType: 'example.com/a' }, { conditionType: 'example.com/b' }]
+    const gate = (name: string, status: 'True' | 'False' | 'Unknown') => ({ type: `example.com/${name}`, status })
+    const absent = (name: string) =>
+      `corresponding condition of pod readiness gate "example.com/${name}" does not exist.`
+    const unmet = (name: string, status: string) =>
+      `the status of pod readiness gate "example.com/${name}" is not "True", but ${status}`
+
+    test.each([
+      [[], `${absent('a')}, ${absent('b')}`],
+      [[gate('a', 'True')], absent('b')],
+      [[gate('a', 'False'), gate('b', 'Unknown')], `${unmet('a', 'False')}, ${unmet('b', 'Unknown')}`],
+      [[gate('a', 'True'), gate('b', 'True')], undefined],
+    ])('with the conditions %j', (conditions, message) => {
+      const context = { now: NOW, readinessGates, needsRoute: () => true }
+      const merged = mergePodStatus({ conditions }, reported('True'), context)
+      const found = (type: string) => merged?.conditions?.find((condition) => condition.type === type)
+      if (message === undefined) {
+        expect(found('Ready')).toEqual({ type: 'Ready', status: 'True', lastTransitionTime: NOW })
+        expect(found('drover.dev/Routed')?.status).toBe('False')
+      } else {
+        expect(found('Ready')).toMatchObject({ status: 'False', reason: 'ReadinessGatesNotReady', message })
+        // It never was Ready: there is nothing to route to.
+        expect(found('drover.dev/Routed')).toBeUndefined()
+      }
+      expect(merged?.conditions).toEqual(expect.arrayContaining(conditions))
+    })
+
+    test('containers that are not ready have the first word', () => {
+      const word: PodStatus = { conditions: [{ type: 'Ready', status: 'False', reason: 'ContainersNotReady' }] }
+      const merged = mergePodStatus(undefined, word, { now: NOW, readinessGates })
+      expect(merged?.conditions?.[0]?.reason).toBe('ContainersNotReady')
+    })
+
+    test('a gate that closes again takes Ready and the route', () => {
+      const context = (now: string) => ({ now, readinessGates: readinessGates.slice(0, 1), needsRoute: () => true })
+      const open = mergePodStatus({ conditions: [gate('a', 'True')] }, reported('True'), context(THEN)) ?? {}
+      const conditions = open.conditions?.map((one) => (one.type === 'example.com/a' ? gate('a', 'False') : one)) ?? []
+      const closed = mergePodStatus({ ...open, conditions }, reported('True'), context(NOW))
+      const found = (type: string) => closed?.conditions?.find((condition) => condition.type === type)
+      expect(found('Ready')).toMatchObject({ status: 'False', message: unmet('a', 'False'), lastTransitionTime: NOW })
+      expect(found('drover.dev/Routed')?.status).toBe('False')
+      expect(mergePodStatus(closed, reported('True'), context(NOW))).toBeUndefined()
+    })
   })
 
   test('a report that says nothing new writes nothing, and keeps times', () => {
-    const first = mergePodStatus(undefined, reported('True'), THEN)
+    const first = mergePodStatus(undefined, reported('True'), { now: THEN })
     expect(first?.startTime).toBe(NOW)
-    expect(mergePodStatus(first, reported('True', { startTime: '2026-02-01T00:00:00Z' }), NOW)).toBeUndefined()
-    const third = mergePodStatus(first, reported('True', { hostIP: '192.0.2.1' }), NOW)
+    expect(mergePodStatus(first, reported('True', { startTime: '2026-02-01T00:00:00Z' }), { now: NOW })).toBeUndefined()
+    const third = mergePodStatus(first, reported('True', { hostIP: '192.0.2.1' }), { now: NOW })
     expect(third?.conditions?.[0]?.lastTransitionTime).toBe(THEN)
   })
 
@@ -65,8 +113,10 @@ describe('mergePodStatus', () => {
       podIP: '10.0.0.1',
       podIPs: [{ ip: '10.0.0.1' }],
     }
-    expect(mergePodStatus(failed, reported('False'), NOW)).toMatchObject(failed)
-    expect(mergePodStatus({ phase: 'Failed' }, reported('False', { phase: 'Succeeded' }), NOW)?.phase).toBe('Succeeded')
+    expect(mergePodStatus(failed, reported('False'), { now: NOW })).toMatchObject(failed)
+    expect(mergePodStatus({ phase: 'Failed' }, reported('False', { phase: 'Succeeded' }), { now: NOW })?.phase).toBe(
+      'Succeeded',
+    )
   })
 })
 

@@ -14,6 +14,7 @@ const fit: Observation = {
     bridge: 'bridge utility, iproute2-6.1.0',
     nsenter: 'nsenter from util-linux 2.38.1',
     unshare: 'unshare from util-linux 2.38.1',
+    flock: 'flock from util-linux 2.38.1',
     mount: 'mount from util-linux 2.38.1',
     busybox: 'BusyBox v1.35.0',
     conntrack: 'conntrack v1.4.7',
@@ -45,6 +46,18 @@ describe('judge', () => {
     ['etcd', { programs: { ...fit.programs, etcd: 'etcd Version: 3.4.23' } }, 'warn', /3\.4\.25/],
     ['cgroups', { cgroup: { mode: 'none', controllers: new Set() } }, 'fail', /mount/],
     ['cgroups', { cgroup: { mode: 'v2', controllers: new Set(['cpu']) } }, 'warn', /cgroup_enable/],
+    [
+      'crun',
+      {
+        cgroup: {
+          mode: 'hybrid',
+          controllers: fit.cgroup.controllers,
+          unified: { mountPoint: '/sys/fs/cgroup/unified', controllers: 'hugetlb misc' },
+        },
+      },
+      'warn',
+      /mount -t cgroup -o hugetlb .* mount -t cgroup -o misc .*restart the agent/,
+    ],
     ['overlayfs', { filesystems: new Set() }, 'fail', /modprobe overlay/],
     ['vxlan', { vxlan: { ok: false, detail: 'Operation not supported' } }, 'fail', /modprobe vxlan/],
     ['disk', { freeDiskBytes: 1 }, 'warn', /free some space/],
@@ -54,6 +67,17 @@ describe('judge', () => {
     expect(findings[0]?.level).toBe(level)
     expect(findings[0]?.mend).toMatch(mend)
     expect(findingLine(findings[0] as Finding)).toContain(`mend:  ${findings[0]?.mend}`)
+  })
+
+  it('says of crun what it is that it refuses, and what that costs; without it there is nothing to refuse', () => {
+    const unified = { mountPoint: '/sys/fs/cgroup/unified', controllers: 'hugetlb' }
+    const hybrid = { mode: 'hybrid' as const, controllers: fit.cgroup.controllers, unified }
+    const [found] = notOk({ ...fit, cgroup: hybrid })
+    expect(found?.detail).toContain('hugetlb at /sys/fs/cgroup/unified')
+    expect(found?.cost).toContain('runtime class crun')
+    expect(notOk({ ...fit, cgroup: { ...hybrid, unified: { ...unified, controllers: '' } } })).toEqual([])
+    const [missing] = notOk({ ...fit, cgroup: hybrid, programs: { ...fit.programs, crun: undefined } })
+    expect(missing?.detail).toBe('not found')
   })
 
   it('compares versions by their numbers', () => {

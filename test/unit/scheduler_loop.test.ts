@@ -93,6 +93,23 @@ describe('the scheduler', () => {
     ])
   })
 
+  it('gives room to pods of more priority first, those that came first among equals', async () => {
+    const order: string[] = []
+    test.resources.subscribe(podKind, (event) => {
+      if (event.type === 'MODIFIED' && !event.old.spec.nodeName && event.object.spec.nodeName)
+        order.push(event.object.metadata.name)
+    })
+    await addPod('first', '1')
+    await addPod('low', '1', { priority: -1 })
+    await addPod('high', '1', { priority: 100 })
+    await addPod('second', '1')
+    await eventually(() => ['first', 'low', 'high', 'second'].every((name) => scheduled(name)?.status === 'False'))
+    await addNode('n1', '3')
+    await eventually(() => order.length === 3)
+    expect(new Set(order)).toEqual(new Set(['high', 'first', 'second']))
+    expect(isBound('low')).toBe(false)
+  })
+
   it('tries again when a pod leaves or a node is uncordoned', async () => {
     await addNode('n1', '2')
     await addPod('first', '2')

@@ -73,6 +73,29 @@ describe('why a pod waits', () => {
     expect(answer.changes[2]?.text).toContain('remove the taint team=red:NoSchedule from node tainted')
   })
 
+  it('says that no node offers a runtime handler, and why where the nodes said so: no label would help', () => {
+    const refusing = node('refusing', ({ metadata, status }) => {
+      metadata.labels = { 'runtime.drover.dev/crun': 'false' }
+      Object.assign(status ?? {}, { handlerProblems: { crun: 'there is no crun: install it' } })
+    })
+    const ask = (nodeSelector: Record<string, string>) =>
+      explainPlacement(snapshotOf(refusing, node('silent')), pod({ nodeSelector }))
+    const answer = ask({ 'runtime.drover.dev/crun': 'true' })
+    expect(answer.message).toBe('0/2 nodes are available: 2 node(s) had no runtime handler crun.')
+    expect(answer.nodes.map(({ obstacles }) => obstacles)).toEqual([
+      [{ type: 'handler', handler: 'crun', problem: 'there is no crun: install it' }],
+      [{ type: 'handler', handler: 'crun' }],
+    ])
+    expect(answer.changes.map(({ text }) => text)).toEqual([
+      'the runtime handler crun on node refusing (there is no crun: install it)',
+      'the runtime handler crun on node silent (its agent was given no such handler (drover agent --runtime-handler NAME=PROGRAM))',
+    ])
+    const pair = ask({ 'runtime.drover.dev/crun': 'true', disk: 'ssd' }).nodes[0]?.obstacles.map(({ type }) => type)
+    expect(pair).toEqual(['labels', 'handler'])
+    // Who asks for nodes without it asks by a label like any other.
+    expect(ask({ 'runtime.drover.dev/runc': 'false' }).nodes[0]?.obstacles[0]?.type).toBe('labels')
+  })
+
   it('orders nodes that fit as the scheduler does, and proposes nothing', () => {
     const full = snapshotOf(node('a'), node('b'))
     full.putPod({ ...pod({}, { cpu: '1' }), metadata: { ...pod().metadata, uid: 'other' } }, 'a')

@@ -1,7 +1,8 @@
 /**
  * A node that runs short: of what, and whose pods pay first. Pure. The order is the kubelet's: pods that use more than they
- * asked for, those that use most beyond it first; then the others by what they use. A pod that keeps to what it asked
- * for is never evicted while another does not. Source: Kubernetes "Node-pressure Eviction".
+ * asked for before those that do not; among them those of less priority; among equals those that use most beyond what they
+ * asked for. A pod that keeps to what it asked for is never evicted while another does not, whatever their priorities.
+ * Source: Kubernetes "Node-pressure Eviction".
  */
 import { formatBytes } from '../../base/quantity.ts'
 
@@ -45,6 +46,8 @@ export interface Use {
 
 export interface PodUse extends Use {
   uid: string
+  /** 0 where the pod has none. */
+  priority: number
   containers: readonly ({ name: string } & Use)[]
 }
 
@@ -82,7 +85,7 @@ export function rankForEviction(pods: readonly PodUse[], what: Shortage): PodUse
     .toSorted((a, b) => {
       const [x, y] = [beyond(a), beyond(b)]
       if (x > 0 !== y > 0) return x > 0 ? -1 : 1
-      return y - x || b.used[what] - a.used[what] || (a.uid < b.uid ? -1 : 1)
+      return a.priority - b.priority || y - x || b.used[what] - a.used[what] || (a.uid < b.uid ? -1 : 1)
     })
 }
 

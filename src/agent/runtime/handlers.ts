@@ -4,6 +4,7 @@
  */
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { crunRefusal } from '../../base/crun_host.ts'
 import { DroverError } from '../../base/errors.ts'
 import { readText } from '../../base/records.ts'
 import type { Cgroups } from './cgroups.ts'
@@ -72,16 +73,11 @@ export function createHandlers({ main, others, ociRoot, cgroups }: HandlerOption
   }
 }
 
-/** crun refuses a host whose controllers lie on both versions of cgroups, with every container anew. */
 function hostProblem(runtime: string, { mode, hierarchies }: Cgroups): string | undefined {
-  const unified = hierarchies.find(({ version }) => version === 2)?.mountPoint
-  if (runtime !== 'crun' || mode !== 'hybrid' || unified === undefined) return undefined
-  const controllers = (readText(join(unified, 'cgroup.controllers')) ?? '').trim()
-  if (controllers === '') return undefined
-  return (
-    `crun takes no host with cgroups of both versions while the second has controllers (${controllers} at ${unified}): ` +
-    'mount them as version 1 too, or boot with one version'
-  )
+  const mountPoint = hierarchies.find(({ version }) => version === 2)?.mountPoint
+  if (runtime !== 'crun' || mode !== 'hybrid' || mountPoint === undefined) return undefined
+  const refusal = crunRefusal({ mountPoint, controllers: readText(join(mountPoint, 'cgroup.controllers')) ?? '' })
+  return refusal && `${refusal.problem}: ${refusal.mend}`
 }
 
 export function findProgram(program: string): string | undefined {

@@ -40,7 +40,7 @@ function podUse(pod: Pod, running: readonly ContainerState[], storage: StorageUs
     return [{ name, ...useOf(container, storage.containers.get(name) ?? 0, usage) }]
   })
   const used = { ...sum(containers, 'used'), disk: storage.bytes }
-  return { uid, used, requested: sum(containers, 'requested'), containers }
+  return { uid, priority: pod.spec.priority ?? 0, used, requested: sum(containers, 'requested'), containers }
 }
 
 /** The disk is walked only where it is what the node is short of. */

@@ -6,6 +6,7 @@ import { POD_CONDITION } from '../../api/names.ts'
 import { type Node, nodeCondition, nodeKind } from '../../api/node.ts'
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
+import { gatedReady } from '../../api/readiness_gates.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
@@ -185,7 +186,8 @@ async function setReady(
       const old = findCondition(current.status?.conditions, POD_CONDITION.ready)
       // The agent has spoken meanwhile: its word counts, and this is looked at again.
       if (given.status === 'True' && old?.reason !== NODE_NOT_READY) return undefined
-      const ready = withCondition(current.status?.conditions, { type: POD_CONDITION.ready, ...given }, clock.now())
+      const word = given.status === 'True' ? gatedReady(current.spec, current.status?.conditions) : given
+      const ready = withCondition(current.status?.conditions, { type: POD_CONDITION.ready, ...word }, clock.now())
       // Out of traffic now: when it is Ready again it counts only once nodes route to it anew.
       const routed = findCondition(ready, POD_CONDITION.routed)
       const conditions =
