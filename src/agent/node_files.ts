@@ -1,5 +1,6 @@
 /** The host's files that the agent itself touches: an argument, so that a simulated host can have its own. */
-import { mkdir, open, readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, open, readdir, rm, statfs } from 'node:fs/promises'
+import { readText } from '../base/records.ts'
 
 export interface NodeFiles {
   /** A file's text; empty when it cannot be read. */
@@ -16,7 +17,8 @@ export interface NodeFiles {
 }
 
 export const nodeFiles: NodeFiles = {
-  read: (path) => readFile(path, 'utf8').catch(() => ''),
+  // Small, and asked for at every pod's start: where the kernel has them, no thread is.
+  read: async (path) => readText(path) ?? '',
   end: (path, maxBytes) => readEnd(path, maxBytes).catch(() => Buffer.alloc(0)),
   async makeDirectory(path) {
     await mkdir(path, { recursive: true })

@@ -184,6 +184,8 @@ function createDrivers(flags: AgentFlags, log: Logger, registry: Registry): Driv
 export async function runAgent(flags: AgentFlags, { version, signal }: RoleContext): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new DroverError('forbidden', 'an agent needs root: it makes namespaces and mounts')
+  // Whoever started us: what is made for pods has the modes that are asked for.
+  process.umask(0o022)
   const rootLog = createLogger('agent', flags.logLevel)
   const registry = new Registry()
   mkdirSync(flags.dataDir, { recursive: true, mode: 0o700 })

@@ -219,8 +219,7 @@ async function writeInPlace(path: string, content: string, isNew: boolean): Prom
   const current = isNew ? undefined : await readFile(path, 'utf8').catch(() => undefined)
   if (current === content) return
   // Cut off half-way it is written again before anything mounts it.
-  await writeFile(path, content)
-  if (current === undefined) await chmod(path, 0o644)
+  await writeFile(path, content, { mode: 0o644 })
 }
 
 function pathOf(fd: number): Promise<string> {
