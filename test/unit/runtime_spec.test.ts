@@ -159,6 +159,10 @@ describe('the OCI configuration', () => {
     expect(oomScoreAdj({ ...none, memoryRequestBytes: 4e9 }, context)).toBe(750)
     expect(oomScoreAdj(guaranteed, context)).toBe(-997)
     expect(oomScoreAdj(guaranteed, { ...context, oomScoreAdjFloor: 0 })).toBe(0)
+    // A pod's class goes before what one of its containers has.
+    expect(oomScoreAdj({ ...guaranteed, oomRank: 'byRequest' }, context)).toBe(999)
+    expect(oomScoreAdj({ ...none, oomRank: 'byRequest' }, context)).toBe(999)
+    expect(oomScoreAdj({ ...none, memoryRequestBytes: 16e9, oomRank: 'byRequest' }, context)).toBe(2)
   })
 })
 
