@@ -1,10 +1,12 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createImageDriver, type ImageDriverOptions } from '../../src/agent/images/driver.ts'
 import { HttpClient } from '../../src/agent/images/http.ts'
@@ -306,6 +308,102 @@ describe('ways to a registry', () => {
       server.closeAllConnections()
       server.close()
     }
+  })
+
+  test('plain HTTP: only of a registry that is listed, which a mirror does not get round', async () => {
+    // A proxy that knows the names, since loopback itself counts as listed.
+    const names: string[] = []
+    const proxy = await startFront(registry.host, (asked) => {
+      names.push(`${asked.method} ${asked.url}`)
+      asked.url = new URL(asked.url ?? '').pathname
+      return false
+    })
+    fronts.push(proxy)
+    const behind = (more: Partial<ImageDriverOptions>) => open({ proxy: { url: `http://${proxy.host}` }, ...more })
+    driver = await behind({})
+    await expect(driver.pull('lab.test:5000/team/app:v1', { signal })).rejects.toMatchObject({ code: 'unavailable' })
+    driver = await behind({
+      insecureRegistries: ['other.test', 'lab.test:5001'],
+      mirrors: { 'lab.test:5000': ['m.test'] },
+    })
+    await expect(driver.pull('lab.test:5000/team/app:v1', { signal })).rejects.toMatchObject({ code: 'unavailable' })
+    expect(names).toEqual([])
+    expect(leftovers()).toEqual([])
+    driver = await behind({ insecureRegistries: ['lab.test:5000'] })
+    const image = await driver.pull('lab.test:5000/team/app:v1', { signal })
+    expect(image.names).toEqual(['lab.test:5000/team/app:v1'])
+    expect(names[0]).toBe('GET http://lab.test:5000/v2/team/app/manifests/v1')
+  })
+
+  test('TLS that leads to plain HTTP is not followed', async () => {
+    const ca = await createCa('drvt', { clock: systemClock })
+    const facts = { commonName: 'r', usages: ['server'] as const, validityMs: 3_600_000, clock: systemClock }
+    const { certPem, keyPem } = await issueCertificate(ca, { ...facts, dnsNames: ['localtest.drvt'] })
+    const server = createTlsServer({ cert: certPem, key: keyPem }, (asked, answer) => {
+      answer.writeHead(307, { location: `http://${registry.host}${asked.url}` }).end()
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    try {
+      const { port } = server.address() as AddressInfo
+      await expect(driver.pull(`127.0.0.1:${port}/team/app:v1`, { signal })).rejects.toMatchObject({
+        code: 'invalid',
+        message: expect.stringContaining('which is not followed'),
+      })
+      expect(leftovers()).toEqual([])
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+
+  test('layers come plain, by gzip and by zstd, and are the same', async () => {
+    const layer = await tar([{ name: 'how', content: 'packed' }])
+    const file = join(dataDir, 'layer.tar')
+    writeFileSync(file, layer)
+    const forms: [string, Buffer][] = [
+      ['', layer],
+      ['+gzip', gzipSync(layer)],
+      ['+zstd', execFileSync('zstd', ['-q', '-c', file])],
+    ]
+    const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
+    const config = JSON.stringify({
+      os: 'linux',
+      architecture,
+      rootfs: { type: 'layers', diff_ids: [digestOf(layer)] },
+    })
+    const blobs = new Map<string, Uint8Array>([[digestOf(config), Buffer.from(config)]])
+    const manifests = new Map<string, string>()
+    for (const [form, bytes] of forms) {
+      blobs.set(digestOf(bytes), bytes)
+      const described = (mediaType: string, content: Uint8Array | string) => ({
+        mediaType,
+        digest: digestOf(content),
+        size: content.length,
+      })
+      const manifest = {
+        schemaVersion: 2,
+        mediaType: 'application/vnd.oci.image.manifest.v1+json',
+        config: described('application/vnd.oci.image.config.v1+json', config),
+        layers: [described(`application/vnd.oci.image.layer.v1.tar${form}`, bytes)],
+      }
+      manifests.set(`v${form.slice(1)}`, JSON.stringify(manifest))
+    }
+    const served = await front((asked, answer) => {
+      const [kind = '', name = ''] = (asked.url ?? '').split('/').slice(-2)
+      const body = kind === 'blobs' ? blobs.get(name) : manifests.get(name)
+      const type = kind === 'blobs' ? 'application/octet-stream' : 'application/vnd.oci.image.manifest.v1+json'
+      if (body === undefined) answer.writeHead(404).end()
+      else answer.writeHead(200, { 'content-type': type }).end(body)
+      return true
+    })
+    for (const tag of manifests.keys()) {
+      const image = await driver.pull(`${served.host}/team/packed:${tag}`, { signal })
+      expect(readFileSync(join(image.layerDirectories[0] ?? '', 'how'), 'utf8'), tag).toBe('packed')
+      // So that the next does not find its layer here.
+      await driver.remove(image.id)
+      expect(leftovers(), tag).toEqual([])
+    }
+    expect(served.seen.filter((line) => line.includes('/blobs/')).length).toBeGreaterThanOrEqual(6)
   })
 
   test('mirrors are asked first; one that lacks the image is passed over', async () => {
