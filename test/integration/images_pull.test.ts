@@ -107,6 +107,25 @@ describe('a plain registry', () => {
     expect(leftovers()).toEqual([])
   })
 
+  test('layers come side by side', async () => {
+    // Each waits until all three are asked for: one after the other would never end.
+    const waiting = new Set<string | undefined>()
+    let release = (): void => undefined
+    const all = new Promise<boolean>((resolve) => {
+      release = () => resolve(false)
+    })
+    let blobs = 0
+    const shared = await front((asked) => {
+      // The first blob is the configuration, without which there are no layers to ask for.
+      if (!isBlob(asked.url) || ++blobs === 1) return false
+      waiting.add(asked.url)
+      if (waiting.size === 3) release()
+      return all
+    })
+    expect((await driver.pull(`${shared.host}/team/app:v1`, { signal })).layerDirectories).toHaveLength(3)
+    expect(waiting.size).toBe(3)
+  })
+
   test('several pulls share the work, and it ends with the last that wants it', async () => {
     let release = (): void => undefined
     const gate = new Promise<boolean>((resolve) => {
