@@ -255,28 +255,33 @@ async function createOutside(number: number) {
   const { switchNamespacePath, subnet } = await hostsNetwork.observe()
   const address = subnet.replace('.0/24', `.${number}`)
   const namespace = await createNamespace(`drvt${ID}-outside`)
-  await runOk('nsenter', [
-    `--net=${switchNamespacePath}`,
-    'ip',
-    'link',
-    'add',
-    'drvtout',
-    'master',
-    'bridge',
-    'type',
-    'veth',
-    'peer',
-    'eth0',
-    'netns',
-    namespace.path,
-  ])
-  await runOk('nsenter', [`--net=${switchNamespacePath}`, 'ip', 'link', 'set', 'drvtout', 'up'])
-  await namespace.exec(['ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'])
-  await namespace.exec(['ip', 'link', 'set', 'eth0', 'up'])
-  startAnswering(namespace, 'outside')
-  await eventually(async () => (await ask(undefined, { address, port: TCP_PORT }))[0]?.name === 'outside', {
-    timeoutMs: 10_000,
-  })
+  try {
+    await runOk('nsenter', [
+      `--net=${switchNamespacePath}`,
+      'ip',
+      'link',
+      'add',
+      'drvtout',
+      'master',
+      'bridge',
+      'type',
+      'veth',
+      'peer',
+      'eth0',
+      'netns',
+      namespace.path,
+    ])
+    await runOk('nsenter', [`--net=${switchNamespacePath}`, 'ip', 'link', 'set', 'drvtout', 'up'])
+    await namespace.exec(['ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'])
+    await namespace.exec(['ip', 'link', 'set', 'eth0', 'up'])
+    startAnswering(namespace, 'outside')
+    await eventually(async () => (await ask(undefined, { address, port: TCP_PORT }))[0]?.name === 'outside', {
+      timeoutMs: 10_000,
+    })
+  } catch (error) {
+    await namespace.remove()
+    throw error
+  }
   return { ...namespace, address }
 }
 
