@@ -64,6 +64,46 @@ async function front(intercept: Intercept): Promise<Front> {
   return made
 }
 
+const LAYER = 'application/vnd.oci.image.layer.v1.tar'
+const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+
+interface Described {
+  mediaType: string
+  digest: string
+  size: number
+}
+
+const described = (content: Uint8Array | string): Described => ({
+  mediaType: LAYER,
+  digest: digestOf(content),
+  size: content.length,
+})
+
+/** Of an image of these layers, plain tars. */
+function configOf(...layers: Uint8Array[]): string {
+  const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
+  return JSON.stringify({ os: 'linux', architecture, rootfs: { type: 'layers', diff_ids: layers.map(digestOf) } })
+}
+
+const manifestOf = (config: string, ...layers: Described[]): object => ({
+  schemaVersion: 2,
+  mediaType: MANIFEST,
+  config: { ...described(config), mediaType: 'application/vnd.oci.image.config.v1+json' },
+  layers,
+})
+
+/** A registry of just these manifests by tag, and blobs by what is said to be their digest. */
+function serve(manifests: ReadonlyMap<string, object>, blobs: ReadonlyMap<string, Uint8Array>): Promise<Front> {
+  return front((asked, answer) => {
+    const [kind = '', name = ''] = (asked.url ?? '').split('/').slice(-2)
+    const manifest = manifests.get(name)
+    const body = kind === 'blobs' ? blobs.get(name) : manifest && JSON.stringify(manifest)
+    if (body === undefined) answer.writeHead(404).end()
+    else answer.writeHead(200, { 'content-type': kind === 'blobs' ? 'application/octet-stream' : MANIFEST }).end(body)
+    return true
+  })
+}
+
 const isBlob = (url: string | undefined) => url?.includes('/blobs/') === true
 const leftovers = () => [...readdirSync(join(dataDir, 'layers')), ...readdirSync(join(dataDir, 'tmp'))]
 
@@ -213,6 +253,60 @@ describe('trouble on the way', () => {
       message: expect.stringContaining('sent a wrong sha256:'),
     })
     expect(leftovers()).toEqual([])
+  })
+
+  test('a registry whose documents disagree, or that sends a bomb, is refused in words, and nothing of it stays', async () => {
+    const [one, two] = [await tar([{ name: 'a', content: 'one' }]), await tar([{ name: 'b', content: 'two' }])]
+    const bomb = await tar([{ name: 'zeros', content: Buffer.alloc(8 << 20) }])
+    const small = gzipSync(bomb)
+    expect(small.length).toBeLessThan(100_000)
+    const packed: Described = { ...described(small), mediaType: `${LAYER}+gzip` }
+    const cases: [string, object, string, RegExp][] = [
+      [
+        'fewer layers than its configuration',
+        manifestOf(configOf(one, two), described(one)),
+        'invalid',
+        /names 1 layers.* 2/,
+      ],
+      ['more layers', manifestOf(configOf(one), described(one), described(two)), 'invalid', /names 2 layers.* 1/],
+      ['another layer', manifestOf(configOf(one), described(two)), 'invalid', /sha256:/],
+      ['layers in another order', manifestOf(configOf(one, two), described(two), described(one)), 'invalid', /sha256:/],
+      [
+        'a layer longer than it says',
+        manifestOf(configOf(one), { ...described(one), size: 10 }),
+        'invalid',
+        /longer than the 10/,
+      ],
+      ['no size', manifestOf(configOf(one), { ...described(one), size: -1 }), 'invalid', /has no size/],
+      ['no digest', manifestOf(configOf(one), { ...described(one), digest: 'md5:1' }), 'invalid', /is not a digest/],
+      [
+        'a path for a digest',
+        manifestOf(configOf(one), { ...described(one), digest: '../../etc' }),
+        'invalid',
+        /is not a digest/,
+      ],
+      ['a configuration that is none', manifestOf('[]', described(one)), 'invalid', /not a JSON object/],
+      [
+        'a huge configuration',
+        { ...manifestOf('{}'), config: { ...described('{}'), size: 2 ** 40 } },
+        'tooLarge',
+        /too many for a document/,
+      ],
+      ['an index of nothing', { schemaVersion: 2, manifests: [] }, 'notFound', /no image/],
+      ['a bomb', manifestOf(configOf(bomb), packed), 'tooLarge', /larger than 1000000 bytes when unpacked/],
+    ]
+    const contents = [one, two, small, configOf(one), configOf(one, two), configOf(bomb), '[]', '{}']
+    const blobs = new Map(contents.map((content) => [digestOf(content), Buffer.from(content)]))
+    const hostile = await serve(new Map(cases.map(([, manifest], i) => [`v${i}`, manifest])), blobs)
+    driver = await open({ maxLayerBytes: 1_000_000 })
+    for (const [i, [title, , code, message]] of cases.entries()) {
+      await expect(driver.pull(`${hostile.host}/team/bad:v${i}`, { signal }), title).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(message),
+      })
+      expect(leftovers(), title).toEqual([])
+    }
+    expect(await driver.list()).toEqual([])
   })
 
   test('a blob elsewhere: redirects are followed without credentials', async () => {
@@ -384,37 +478,14 @@ describe('ways to a registry', () => {
       ['+gzip', gzipSync(layer)],
       ['+zstd', execFileSync('zstd', ['-q', '-c', file])],
     ]
-    const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
-    const config = JSON.stringify({
-      os: 'linux',
-      architecture,
-      rootfs: { type: 'layers', diff_ids: [digestOf(layer)] },
-    })
+    const config = configOf(layer)
     const blobs = new Map<string, Uint8Array>([[digestOf(config), Buffer.from(config)]])
-    const manifests = new Map<string, string>()
+    const manifests = new Map<string, object>()
     for (const [form, bytes] of forms) {
       blobs.set(digestOf(bytes), bytes)
-      const described = (mediaType: string, content: Uint8Array | string) => ({
-        mediaType,
-        digest: digestOf(content),
-        size: content.length,
-      })
-      const manifest = {
-        schemaVersion: 2,
-        mediaType: 'application/vnd.oci.image.manifest.v1+json',
-        config: described('application/vnd.oci.image.config.v1+json', config),
-        layers: [described(`application/vnd.oci.image.layer.v1.tar${form}`, bytes)],
-      }
-      manifests.set(`v${form.slice(1)}`, JSON.stringify(manifest))
+      manifests.set(`v${form.slice(1)}`, manifestOf(config, { ...described(bytes), mediaType: `${LAYER}${form}` }))
     }
-    const served = await front((asked, answer) => {
-      const [kind = '', name = ''] = (asked.url ?? '').split('/').slice(-2)
-      const body = kind === 'blobs' ? blobs.get(name) : manifests.get(name)
-      const type = kind === 'blobs' ? 'application/octet-stream' : 'application/vnd.oci.image.manifest.v1+json'
-      if (body === undefined) answer.writeHead(404).end()
-      else answer.writeHead(200, { 'content-type': type }).end(body)
-      return true
-    })
+    const served = await serve(manifests, blobs)
     for (const tag of manifests.keys()) {
       const image = await driver.pull(`${served.host}/team/packed:${tag}`, { signal })
       expect(readFileSync(join(image.layerDirectories[0] ?? '', 'how'), 'utf8'), tag).toBe('packed')
