@@ -496,12 +496,12 @@ describe('ways to a registry', () => {
     expect(served.seen.filter((line) => line.includes('/blobs/')).length).toBeGreaterThanOrEqual(6)
   })
 
-  test('mirrors are asked first; one that lacks the image is passed over', async () => {
+  test('mirrors are asked first; one that lacks the image or is not there is passed over', async () => {
     const empty = await front((_asked, answer) => {
       answer.writeHead(404).end()
       return true
     })
-    driver = await open({ mirrors: { 'docker.io': [empty.host, `http://${registry.host}`] } })
+    driver = await open({ mirrors: { 'docker.io': ['http://127.0.0.1:1', empty.host, `http://${registry.host}`] } })
     const image = await driver.pull('team/app:v1', { signal })
     expect(image.names).toEqual(['docker.io/team/app:v1'])
     expect(empty.seen.length).toBeGreaterThan(0)
