@@ -26,8 +26,18 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'drvt-images-'))
   registry = await startRegistry({ user: USER })
   app = `${registry.host}/team/app`
-  const layers = [await rootfsTar(['sh', 'echo', 'sleep'])]
-  await registry.push(await dockerArchive([{ tags: ['a:1'], layers, config: { Env: ['GREETING=hi'] } }]), 'team/app:v1')
+  const layers = [await rootfsTar(['sh', 'echo', 'sleep', 'id'])]
+  const config = {
+    Env: ['GREETING=hi'],
+    User: 'web',
+    WorkingDir: '/tmp',
+    StopSignal: 'SIGUSR1',
+    Entrypoint: ['/bin/sh', '-c'],
+    Cmd: [
+      'echo $GREETING from $(id -un), $(id -gn) in $PWD; trap "echo told; exit 0" USR1; while true; do sleep 0.1; done',
+    ],
+  }
+  await registry.push(await dockerArchive([{ tags: ['a:1'], layers, config }]), 'team/app:v1')
   await cluster.start('--nodes', '2', '--sample')
 })
 afterAll(async () => {
@@ -83,7 +93,9 @@ describe('an image', () => {
     const docker = { env: { DOCKER_CONFIG: join(directory, 'docker') } }
     expect((await cluster.drover(['image', 'pull', `${app}:v1`], docker)).code).toBe(0)
     expect(await nodesWith(`${app}:v1`)).toEqual(hosts)
-    expect(await inspect(`${app}:v1`)).toMatchObject([{ nodes: hosts, layers: 1, config: { env: ['GREETING=hi'] } }])
+    expect(await inspect(`${app}:v1`)).toMatchObject([
+      { nodes: hosts, layers: 1, config: { env: ['GREETING=hi'], user: 'web' } },
+    ])
   })
 
   it('has another name, goes to the registry, comes back from a file, and is the same', async () => {
@@ -168,6 +180,30 @@ describe('an image', () => {
     await running('content')
     await eventually(async () => /ErrImagePull|ImagePullBackOff/.test((await waiting('insists')).reason ?? ''), WAIT)
     await cluster.ask('delete', 'pod', 'never', 'stranger', 'member', 'content', 'insists')
+  })
+
+  it('says what its container runs, as whom, where, and by which signal it ends, where the pod does not', async () => {
+    const pod = (name: string, container: object): object => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name },
+      spec: {
+        nodeName: hosts[0],
+        restartPolicy: 'Never',
+        containers: [{ name: 'main', image: `${app}:v1`, imagePullPolicy: 'IfNotPresent', ...container }],
+      },
+    })
+    await cluster.apply([
+      pod('plain', {}),
+      pod('args', { args: ['echo args: $GREETING'] }),
+      pod('own', { command: ['/bin/sh', '-c', 'pwd'], workingDir: '/bin' }),
+    ])
+    await eventually(async () => (await cluster.ask('logs', 'plain')) === 'hi from web, web in /tmp\n', WAIT)
+    await eventually(async () => (await cluster.ask('logs', 'args')) === 'args: hi\n', WAIT)
+    await eventually(async () => (await cluster.ask('logs', 'own')) === '/bin\n', WAIT)
+    const following = cluster.drover(['logs', '-f', 'plain'])
+    await cluster.ask('delete', 'pod', 'plain', 'args', 'own')
+    expect((await following).stdout).toMatch(/told\n$/)
   })
 })
 
