@@ -195,13 +195,13 @@ export interface RenewalOptions {
   servers: readonly string[]
   clock: Clock
   log: Logger
+  /** How a server is asked; by gRPC unless said otherwise. */
+  call?: typeof callRenew
 }
 
 /** Renews the stored certificate in time, for as long as it runs; sessions take the new one when they dial next. */
-export async function keepRenewed(
-  { dataDir, servers, clock, log }: RenewalOptions,
-  signal: AbortSignal,
-): Promise<void> {
+export async function keepRenewed(options: RenewalOptions, signal: AbortSignal): Promise<void> {
+  const { dataDir, clock, log } = options
   let retryMs = FIRST_RETRY_MS
   while (!signal.aborted) {
     const stored = readIdentity(dataDir)
@@ -209,7 +209,7 @@ export async function keepRenewed(
     let waitMs = Math.max(0, Math.min(dueInMs, MAX_WAIT_MS))
     if (stored !== undefined && dueInMs <= 0) {
       try {
-        await renew(stored, { dataDir, servers, clock, log })
+        await renew(stored, options)
         retryMs = FIRST_RETRY_MS
         waitMs = FIRST_RETRY_MS
       } catch (error) {
@@ -223,11 +223,14 @@ export async function keepRenewed(
   }
 }
 
-async function renew(stored: StoredIdentity, { dataDir, servers, clock, log }: RenewalOptions): Promise<void> {
+async function renew(
+  stored: StoredIdentity,
+  { dataDir, servers, clock, log, call = callRenew }: RenewalOptions,
+): Promise<void> {
   const { keyPem, publicKey } = createKey()
   const request = { publicKey, clockMs: clock.now() }
   const all = [...new Set([...servers, ...stored.servers])]
-  const response = await firstReachable(all, (address) => callRenew(address, stored.tls, request, clock))
+  const response = await firstReachable(all, (address) => call(address, stored.tls, request, clock))
   writeIdentity(dataDir, { ...response, keyPem, servers: all })
   const { notAfterMs } = certificateFacts(response.certificate)
   log.info({ notAfter: new Date(notAfterMs).toISOString() }, 'certificate renewed')

@@ -1,6 +1,6 @@
 /**
  * Lines of several logs in the order of their times. Each log is in order by itself, so the oldest of all first lines is
- * next once every log has shown one. A log that is silent is waited for, but never longer than `patienceMs`.
+ * next once every log has shown one. Logs are read ahead, so that lines that have come wait for a silent log side by side.
  */
 import { type Clock, sleep } from '../base/clock.ts'
 
@@ -12,11 +12,15 @@ export interface LogLine {
 
 interface Source<T> {
   of: T
-  /** Undefined until one is there, and again once it is taken. */
-  first: LogLine | undefined
+  /** Read and not yet given on, oldest first. */
+  lines: (LogLine & { arrivedMs: number })[]
   ended: boolean
-  asked: Promise<void> | undefined
+  /** Set while it waits for room. */
+  taken?: () => void
 }
+
+/** Lines of a log that are read before they are wanted; its server waits then. */
+const MAX_AHEAD = 1_000
 
 /** Splits a line as the server sends it with `timestamps`; one without a time has none. Pure. */
 export function splitTime(line: string): LogLine {
@@ -34,7 +38,7 @@ function sortable(time: string): string {
 
 export interface MergeOptions {
   clock: Clock
-  /** How long a silent log holds back the others; infinite: until it ends. */
+  /** How long a line is held back for logs that are silent, counted from its arrival; infinite: until they end. */
   patienceMs: number
 }
 
@@ -44,49 +48,68 @@ export async function* mergeByTime<T>(
   { clock, patienceMs }: MergeOptions,
   onFailure: (of: T, error: unknown) => void,
 ): AsyncGenerator<LogLine & { of: T }> {
-  const iterators = new Map([...logs].map(([of, lines]) => [of, lines[Symbol.asyncIterator]()]))
-  const sources = [...logs.keys()].map((of): Source<T> => ({ of, first: undefined, ended: false, asked: undefined }))
-  const ask = (source: Source<T>): Promise<void> => {
-    const take = async (): Promise<void> => {
-      try {
-        const result = await iterators.get(source.of)?.next()
-        if (result === undefined || result.done === true) source.ended = true
-        else source.first = result.value
-      } catch (error) {
-        source.ended = true
-        onFailure(source.of, error)
-      } finally {
-        source.asked = undefined
+  let over = false
+  let wake = (): void => undefined
+  const iterators = [...logs].map(([of, lines]) => ({ of, iterator: lines[Symbol.asyncIterator]() }))
+  const sources = iterators.map(({ of }): Source<T> => ({ of, lines: [], ended: false }))
+  const read = async (source: Source<T>, iterator: AsyncIterator<LogLine>): Promise<void> => {
+    try {
+      for (let result = await iterator.next(); result.done !== true; result = await iterator.next()) {
+        source.lines.push({ ...result.value, arrivedMs: clock.monotonicMs() })
+        wake()
+        if (source.lines.length < MAX_AHEAD) continue
+        await new Promise<void>((resolve) => {
+          source.taken = resolve
+        })
       }
+    } catch (error) {
+      if (!over) onFailure(source.of, error)
+    } finally {
+      source.ended = true
+      wake()
     }
-    source.asked ??= take()
-    return source.asked
+  }
+  for (const [index, source] of sources.entries()) {
+    const iterator = iterators[index]?.iterator
+    if (iterator !== undefined) void read(source, iterator)
   }
   try {
     while (true) {
-      const silent = sources.filter(({ first, ended }) => first === undefined && !ended)
-      const present = sources.filter(({ first }) => first !== undefined)
-      if (silent.length === 0 && present.length === 0) return
-      if (present.length === 0) await Promise.race(silent.map(ask))
-      else if (silent.length > 0) await within(clock, patienceMs, Promise.all(silent.map(ask)))
+      const changed = new Promise<void>((resolve) => {
+        wake = resolve
+      })
       const next = oldest(sources)
-      if (next?.first === undefined) continue
-      const line = next.first
-      next.first = undefined
-      yield { ...line, of: next.of }
+      const someSilent = sources.some(({ lines, ended }) => lines.length === 0 && !ended)
+      const [line] = next?.lines ?? []
+      if (next === undefined || line === undefined) {
+        if (!someSilent) return
+        await changed
+        continue
+      }
+      // Counted from each line's own arrival: lines that came together are held back together, not one after the other.
+      const leftMs = someSilent ? line.arrivedMs + patienceMs - clock.monotonicMs() : 0
+      if (leftMs > 0) {
+        await within(clock, leftMs, changed)
+        continue
+      }
+      next.lines.shift()
+      next.taken?.()
+      yield { time: line.time, text: line.text, of: next.of }
     }
   } finally {
-    for (const iterator of iterators.values()) void iterator.return?.().catch(() => undefined)
+    over = true
+    for (const { iterator } of iterators) void iterator.return?.().catch(() => undefined)
+    for (const { taken } of sources) taken?.()
   }
 }
 
-async function within(clock: Clock, patienceMs: number, work: Promise<unknown>): Promise<void> {
-  if (patienceMs === Number.POSITIVE_INFINITY) {
+async function within(clock: Clock, waitMs: number, work: Promise<unknown>): Promise<void> {
+  if (waitMs === Number.POSITIVE_INFINITY) {
     await work
     return
   }
   const stop = new AbortController()
-  const waited = sleep(clock, patienceMs, stop.signal).catch(() => undefined)
+  const waited = sleep(clock, waitMs, stop.signal).catch(() => undefined)
   await Promise.race([work, waited])
   stop.abort()
 }
@@ -94,8 +117,11 @@ async function within(clock: Clock, patienceMs: number, work: Promise<unknown>):
 function oldest<T>(sources: readonly Source<T>[]): Source<T> | undefined {
   let found: Source<T> | undefined
   for (const source of sources) {
-    if (source.first === undefined) continue
-    if (found?.first === undefined || source.first.time < found.first.time) found = source
+    const time = source.lines[0]?.time
+    if (time !== undefined && time < (found?.lines[0]?.time ?? LATEST)) found = source
   }
   return found
 }
+
+/** After every time that a log could have. */
+const LATEST = '\uffff'

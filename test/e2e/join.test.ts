@@ -113,6 +113,24 @@ describe('joining', () => {
     await eventually(async () => (await cluster.drover('image', 'ls', '-o', 'json')).stdout.includes('"h1"'), WAIT)
   })
 
+  it('opens nothing on the node that the control plane would call', async () => {
+    // Sessions are the nodes' own connections: what listens is the name server, the tunnel, and health on loopback.
+    const listening = await eventually(async () => {
+      const space = `--net=${cluster.host('h1').namespacePath}`
+      const text = await output('nsenter', [space, 'ss', '-H', '-l', '-n', '-t', '-u'])
+      const all = text
+        .trim()
+        .split('\n')
+        .map((line) => line.split(/\s+/))
+        .map(([protocol = '', , , , local = '']) => `${protocol} ${local.replace(/%\w+/, '')}`)
+      // As long as it may take until the node has its range, and with it its tunnel.
+      return all.includes('udp 0.0.0.0:4789') ? all : undefined
+    }, WAIT)
+    const reachable = listening.filter((at) => !/^tcp 127\.|^(udp|tcp) 169\.254\.20\.5[34]:53$/.test(at))
+    expect([...new Set(reachable)].filter((at) => !/^udp \S+:4789$/.test(at))).toEqual([])
+    expect(listening).toContain('udp 169.254.20.53:53')
+  })
+
   it('is refused with a clear word and an exit code', async () => {
     const server = ['--server', cluster.nodeAddress]
     const token = await newToken()

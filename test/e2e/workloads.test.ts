@@ -1,5 +1,6 @@
 /** Each kind of workload for real, on two hosts, as kubectl and drover show it: containers run, volumes keep their data. */
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Job } from '../../src/api/job.ts'
 import type { PersistentVolume } from '../../src/api/persistentvolume.ts'
@@ -93,6 +94,79 @@ describe('a StatefulSet with claims', () => {
     await cluster.ask('delete', 'sts/db')
     await eventually(async () => (await cluster.json<List<PersistentVolume>>('get', 'pv')).items.length === 0, WAIT)
     expect(dataDirs()).toEqual([])
+  })
+})
+
+describe('claims of their own', () => {
+  const claim = (name: string, storageClassName: string, storage: string): object => ({
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name },
+    spec: { storageClassName, accessModes: ['ReadWriteOnce'], resources: { requests: { storage } } },
+  })
+  const user = (name: string): object => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: { app: name } },
+    spec: {
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'main',
+          image: IMAGE,
+          command: ['sh', '-c', `echo precious > /data/file; ${STAY}`],
+          volumeMounts: [{ name: 'data', mountPath: '/data' }],
+        },
+      ],
+      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: name } }],
+    },
+  })
+  const volumeOf = async (name: string): Promise<PersistentVolume | undefined> =>
+    (await cluster.json<List<PersistentVolume>>('get', 'pv')).items.find(({ spec }) => spec.claimRef?.name === name)
+
+  it('leave their data or take it along, as their class says; what no node has room for waits and says so', async () => {
+    await cluster.apply([
+      {
+        apiVersion: 'storage.k8s.io/v1',
+        kind: 'StorageClass',
+        metadata: { name: 'keep' },
+        provisioner: 'local.drover.dev',
+        reclaimPolicy: 'Retain',
+        volumeBindingMode: 'WaitForFirstConsumer',
+      },
+      claim('kept', 'keep', '1Mi'),
+      claim('brief', 'local', '1Mi'),
+      claim('vast', 'local', '900Ti'),
+      ...['kept', 'brief', 'vast'].map(user),
+    ])
+    for (const name of ['kept', 'brief']) {
+      await cluster.kubectl('wait', '--for=condition=Ready', '--timeout=60s', `pod/${name}`)
+      await eventually(async () => (await volumeOf(name))?.status?.phase === 'Bound', WAIT)
+    }
+    const fileOf = async (name: string): Promise<string> => {
+      const volume = (await volumeOf(name))?.metadata.name ?? ''
+      const place = dataDirs().find((path) => path.endsWith(`/pv/${volume}`)) ?? ''
+      return join(localStateDir(cluster.name), place, 'file')
+    }
+    const [kept, brief] = [await fileOf('kept'), await fileOf('brief')]
+    for (const path of [kept, brief]) expect(readFileSync(path, 'utf8')).toBe('precious\n')
+    await eventually(async () => {
+      const [pod] = await pods('vast')
+      const scheduled = pod?.status?.conditions?.find(({ type }) => type === 'PodScheduled')
+      return scheduled?.message?.includes('2 Insufficient storage')
+    }, WAIT)
+    expect(await volumeOf('vast')).toBeUndefined()
+
+    await cluster.ask('delete', 'pod', 'kept', 'brief', 'vast')
+    await cluster.ask('delete', 'pvc', 'kept', 'brief', 'vast')
+    await eventually(async () => (await volumeOf('brief')) === undefined, WAIT)
+    await eventually(async () => (await volumeOf('kept'))?.status?.phase === 'Released', WAIT)
+    expect(existsSync(brief)).toBe(false)
+    expect(readFileSync(kept, 'utf8')).toBe('precious\n')
+    // Whoever deletes the volume too has its directory still.
+    await cluster.ask('delete', 'pv', (await volumeOf('kept'))?.metadata.name ?? '')
+    expect(readFileSync(kept, 'utf8')).toBe('precious\n')
+    await cluster.ask('delete', 'storageclass', 'keep')
   })
 })
 

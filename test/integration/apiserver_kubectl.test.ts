@@ -148,6 +148,35 @@ describe('kubectl', () => {
     await kubectl('delete pod lone --now')
   })
 
+  it('is refused pods that the level of their namespace forbids, in words, and warned of workloads that would make them', async () => {
+    const pod = (name: string, securityContext: string): string =>
+      `{apiVersion: v1, kind: Pod, metadata: {name: ${name}}, spec: {containers: [{name: c, image: img:1, securityContext: ${securityContext}}]}}`
+    const careful =
+      '{allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}'
+    const enforce = (level: string) =>
+      kubectl(`label namespace guarded pod-security.kubernetes.io/enforce=${level} --overwrite`)
+    await kubectl('create namespace guarded')
+    await kubectl('apply -n guarded -f -', pod('any', '{privileged: true}'))
+    await enforce('baseline')
+    expect(await refused('apply -n guarded -f -', pod('privileged', '{privileged: true}'))).toMatch(
+      /violates PodSecurity "baseline:latest": privileged/,
+    )
+    await kubectl('apply -n guarded -f -', pod('plain', '{}'))
+    await enforce('restricted')
+    expect(await refused('run plainer -n guarded --image=img:1')).toMatch(/violates PodSecurity "restricted:latest": /)
+    await kubectl('apply -n guarded -f -', pod('careful', careful))
+    const created = await harness.kubectl(['create', 'deployment', 'd', '-n', 'guarded', '--image=img:1'])
+    expect([created.exitCode, created.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^Warning: would violate PodSecurity "restricted:latest"/m),
+    ])
+    // Who runs already is let be; whoever comes when the label is gone is let in.
+    expect(await kubectl('get pods -n guarded -o name')).toBe('pod/any\npod/careful\npod/plain')
+    await enforce('privileged')
+    await kubectl('apply -n guarded -f -', pod('late', '{privileged: true}'))
+    await kubectl('delete pods --all -n guarded --now')
+  })
+
   it('changes objects in place', async () => {
     await kubectl('apply -f -', manifest('turned'))
     await kubectl('scale deployment turned --replicas=5')

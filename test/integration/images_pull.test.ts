@@ -1,10 +1,12 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createImageDriver, type ImageDriverOptions } from '../../src/agent/images/driver.ts'
 import { HttpClient } from '../../src/agent/images/http.ts'
@@ -62,6 +64,46 @@ async function front(intercept: Intercept): Promise<Front> {
   return made
 }
 
+const LAYER = 'application/vnd.oci.image.layer.v1.tar'
+const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+
+interface Described {
+  mediaType: string
+  digest: string
+  size: number
+}
+
+const described = (content: Uint8Array | string): Described => ({
+  mediaType: LAYER,
+  digest: digestOf(content),
+  size: content.length,
+})
+
+/** Of an image of these layers, plain tars. */
+function configOf(...layers: Uint8Array[]): string {
+  const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
+  return JSON.stringify({ os: 'linux', architecture, rootfs: { type: 'layers', diff_ids: layers.map(digestOf) } })
+}
+
+const manifestOf = (config: string, ...layers: Described[]): object => ({
+  schemaVersion: 2,
+  mediaType: MANIFEST,
+  config: { ...described(config), mediaType: 'application/vnd.oci.image.config.v1+json' },
+  layers,
+})
+
+/** A registry of just these manifests by tag, and blobs by what is said to be their digest. */
+function serve(manifests: ReadonlyMap<string, object>, blobs: ReadonlyMap<string, Uint8Array>): Promise<Front> {
+  return front((asked, answer) => {
+    const [kind = '', name = ''] = (asked.url ?? '').split('/').slice(-2)
+    const manifest = manifests.get(name)
+    const body = kind === 'blobs' ? blobs.get(name) : manifest && JSON.stringify(manifest)
+    if (body === undefined) answer.writeHead(404).end()
+    else answer.writeHead(200, { 'content-type': kind === 'blobs' ? 'application/octet-stream' : MANIFEST }).end(body)
+    return true
+  })
+}
+
 const isBlob = (url: string | undefined) => url?.includes('/blobs/') === true
 const leftovers = () => [...readdirSync(join(dataDir, 'layers')), ...readdirSync(join(dataDir, 'tmp'))]
 
@@ -103,6 +145,25 @@ describe('a plain registry', () => {
     })
     await expect(pull('Bad')).rejects.toMatchObject({ code: 'invalid' })
     expect(leftovers()).toEqual([])
+  })
+
+  test('layers come side by side', async () => {
+    // Each waits until all three are asked for: one after the other would never end.
+    const waiting = new Set<string | undefined>()
+    let release = (): void => undefined
+    const all = new Promise<boolean>((resolve) => {
+      release = () => resolve(false)
+    })
+    let blobs = 0
+    const shared = await front((asked) => {
+      // The first blob is the configuration, without which there are no layers to ask for.
+      if (!isBlob(asked.url) || ++blobs === 1) return false
+      waiting.add(asked.url)
+      if (waiting.size === 3) release()
+      return all
+    })
+    expect((await driver.pull(`${shared.host}/team/app:v1`, { signal })).layerDirectories).toHaveLength(3)
+    expect(waiting.size).toBe(3)
   })
 
   test('several pulls share the work, and it ends with the last that wants it', async () => {
@@ -192,6 +253,60 @@ describe('trouble on the way', () => {
       message: expect.stringContaining('sent a wrong sha256:'),
     })
     expect(leftovers()).toEqual([])
+  })
+
+  test('a registry whose documents disagree, or that sends a bomb, is refused in words, and nothing of it stays', async () => {
+    const [one, two] = [await tar([{ name: 'a', content: 'one' }]), await tar([{ name: 'b', content: 'two' }])]
+    const bomb = await tar([{ name: 'zeros', content: Buffer.alloc(8 << 20) }])
+    const small = gzipSync(bomb)
+    expect(small.length).toBeLessThan(100_000)
+    const packed: Described = { ...described(small), mediaType: `${LAYER}+gzip` }
+    const cases: [string, object, string, RegExp][] = [
+      [
+        'fewer layers than its configuration',
+        manifestOf(configOf(one, two), described(one)),
+        'invalid',
+        /names 1 layers.* 2/,
+      ],
+      ['more layers', manifestOf(configOf(one), described(one), described(two)), 'invalid', /names 2 layers.* 1/],
+      ['another layer', manifestOf(configOf(one), described(two)), 'invalid', /sha256:/],
+      ['layers in another order', manifestOf(configOf(one, two), described(two), described(one)), 'invalid', /sha256:/],
+      [
+        'a layer longer than it says',
+        manifestOf(configOf(one), { ...described(one), size: 10 }),
+        'invalid',
+        /longer than the 10/,
+      ],
+      ['no size', manifestOf(configOf(one), { ...described(one), size: -1 }), 'invalid', /has no size/],
+      ['no digest', manifestOf(configOf(one), { ...described(one), digest: 'md5:1' }), 'invalid', /is not a digest/],
+      [
+        'a path for a digest',
+        manifestOf(configOf(one), { ...described(one), digest: '../../etc' }),
+        'invalid',
+        /is not a digest/,
+      ],
+      ['a configuration that is none', manifestOf('[]', described(one)), 'invalid', /not a JSON object/],
+      [
+        'a huge configuration',
+        { ...manifestOf('{}'), config: { ...described('{}'), size: 2 ** 40 } },
+        'tooLarge',
+        /too many for a document/,
+      ],
+      ['an index of nothing', { schemaVersion: 2, manifests: [] }, 'notFound', /no image/],
+      ['a bomb', manifestOf(configOf(bomb), packed), 'tooLarge', /larger than 1000000 bytes when unpacked/],
+    ]
+    const contents = [one, two, small, configOf(one), configOf(one, two), configOf(bomb), '[]', '{}']
+    const blobs = new Map(contents.map((content) => [digestOf(content), Buffer.from(content)]))
+    const hostile = await serve(new Map(cases.map(([, manifest], i) => [`v${i}`, manifest])), blobs)
+    driver = await open({ maxLayerBytes: 1_000_000 })
+    for (const [i, [title, , code, message]] of cases.entries()) {
+      await expect(driver.pull(`${hostile.host}/team/bad:v${i}`, { signal }), title).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(message),
+      })
+      expect(leftovers(), title).toEqual([])
+    }
+    expect(await driver.list()).toEqual([])
   })
 
   test('a blob elsewhere: redirects are followed without credentials', async () => {
@@ -308,12 +423,85 @@ describe('ways to a registry', () => {
     }
   })
 
-  test('mirrors are asked first; one that lacks the image is passed over', async () => {
+  test('plain HTTP: only of a registry that is listed, which a mirror does not get round', async () => {
+    // A proxy that knows the names, since loopback itself counts as listed.
+    const names: string[] = []
+    const proxy = await startFront(registry.host, (asked) => {
+      names.push(`${asked.method} ${asked.url}`)
+      asked.url = new URL(asked.url ?? '').pathname
+      return false
+    })
+    fronts.push(proxy)
+    const behind = (more: Partial<ImageDriverOptions>) => open({ proxy: { url: `http://${proxy.host}` }, ...more })
+    driver = await behind({})
+    await expect(driver.pull('lab.test:5000/team/app:v1', { signal })).rejects.toMatchObject({ code: 'unavailable' })
+    driver = await behind({
+      insecureRegistries: ['other.test', 'lab.test:5001'],
+      mirrors: { 'lab.test:5000': ['m.test'] },
+    })
+    await expect(driver.pull('lab.test:5000/team/app:v1', { signal })).rejects.toMatchObject({ code: 'unavailable' })
+    expect(names).toEqual([])
+    expect(leftovers()).toEqual([])
+    driver = await behind({ insecureRegistries: ['lab.test:5000'] })
+    const image = await driver.pull('lab.test:5000/team/app:v1', { signal })
+    expect(image.names).toEqual(['lab.test:5000/team/app:v1'])
+    expect(names[0]).toBe('GET http://lab.test:5000/v2/team/app/manifests/v1')
+  })
+
+  test('TLS that leads to plain HTTP is not followed', async () => {
+    const ca = await createCa('drvt', { clock: systemClock })
+    const facts = { commonName: 'r', usages: ['server'] as const, validityMs: 3_600_000, clock: systemClock }
+    const { certPem, keyPem } = await issueCertificate(ca, { ...facts, dnsNames: ['localtest.drvt'] })
+    const server = createTlsServer({ cert: certPem, key: keyPem }, (asked, answer) => {
+      answer.writeHead(307, { location: `http://${registry.host}${asked.url}` }).end()
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    try {
+      const { port } = server.address() as AddressInfo
+      await expect(driver.pull(`127.0.0.1:${port}/team/app:v1`, { signal })).rejects.toMatchObject({
+        code: 'invalid',
+        message: expect.stringContaining('which is not followed'),
+      })
+      expect(leftovers()).toEqual([])
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+
+  test('layers come plain, by gzip and by zstd, and are the same', async () => {
+    const layer = await tar([{ name: 'how', content: 'packed' }])
+    const file = join(dataDir, 'layer.tar')
+    writeFileSync(file, layer)
+    const forms: [string, Buffer][] = [
+      ['', layer],
+      ['+gzip', gzipSync(layer)],
+      ['+zstd', execFileSync('zstd', ['-q', '-c', file])],
+    ]
+    const config = configOf(layer)
+    const blobs = new Map<string, Uint8Array>([[digestOf(config), Buffer.from(config)]])
+    const manifests = new Map<string, object>()
+    for (const [form, bytes] of forms) {
+      blobs.set(digestOf(bytes), bytes)
+      manifests.set(`v${form.slice(1)}`, manifestOf(config, { ...described(bytes), mediaType: `${LAYER}${form}` }))
+    }
+    const served = await serve(manifests, blobs)
+    for (const tag of manifests.keys()) {
+      const image = await driver.pull(`${served.host}/team/packed:${tag}`, { signal })
+      expect(readFileSync(join(image.layerDirectories[0] ?? '', 'how'), 'utf8'), tag).toBe('packed')
+      // So that the next does not find its layer here.
+      await driver.remove(image.id)
+      expect(leftovers(), tag).toEqual([])
+    }
+    expect(served.seen.filter((line) => line.includes('/blobs/')).length).toBeGreaterThanOrEqual(6)
+  })
+
+  test('mirrors are asked first; one that lacks the image or is not there is passed over', async () => {
     const empty = await front((_asked, answer) => {
       answer.writeHead(404).end()
       return true
     })
-    driver = await open({ mirrors: { 'docker.io': [empty.host, `http://${registry.host}`] } })
+    driver = await open({ mirrors: { 'docker.io': ['http://127.0.0.1:1', empty.host, `http://${registry.host}`] } })
     const image = await driver.pull('team/app:v1', { signal })
     expect(image.names).toEqual(['docker.io/team/app:v1'])
     expect(empty.seen.length).toBeGreaterThan(0)

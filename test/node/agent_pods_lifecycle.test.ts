@@ -1,12 +1,13 @@
 /** Hooks, sidecars, probes and time limits on a real runtime. What a container does it writes to a file of the host. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { podKind } from '../../src/api/pod_kind.ts'
-import { AgentPods } from '../support/agent_pods.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { AgentPods, freePort } from '../support/agent_pods.ts'
 import { healthServer } from '../support/grpc_health.ts'
 import { addressOf } from '../support/node_session.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
@@ -100,27 +101,51 @@ describe('lifecycle hooks', () => {
 
   test('hooks by HTTP and TCP, and one that sleeps', async () => {
     const asked = await serving(503)
+    let connections = 0
+    asked.server.on('connection', () => connections++)
     try {
       const { port } = asked
       const httpGet = { path: '/start?x=1', port, host: '127.0.0.1', httpHeaders: [{ name: 'X-Who', value: 'hook' }] }
+      const sleeper = {
+        name: 'b',
+        image: 'busybox:1',
+        ...sh('trap "touch /out/told; exit 0" TERM; while true; do sleep 0.05; done'),
+        lifecycle: { preStop: { sleep: { seconds: 1 } } },
+      }
       await pods.run(
         'calls',
         { ...sh(SERVE), lifecycle: { postStart: { httpGet }, preStop: { tcpSocket: { port, host: '127.0.0.1' } } } },
-        {
-          ...volume(),
-          containers: [
-            { name: 'b', image: 'busybox:1', ...sh(SERVE), lifecycle: { preStop: { sleep: { seconds: 1 } } } },
-          ],
-        },
+        { ...volume(), containers: [sleeper] },
       )
       await pods.ready('calls')
       // Whatever the answer says, the hook was heard.
       expect(asked.paths).toEqual(['/start?x=1 hook'])
+      expect(connections).toBe(1)
+      const removedMs = systemClock.now()
       await pods.remove('calls', 5)
+      expect(connections).toBe(2)
+      // Files have their time from a clock of the kernel's that goes in ticks.
+      expect(statSync(join(directory, 'told')).mtimeMs - removedMs).toBeGreaterThanOrEqual(990)
       expect(pods.harness.events.map(({ reason }) => reason)).not.toContain('FailedPreStopHook')
     } finally {
       asked.server.close()
     }
+  })
+
+  test('hooks that nobody hears are told, each in its way', async () => {
+    const port = await freePort()
+    const nobody = { port, host: '127.0.0.1' }
+    const once = { ...volume(), restartPolicy: 'Never' as const }
+    await pods.run('early', { ...sh(SERVE), lifecycle: { postStart: { httpGet: nobody } } }, once)
+    await pods.run('late', { ...sh(SERVE), lifecycle: { preStop: { tcpSocket: nobody } } }, once)
+    await pods.ready('late')
+    await pods.holds(() => expect(pods.status('early')?.phase).toMatch(/Failed|Succeeded/))
+    await Promise.all(['early', 'late'].map((name) => pods.remove(name)))
+    const told = (reason: string) => pods.harness.events.filter((event) => event.reason === reason)
+    await pods.holds(() => {
+      expect(told('FailedPostStartHook')).toMatchObject([{ name: 'early', message: expect.stringMatching(/REFUSED/) }])
+      expect(told('FailedPreStopHook')).toMatchObject([{ name: 'late', message: expect.stringMatching(/REFUSED/) }])
+    })
   })
 })
 
@@ -213,6 +238,98 @@ describe('probes and limits', () => {
       await pods.remove('probed', 1)
     } finally {
       answers.server.close()
+    }
+  })
+
+  test('a TCP probe follows who listens', async () => {
+    const port = await freePort()
+    const readinessProbe = { tcpSocket: { port, host: '127.0.0.1' }, periodSeconds: 1, failureThreshold: 1 }
+    await pods.run('connects', { ...sh(SERVE), readinessProbe }, volume())
+    await pods.holds(() => expect(pods.harness.events.map(({ message }) => message).join()).toMatch(/REFUSED/))
+    expect(pods.isReady('connects')).toBe(false)
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+    await pods.ready('connects')
+    server.close()
+    await pods.holds(() => expect(pods.isReady('connects')).toBe(false))
+    await pods.remove('connects')
+  })
+
+  test('a probe begins after its delay; so many successes make ready, so many failures and no fewer make it not', async () => {
+    const statuses: number[] = []
+    const askedMs: number[] = []
+    const server = createServer((_, response) => {
+      askedMs.push(systemClock.now())
+      response.writeHead(statuses.shift() ?? 200).end()
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    try {
+      const readinessProbe = {
+        httpGet: { port, host: '127.0.0.1' },
+        initialDelaySeconds: 2,
+        periodSeconds: 1,
+        successThreshold: 2,
+        failureThreshold: 3,
+        timeoutSeconds: 10,
+      }
+      await pods.run('patient', { ...sh(SERVE), readinessProbe }, volume())
+      await pods.ready('patient')
+      const startedMs = Date.parse(pods.container('patient')?.state?.running?.startedAt ?? '')
+      expect((askedMs[0] ?? 0) - startedMs).toBeGreaterThanOrEqual(2_000)
+      // Two moments, not one asked twice.
+      expect((askedMs[1] ?? 0) - (askedMs[0] ?? 0)).toBeGreaterThanOrEqual(900)
+
+      const seen: boolean[] = []
+      const stop = pods.harness.resources.subscribe(podKind, () => seen.push(pods.isReady('patient')))
+      const answered = async (count: number): Promise<void> => {
+        const from = askedMs.length
+        await pods.holds(() => expect(askedMs.length).toBeGreaterThan(from + count))
+      }
+      statuses.push(503, 503, 200)
+      await answered(4)
+      expect(seen).not.toContain(false)
+      statuses.push(503, 503, 503)
+      await pods.holds(() => expect(seen).toContain(false))
+      expect(statuses).toEqual([])
+      await pods.ready('patient')
+      stop()
+      await pods.remove('patient')
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+
+  test('what does not answer in its time has failed: a request, a program, a start', async () => {
+    const silent = createServer(() => undefined)
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const { port } = silent.address() as AddressInfo
+    const soon = { periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 1 }
+    try {
+      const httpGet = { port, host: '127.0.0.1' }
+      const slow = { exec: { command: ['/bin/sleep', '600'] } }
+      await pods.run('asks', { ...sh(SERVE), readinessProbe: { ...soon, httpGet } }, volume())
+      await pods.run('runs', { ...sh(SERVE), livenessProbe: { ...soon, ...slow } }, volume())
+      await pods.run('starts', { ...sh(SERVE), startupProbe: { ...soon, ...slow, failureThreshold: 2 } }, volume())
+      const told = (name: string): string =>
+        pods.harness.events.flatMap((event) => (event.name === name ? [event.message] : [])).join('\n')
+      await pods.holds(() => expect(told('asks')).toMatch(/no answer from .* within 1000 ms/))
+      for (const [name, kind] of [
+        ['runs', 'liveness'],
+        ['starts', 'startup'],
+      ] as const) {
+        await pods.holds(() => expect(pods.container(name)?.restartCount).toBeGreaterThan(0))
+        expect(told(name)).toContain(`Container app failed ${kind} probe, will be restarted`)
+      }
+      expect(pods.isReady('asks')).toBe(false)
+      expect(pods.container('starts')).toMatchObject({ started: false, ready: false })
+      await Promise.all(['asks', 'runs', 'starts'].map((name) => pods.remove(name)))
+      // Nor is a program left behind that was given up.
+      await pods.holds(() => expect(runtimeHost.remains()).toEqual([]))
+    } finally {
+      silent.closeAllConnections()
+      silent.close()
     }
   })
 

@@ -209,7 +209,7 @@ describe('overlay', () => {
   it("lets a host reach pods everywhere, and pods leave the cluster under their host's address", async () => {
     expect((await ask(host(0).namespace, { address: pod('a').address, port: TCP_PORT }))[0]?.name).toBe('a')
     expect((await ask(host(0).namespace, { address: pod('d').address, port: TCP_PORT }))[0]?.name).toBe('d')
-    const outside = await createOutside()
+    const outside = await createOutside(251)
     try {
       const [answer] = await ask(pod('a').namespace, { address: outside.address, port: TCP_PORT })
       expect(answer).toEqual({ name: 'outside', from: host(0).config.nodeAddress })
@@ -250,33 +250,38 @@ describe('overlay', () => {
   })
 })
 
-/** A server beside the hosts, on their switch, that is no part of the cluster. */
-async function createOutside() {
+/** A server beside the hosts, on their switch, that is no part of the cluster. Each its own number: neighbours remember. */
+async function createOutside(number: number) {
   const { switchNamespacePath, subnet } = await hostsNetwork.observe()
-  const address = subnet.replace('.0/24', '.251')
+  const address = subnet.replace('.0/24', `.${number}`)
   const namespace = await createNamespace(`drvt${ID}-outside`)
-  await runOk('nsenter', [
-    `--net=${switchNamespacePath}`,
-    'ip',
-    'link',
-    'add',
-    'drvtout',
-    'master',
-    'bridge',
-    'type',
-    'veth',
-    'peer',
-    'eth0',
-    'netns',
-    namespace.path,
-  ])
-  await runOk('nsenter', [`--net=${switchNamespacePath}`, 'ip', 'link', 'set', 'drvtout', 'up'])
-  await namespace.exec(['ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'])
-  await namespace.exec(['ip', 'link', 'set', 'eth0', 'up'])
-  startAnswering(namespace, 'outside')
-  await eventually(async () => (await ask(undefined, { address, port: TCP_PORT }))[0]?.name === 'outside', {
-    timeoutMs: 10_000,
-  })
+  try {
+    await runOk('nsenter', [
+      `--net=${switchNamespacePath}`,
+      'ip',
+      'link',
+      'add',
+      'drvtout',
+      'master',
+      'bridge',
+      'type',
+      'veth',
+      'peer',
+      'eth0',
+      'netns',
+      namespace.path,
+    ])
+    await runOk('nsenter', [`--net=${switchNamespacePath}`, 'ip', 'link', 'set', 'drvtout', 'up'])
+    await namespace.exec(['ip', 'addr', 'add', `${address}/24`, 'dev', 'eth0'])
+    await namespace.exec(['ip', 'link', 'set', 'eth0', 'up'])
+    startAnswering(namespace, 'outside')
+    await eventually(async () => (await ask(undefined, { address, port: TCP_PORT }))[0]?.name === 'outside', {
+      timeoutMs: 10_000,
+    })
+  } catch (error) {
+    await namespace.remove()
+    throw error
+  }
   return { ...namespace, address }
 }
 
@@ -393,6 +398,66 @@ describe('services', () => {
       ),
     )
     expect(names(await ask(pod('a').namespace, target))).not.toContain(chosen)
+  })
+
+  it('keeps a UDP client with its endpoint, too; one that is silent for longer than it is told may get another', async () => {
+    await apply(service({ sessionAffinitySeconds: 600 }, ['b', 'c', 'd']))
+    const datagram = { protocol: 'udp' as const, address: CLUSTER_IP, port: 53 }
+    const met = new Set<string | undefined>()
+    // Each a socket of its own, and so a flow of its own: by chance six would meet one in 240 times.
+    for (let i = 0; i < 6; i++) for (const { name } of await ask(pod('a').namespace, datagram)) met.add(name)
+    expect(met.size).toBe(1)
+
+    const sessionAffinitySeconds = 2
+    await apply(service({ sessionAffinitySeconds }, ['b', 'c', 'd']))
+    const one = { address: CLUSTER_IP, port: 80 }
+    const [{ name: first } = {}] = await ask(pod('a').namespace, one)
+    await eventually(async () => names(await ask(pod('a').namespace, one)).some((name) => name !== first), {
+      timeoutMs: 40_000,
+      intervalMs: sessionAffinitySeconds * 1_000 + 300,
+    })
+  })
+
+  it('serves external addresses and datagrams at node ports to machines outside, under their own address where they may', async () => {
+    const external = '198.51.100.7'
+    const base = service({ externalIPs: [external], externalTrafficPolicy: 'Local' }, ['c'])
+    const ports = base.ports.map((port) => (port.protocol === 'UDP' ? { ...port, nodePort: NODE_PORT } : port))
+    const local = { ...base, ports }
+    await apply(local)
+    const outside = await createOutside(252)
+    try {
+      const through = (index: number) =>
+        outside.exec(['ip', 'route', 'replace', `${external}/32`, 'via', host(index).config.nodeAddress])
+      const asked: [string, number, string, number][] = [
+        ['tcp', 1, external, 80],
+        ['udp', 1, external, 53],
+        ['tcp', 1, host(1).config.nodeAddress, NODE_PORT],
+        ['udp', 1, host(1).config.nodeAddress, NODE_PORT],
+        ['tcp', 0, external, 80],
+        ['udp', 0, external, 53],
+        ['udp', 0, host(0).config.nodeAddress, NODE_PORT],
+      ]
+      const answers = async () => {
+        const found: (string | undefined)[] = []
+        for (const [protocol, index, address, port] of asked) {
+          await through(index)
+          const [answer = {}] = await ask(outside, { protocol: protocol as 'tcp' | 'udp', address, port })
+          found.push(answer.error ?? `${answer.name} ${answer.from}`)
+        }
+        return found
+      }
+      const own = `c ${outside.address}`
+      // The first host has no endpoint of its own.
+      const refused = 'ECONNREFUSED'
+      expect(await answers()).toEqual([own, own, own, own, refused, refused, refused])
+      // Without the policy it passes them on, as its own.
+      await apply({ ...local, externalTrafficPolicy: 'Cluster' })
+      const [onItsHost, passedOn] = [(await answers()).slice(0, 4), (await answers()).slice(4)]
+      expect(onItsHost).toEqual([own, own, own, own])
+      for (const answer of passedOn) expect(answer).toMatch(/^c 10\.244\.1\./)
+    } finally {
+      await outside.remove()
+    }
   })
 
   it('reaches endpoints that are hosts themselves', async () => {

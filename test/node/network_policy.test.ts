@@ -1,6 +1,7 @@
 /** Network policies in the kernel: pods of one host and of two, services, clients from outside, an agent that starts anew. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { PolicyRow, PolicyRule, PolicyTableRow } from '../../src/rpc/tables.ts'
+import { eventually } from '../support/eventually.ts'
 import { ask, UDP_PORT } from '../support/netns.ts'
 import { CLUSTER_IP, NetworkHosts } from '../support/network_hosts.ts'
 
@@ -92,6 +93,33 @@ describe('rules', () => {
     await apply({ b: { ingress: [rule] } }, [[PEERS, hosts.pod('a').address]])
     expect(await to('c', 'b')).toBe(DENIED)
     expect(await to('a', 'b')).toBe('b')
+  })
+
+  it('lets in datagrams alone, on one port or a range that holds it, in both directions', async () => {
+    const target = { protocol: 'udp' as const, address: hosts.pod('b').address, port: UDP_PORT }
+    const datagram = async (): Promise<string | undefined> => {
+      const [{ name, error } = {}] = await ask(from('a'), target)
+      return name ?? error
+    }
+    const rule = (first: number, last = first): PolicyRule => ({
+      ports: [{ protocol: 'UDP', from: first, to: last }],
+    })
+    for (const selected of [
+      (rules: PolicyRule[]) => ({ b: { ingress: rules } }),
+      (rules: PolicyRule[]) => ({ a: { egress: rules } }),
+    ]) {
+      for (const [rules, answer] of [
+        [[rule(UDP_PORT)], 'b'],
+        [[rule(UDP_PORT - 1, UDP_PORT + 1)], 'b'],
+        [[rule(UDP_PORT + 1, UDP_PORT + 9)], DENIED],
+      ] as const) {
+        await apply(selected([...rules]))
+        // The kernel sends one client only so many refusals in a while: a datagram may have to be sent again to hear its own.
+        await eventually(async () => (await datagram()) === answer, { timeoutMs: 15_000 })
+      }
+      // Of the other protocol nothing was said.
+      expect(await to('a', 'b')).toBe(DENIED)
+    }
   })
 
   it('judges services by the endpoint behind them, and a named port by the number it has there', async () => {

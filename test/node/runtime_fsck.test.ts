@@ -10,6 +10,7 @@ import type { NodeDamage } from '../../src/rpc/tables.ts'
 import { listOf } from '../support/agent_containers.ts'
 import { AgentNode, commandLines } from '../support/agent_node.ts'
 import { ECHO, EchoClient } from '../support/echo_client.ts'
+import { eventually } from '../support/eventually.ts'
 
 let node: AgentNode
 let uid = ''
@@ -153,6 +154,25 @@ it('knows who holds the process namespace that a pod shares: a copy and an orpha
   const alive = commandLines().map(({ pid }) => pid)
   expect([copy, orphan, others].map(({ pid }) => alive.includes(pid ?? 0))).toEqual([false, false, true])
   others.kill('SIGKILL')
+})
+
+it('tells of rules and devices that somebody changed, before the agent has seen to them', async () => {
+  for (const [damage, words] of [
+    [['nft', 'flush', 'chain', 'ip', 'drover', 'prerouting'], /rule|table|service/],
+    [['ip', 'link', 'del', 'drover.vx'], /drover\.vx|device|link|peer/],
+  ] as const) {
+    // The agent looks every two seconds, too: when it was first, there is nothing to tell and it is broken again.
+    const told = await eventually(
+      async () => {
+        await node.namespace.exec([...damage])
+        return (await fsck(false)).find(({ part }) => part === 'network')
+      },
+      { timeoutMs: 30_000 },
+    )
+    expect(`${told.subject} ${told.problem}`).toMatch(words)
+    expect(told.mended).toBeUndefined()
+    await eventually(async () => expect(await fsck(true)).toEqual([]), { timeoutMs: 20_000 })
+  }
 })
 
 it('rules and devices that somebody changed come back, by the check or by the agent before it', async () => {

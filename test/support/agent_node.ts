@@ -35,6 +35,8 @@ export interface AgentProcessConfig {
   nodeAddress: string
   version: string
   runtime?: string
+  /** Serves health and metrics there, and looks after the node besides running pods. */
+  httpPort?: number
   /** The agent kills itself at the beginning or end of this call that changes the host, counted from 1. */
   killAtMoment?: number
   killAfterMs?: number
@@ -46,7 +48,9 @@ export interface AgentProcess {
   kill(signal?: NodeJS.Signals): Promise<void>
 }
 
-export type AgentChoices = Partial<Pick<AgentProcessConfig, 'version' | 'killAtMoment' | 'killAfterMs' | 'runtime'>> & {
+export type AgentChoices = Partial<
+  Pick<AgentProcessConfig, 'version' | 'killAtMoment' | 'killAfterMs' | 'runtime' | 'httpPort'>
+> & {
   /** Put before the program: `unshare …`. */
   enter?: readonly string[]
 }

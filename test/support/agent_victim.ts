@@ -7,8 +7,10 @@ import { join } from 'node:path'
 import { createAgent } from '../../src/agent/agent.ts'
 import { createImageDriver } from '../../src/agent/images/driver.ts'
 import { createNetworkDriver } from '../../src/agent/network/driver.ts'
+import { readSignals } from '../../src/agent/pressure/signals.ts'
 import { createRuntimeDriver } from '../../src/agent/runtime/driver.ts'
 import { createTableStore } from '../../src/agent/table_store.ts'
+import type { Upkeep } from '../../src/agent/upkeep.ts'
 import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLogger } from '../../src/base/log.ts'
@@ -20,7 +22,7 @@ import type { AgentProcessConfig } from './agent_node.ts'
 import { FakeHost, fakeDrivers } from './fake_drivers.ts'
 
 const config = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as AgentProcessConfig
-const { directory, nodeName, killAtMoment, killAfterMs = 0 } = config
+const { directory, nodeName, killAtMoment, killAfterMs = 0, httpPort } = config
 const log = createLogger('agent', 'info')
 const environment = { clock: systemClock, random: systemRandom, log }
 const dataDir = join(directory, 'data')
@@ -54,6 +56,13 @@ function withMoments<T extends object>(driver: T): T {
       }
     },
   })
+}
+
+const MiB = 2 ** 20
+const upkeep: Upkeep = {
+  logBounds: { maxFileBytes: 10 * MiB, maxFiles: 5, maxNodeBytes: 100 * MiB },
+  leave: { memory: '0', disk: '0', pids: '0' },
+  signals: () => readSignals(dataDir),
 }
 
 await useLauncher()
@@ -90,6 +99,7 @@ const agent = createAgent({
   nodeAddress: config.nodeAddress,
   registry: new Registry(),
   version: config.version,
+  ...(httpPort === undefined ? {} : { http: { host: '127.0.0.1', port: httpPort }, upkeep }),
   tables: createTableStore({ dataDir, nodeName, caHash: 'drvt', log }),
 })
 const stop = new AbortController()

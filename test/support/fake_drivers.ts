@@ -226,7 +226,10 @@ function fakeImages(host: FakeHost): ImageDriver {
     remove: async (reference) => {
       host.images.delete(reference)
     },
-    resolveUser: async (_image, user) => ({ uid: Number(user) || 0, gid: 0, additionalGids: [], home: '/' }),
+    async resolveUser(_image, user) {
+      const [uid = 0, gid = 0] = user.split(':').map(Number)
+      return { uid: uid || 0, gid: gid || 0, additionalGids: [], home: '/' }
+    },
   }
 }
 

@@ -90,6 +90,19 @@ test("the node's bound on processes holds for each container; without one there 
   expect(requestOf(podOf(), undefined, 50).resources.pidsLimit).toBe(50)
 })
 
+test("the kernel's choice among containers follows the pod's class, not the one container", () => {
+  const limits = { cpu: '1', memory: '64Mi' }
+  const side = (resources?: Container['resources']) => ({ name: 'side', ...(resources ? { resources } : {}) })
+  const rank = (resources: Container['resources'], beside: Container['resources']) => {
+    const pod = podOf(resources ? { resources } : {})
+    return requestOf({ ...pod, spec: { containers: [...pod.spec.containers, side(beside)] } }).resources.oomRank
+  }
+  expect(rank({ limits }, { limits })).toBe('last')
+  expect(rank({ limits }, undefined)).toBe('byRequest')
+  expect(rank(undefined, { limits })).toBe('byRequest')
+  expect(rank(undefined, undefined)).toBe('first')
+})
+
 describe('environment', () => {
   test('later ones win, and may build on earlier ones', () => {
     const found = env({

@@ -42,6 +42,29 @@ describe('lines of several logs', () => {
     )
   })
 
+  it('come in that order however late each log is heard of', async () => {
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+    async function* late(lines: readonly LogLine[], turns: number): AsyncGenerator<LogLine> {
+      for (let i = 0; i < turns; i++) await turn()
+      yield* lines
+    }
+    const anyLog = fc.record({
+      seconds: fc.array(fc.nat(59), { maxLength: 6 }).map((seconds) => seconds.sort((a, b) => a - b)),
+      turns: fc.nat(20),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyLog, { minLength: 2, maxLength: 4 }), async (logs) => {
+        const options = { clock: createManualClock(), patienceMs: Number.POSITIVE_INFINITY }
+        const lines = logs.map(({ seconds }) => seconds.map((second) => at(second)))
+        const sources = new Map(logs.map(({ turns }, i) => [i, late(lines[i] ?? [], turns)]))
+        const seen: string[] = []
+        for await (const { time } of mergeByTime(sources, options, () => undefined)) seen.push(time)
+        expect(seen).toEqual([...seen].sort())
+        expect(seen).toHaveLength(lines.flat().length)
+      }),
+    )
+  })
+
   it('of a silent log hold nobody back for long', async () => {
     const clock = createManualClock()
     const never = (async function* (): AsyncGenerator<LogLine> {
@@ -61,6 +84,31 @@ describe('lines of several logs', () => {
       await clock.advance(200)
       expect((await next).value).toMatchObject({ of: 'loud', text })
     }
+  })
+
+  it('that came together are held back together, however many, and a log that is far ahead is not read on', async () => {
+    const clock = createManualClock()
+    let given = 0
+    async function* endless(): AsyncGenerator<LogLine> {
+      for (;;) yield at(0, String(given++))
+    }
+    async function* silent(): AsyncGenerator<LogLine> {
+      await new Promise(() => undefined)
+    }
+    const logs = new Map([
+      ['loud', endless()],
+      ['other', of(Array.from({ length: 300 }, (_, i) => at(i % 60)).sort((a, b) => (a.time < b.time ? -1 : 1)))],
+      ['silent', silent()],
+    ])
+    const merged = mergeByTime(logs, { clock, patienceMs: 200 }, () => undefined)
+    const first = merged.next()
+    await clock.advance(199)
+    expect(given).toBe(1_000)
+    await clock.advance(1)
+    expect((await first).value).toMatchObject({ of: 'loud', text: '0' })
+    for (let i = 1; i < 500; i++) expect((await merged.next()).value).toMatchObject({ of: 'loud', text: String(i) })
+    expect(clock.monotonicMs()).toBe(200)
+    await merged.return(undefined)
   })
 
   it('of a log that fails end alone', async () => {

@@ -159,6 +159,10 @@ describe('the OCI configuration', () => {
     expect(oomScoreAdj({ ...none, memoryRequestBytes: 4e9 }, context)).toBe(750)
     expect(oomScoreAdj(guaranteed, context)).toBe(-997)
     expect(oomScoreAdj(guaranteed, { ...context, oomScoreAdjFloor: 0 })).toBe(0)
+    // A pod's class goes before what one of its containers has.
+    expect(oomScoreAdj({ ...guaranteed, oomRank: 'byRequest' }, context)).toBe(999)
+    expect(oomScoreAdj({ ...none, oomRank: 'byRequest' }, context)).toBe(999)
+    expect(oomScoreAdj({ ...none, memoryRequestBytes: 16e9, oomRank: 'byRequest' }, context)).toBe(2)
   })
 })
 
@@ -202,6 +206,12 @@ describe('the seccomp profile', () => {
     }
     for (const name of ['read', 'openat', 'execve', 'futex', 'epoll_wait', 'getrandom'])
       expect(allowed([])).toContain(name)
+    // As Docker's users have it: debuggers and shared memory between ranks work among a container's own processes.
+    for (const name of ['ptrace', 'process_vm_readv', 'process_vm_writev']) expect(allowed([])).toContain(name)
+    for (const name of ['kcmp', 'pidfd_getfd', 'mbind', 'perf_event_open', 'syslog', 'open_by_handle_at', 'iopl']) {
+      expect(allowed([]), name).not.toContain(name)
+    }
+    expect(allowed(['CAP_SYS_PTRACE'])).toEqual(expect.arrayContaining(['kcmp', 'pidfd_getfd']))
     expect(allowed(['CAP_SYS_ADMIN'])).toEqual(expect.arrayContaining(['mount', 'unshare', 'setns']))
     expect(allowed(['CAP_SYS_ADMIN'])).not.toContain('kexec_load')
     expect(seccompProfile('mips', [], false)).toBeUndefined()

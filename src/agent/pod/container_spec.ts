@@ -8,6 +8,7 @@ import type { Image, ResolvedUser } from '../images/images.ts'
 import type { ContainerRequest, ContainerResources, Mount, Sandbox, SeccompRequest } from '../runtime/runtime.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { NOTE } from './facts.ts'
+import { qosClass } from './status.ts'
 
 export interface ContainerContext {
   environment: EnvironmentContext
@@ -72,7 +73,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
     user: { ...context.user, additionalGids: groups(pod, context.user) },
     mounts: mounts(container, context),
-    resources: resources(container, context.pidsLimit ?? 0),
+    resources: resources(pod, container, context.pidsLimit ?? 0),
     readOnlyRootFilesystem: security.readOnlyRootFilesystem === true,
     ...(pod.spec.hostPID === true ? { hostPid: true } : {}),
     ...(pod.spec.hostIPC === true ? { hostIpc: true } : {}),
@@ -160,7 +161,10 @@ function mounts(container: Container, { volumePaths, etcFiles }: ContainerContex
   return [...files, ...own].sort((a, b) => a.containerPath.split('/').length - b.containerPath.split('/').length)
 }
 
-function resources({ resources: wanted }: Container, pidsLimit: number): ContainerResources {
+/** The kernel's choice follows the class of the pod: one container that is bounded in all does not save a pod that is not. */
+const OOM_RANK = { BestEffort: 'first', Burstable: 'byRequest', Guaranteed: 'last' } as const
+
+function resources({ spec }: Pod, { resources: wanted }: Container, pidsLimit: number): ContainerResources {
   const limits = wanted?.limits ?? {}
   const requests = wanted?.requests ?? {}
   return {
@@ -169,5 +173,6 @@ function resources({ resources: wanted }: Container, pidsLimit: number): Contain
     memoryLimitBytes: parseBytes(limits.memory ?? 0),
     memoryRequestBytes: parseBytes(requests.memory ?? limits.memory ?? 0),
     pidsLimit,
+    oomRank: OOM_RANK[qosClass(spec)],
   }
 }

@@ -130,24 +130,23 @@ function ociProcess(request: ContainerRequest, context: SpecContext): OciProcess
   }
 }
 
-/**
- * Whom the kernel kills first when the whole node is short of memory: as the kubelet, those without a request first,
- * those who asked for all that they may use last.
- */
+/** Whom the kernel kills first when the whole node is short of memory, in the kubelet's numbers. */
 export function oomScoreAdj(
   resources: ContainerResources,
   context: Pick<SpecContext, 'oomScoreAdjFloor' | 'memoryCapacityBytes'>,
 ): number {
-  const { cpuLimitMillis, cpuRequestMillis, memoryLimitBytes, memoryRequestBytes } = resources
-  const guaranteed =
-    memoryLimitBytes > 0 &&
-    memoryLimitBytes === memoryRequestBytes &&
-    cpuLimitMillis > 0 &&
-    cpuLimitMillis === cpuRequestMillis
-  const share = Math.round((1000 * memoryRequestBytes) / Math.max(1, context.memoryCapacityBytes))
-  const burstable = memoryRequestBytes > 0 || cpuRequestMillis > 0 || memoryLimitBytes > 0 || cpuLimitMillis > 0
-  const wanted = guaranteed ? -997 : burstable ? Math.min(999, Math.max(2, 1000 - share)) : 1000
+  const share = Math.round((1000 * resources.memoryRequestBytes) / Math.max(1, context.memoryCapacityBytes))
+  const byRequest = Math.min(999, Math.max(2, 1000 - share))
+  const wanted = { first: 1000, byRequest, last: -997 }[resources.oomRank ?? rankOf(resources)]
   return Math.max(wanted, context.oomScoreAdjFloor)
+}
+
+/** Of a container that is of no pod, or the only one of its pod. */
+function rankOf(resources: ContainerResources): NonNullable<ContainerResources['oomRank']> {
+  const { cpuLimitMillis, cpuRequestMillis, memoryLimitBytes, memoryRequestBytes } = resources
+  if (cpuLimitMillis + cpuRequestMillis + memoryLimitBytes + memoryRequestBytes === 0) return 'first'
+  const all = memoryLimitBytes > 0 && cpuLimitMillis > 0
+  return all && memoryLimitBytes === memoryRequestBytes && cpuLimitMillis === cpuRequestMillis ? 'last' : 'byRequest'
 }
 
 function ociMounts(request: ContainerRequest, context: SpecContext): OciMount[] {

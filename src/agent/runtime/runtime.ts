@@ -57,6 +57,8 @@ export interface ContainerResources {
   memoryLimitBytes: number
   memoryRequestBytes: number
   pidsLimit: number
+  /** Whom the kernel kills when the node is short of memory; where it is not said, these resources tell. */
+  oomRank?: 'first' | 'byRequest' | 'last'
 }
 
 /** No profile, or one in the form of the OCI runtime specification. */

@@ -87,10 +87,12 @@ export function cgroupDetails(cgroups: Cgroups, path: string): CgroupUsage | und
   if (processes !== undefined) usage.processes = Number(processes.text)
   const disk = read('blkio', 'blkio.throttle.io_service_bytes', 'io.stat')
   if (disk !== undefined) usage.disk = parseDiskBytes(disk.text, disk.version)
+  // Every cgroup of the second version has these files, whichever version its controllers are of.
+  const unified = cgroups.hierarchies.find(({ version }) => version === 2)
   const pressure: NonNullable<CgroupUsage['pressure']> = {}
-  for (const what of ['cpu', 'memory', 'io'] as const) {
-    const told = read(what === 'io' ? 'blkio' : what, '', `${what}.pressure`)
-    if (told?.version === 2) pressure[what] = parsePressure(told.text)
+  for (const what of unified === undefined ? [] : (['cpu', 'memory', 'io'] as const)) {
+    const text = readText(join(unified?.mountPoint ?? '', path, `${what}.pressure`))
+    if (text !== undefined) pressure[what] = parsePressure(text)
   }
   if (Object.keys(pressure).length > 0) usage.pressure = pressure
   return usage
