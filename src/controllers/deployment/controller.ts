@@ -65,6 +65,8 @@ export function createDeploymentController(context: ControllerContext): Service 
     deployment: Stored<Deployment>,
     steps: readonly OwnStep[],
   ): Promise<number | undefined> {
+    // One that is being deleted is left as it is.
+    if (steps.length === 0) return undefined
     const own: Own = { status: deployment.status ?? {}, annotations: {} }
     for (const step of steps) {
       if (step.type === 'setStatus') own.status = step.status
