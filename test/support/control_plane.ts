@@ -18,7 +18,7 @@ import { createControllers } from '../../src/controllers/manager.ts'
 import { createEventRecorder } from '../../src/resources/events.ts'
 import type { Resources } from '../../src/resources/resources.ts'
 import { createScheduler } from '../../src/scheduler/loop.ts'
-import type { Election } from '../../src/store/store.ts'
+import type { Election, Store } from '../../src/store/store.ts'
 import { runResources, type TestResources } from './resources.ts'
 
 export interface ControlPlane {
@@ -35,8 +35,10 @@ export interface ControlPlane {
   stop(): Promise<void>
 }
 
-export async function startControlPlane(options: { clusterCidr?: string } = {}): Promise<ControlPlane> {
-  const test = await runResources()
+export async function startControlPlane(
+  options: { clusterCidr?: string; store?: Store; gatherMs?: number } = {},
+): Promise<ControlPlane> {
+  const test = await runResources(options.store === undefined ? {} : { store: options.store })
   const { resources, store } = test
   const election = await store.campaign('/test/leader', 'test', test.signal)
   const context = {
@@ -46,7 +48,8 @@ export async function startControlPlane(options: { clusterCidr?: string } = {}):
     log: silentLogger,
     fence: election.fence,
   }
-  const recorder = (component: string) => createEventRecorder({ ...context, component })
+  const recorder = (component: string) =>
+    createEventRecorder({ ...context, component, gatherMs: options.gatherMs ?? 0 })
   const start = () => {
     const stop = new AbortController()
     const scheduler = createScheduler({ ...context, events: recorder('scheduler') })

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { deploymentKind } from '../../src/api/deployment.ts'
 import type { KubeObject } from '../../src/api/meta.ts'
+import { ANNOTATION } from '../../src/api/names.ts'
 import { nodeKind } from '../../src/api/node.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { replicaSetKind } from '../../src/api/replicaset.ts'
@@ -72,6 +73,32 @@ describe('a pod that a controller makes', () => {
     expect(pods[0]?.filter((kind) => kind === 'Pod')).toHaveLength(3)
     expect(pods.flat().filter((kind) => kind === 'Pod')).toHaveLength(6)
     await recorder.stop()
+  })
+})
+
+describe('a deployment of one pod', () => {
+  it('is written three times on its way, and so is its set', async () => {
+    await eventually(() => plane.resources.list(nodeKind)[0]?.spec?.podCIDR !== undefined)
+    await plane.resources.waitForRevision(await plane.resources.currentRevision(), 5_000)
+    const recorder = recordCommits()
+    await plane.resources.create(deploymentKind, newDeployment('web', { replicas: 1 }))
+    // The last of all is a note on the set: all its pods have served under this revision.
+    const { completedRevision } = ANNOTATION
+    await eventually(() => plane.resources.list(replicaSetKind)[0]?.metadata.annotations?.[completedRevision] === '1')
+    await plane.resources.waitForRevision(await plane.resources.currentRevision(), 5_000)
+    const written = recorder.kinds().flat()
+    const times = (kind: string): number => written.filter((each) => each === kind).length
+    // As asked for; begun, with its revision's number; available. Its set: made, available, noted.
+    expect([times('Deployment'), times('ReplicaSet'), times('Pod')]).toEqual([3, 3, 2])
+    expect(recorder.kinds().at(-2)).toEqual(['Deployment', 'ReplicaSet'])
+    await recorder.stop()
+  })
+
+  it('says that pods are on their way when they take their time', async () => {
+    plane.agents.dead.add('n1')
+    await plane.resources.create(deploymentKind, newDeployment('web', { replicas: 2 }))
+    await eventually(() => plane.deployment('web').status?.updatedReplicas === 2)
+    await eventually(() => plane.resources.list(replicaSetKind)[0]?.status?.replicas === 2)
   })
 })
 

@@ -6,10 +6,12 @@ import type { Deployment } from '../../src/api/deployment.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { ANNOTATION } from '../../src/api/names.ts'
 import type { ReplicaSet } from '../../src/api/replicaset.ts'
+import { PutOff } from '../../src/controllers/common/put_off.ts'
 import { sameTemplate, templateHash } from '../../src/controllers/deployment/hash.ts'
 import { type DeploymentPlan, type DeploymentStep, planDeployment } from '../../src/controllers/deployment/plan.ts'
 import { planScale } from '../../src/controllers/deployment/scaling.ts'
 import { boundsOf, replicasOf, type StoredSet } from '../../src/controllers/deployment/sets.ts'
+import { mayPutOff } from '../../src/controllers/deployment/status.ts'
 
 const NOW_MS = Date.parse('2026-01-01T12:00:00Z')
 const labels = { app: 'web' }
@@ -493,3 +495,45 @@ function happen(world: World, next: Act): void {
     expect(world.available).toBeGreaterThanOrEqual(replicas - maxUnavailable)
   }
 }
+
+describe('a status that may be put off', () => {
+  const condition = (type: string, status: 'True' | 'False', reason: string, at = '12:00:00') => ({
+    type,
+    status,
+    reason,
+    lastUpdateTime: `2026-01-01T${at}Z`,
+  })
+  const begun = [condition('Available', 'False', 'x'), condition('Progressing', 'True', 'NewReplicaSetCreated')]
+  const before = { observedGeneration: 2, replicas: 1, readyReplicas: 1, availableReplicas: 1, conditions: begun }
+  const moved = [begun[0] as (typeof begun)[0], condition('Progressing', 'True', 'ReplicaSetUpdated', '12:00:01')]
+  const cases: [string, object, boolean][] = [
+    ['pods were made', { replicas: 3, conditions: moved }, true],
+    ['pods were made, and nothing is said of it', { replicas: 3 }, true],
+    ['pods went', { replicas: 0, conditions: moved }, false],
+    ['a pod serves', { replicas: 3, readyReplicas: 2, conditions: moved }, false],
+    ['a pod is available', { replicas: 3, availableReplicas: 2, conditions: moved }, false],
+    ['a generation was seen', { replicas: 3, observedGeneration: 3, conditions: moved }, false],
+    [
+      'a rollout began',
+      { replicas: 3, conditions: [begun[0], condition('Progressing', 'True', 'New', '12:01:00')] },
+      false,
+    ],
+    [
+      'it failed',
+      { replicas: 3, conditions: [begun[0], condition('Progressing', 'False', 'ReplicaSetUpdated')] },
+      false,
+    ],
+    ['there is one more condition', { replicas: 3, conditions: [...moved, condition('Other', 'True', 'x')] }, false],
+  ]
+  it.each(cases)('%s', (_what, change, may) => {
+    expect(mayPutOff(before, { ...before, ...change })).toBe(may)
+  })
+
+  it('is due when it has waited, and waits anew when it was written', () => {
+    const putOff = new PutOff()
+    expect([putOff.waitMs('a', 0), putOff.waitMs('a', 30), putOff.waitMs('b', 30)]).toEqual([100, 70, 100])
+    expect([putOff.waitMs('a', 100), putOff.waitMs('a', 500)]).toEqual([0, 0])
+    putOff.end('a')
+    expect(putOff.waitMs('a', 500)).toBe(100)
+  })
+})

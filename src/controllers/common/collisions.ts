@@ -28,6 +28,15 @@ export async function countCollision<T extends CountsCollisions>(
   throw new DroverError('conflict', `the name ${name} is taken by another ${takenBy}; trying another`)
 }
 
+/** The status, with a collision that another pass has counted meanwhile. */
+export function withCollisions<T extends CountsCollisions>(
+  status: NonNullable<T['status']>,
+  current: T,
+): NonNullable<T['status']> {
+  const collisionCount = current.status?.collisionCount
+  return collisionCount === undefined ? status : { ...status, collisionCount }
+}
+
 /** Writes what differs. A collision that another pass has counted meanwhile is kept. */
 export async function writeStatus<T extends CountsCollisions>(
   context: ControllerContext,
@@ -40,9 +49,6 @@ export async function writeStatus<T extends CountsCollisions>(
   await changeObject(context, kind, owner, {
     part: 'status',
     patient,
-    change(current) {
-      const collisionCount = current.status?.collisionCount
-      return { ...current, status: collisionCount === undefined ? status : { ...status, collisionCount } }
-    },
+    change: (current) => ({ ...current, status: withCollisions(status, current) }),
   })
 }

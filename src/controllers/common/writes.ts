@@ -53,7 +53,16 @@ export function isPatient(before: PodCounts | undefined, after: PodCounts): bool
   return jsonEqual(counts(before), counts(after))
 }
 
+/**
+ * Whether pods were made, and none has begun or ceased to serve: on their way up, the next status is the one that people
+ * wait for, and it says all of this too.
+ */
+export function isOnTheWayUp(before: PodCounts | undefined, after: PodCounts): boolean {
+  return isPatient(before, after) && (after.replicas ?? 0) > (before?.replicas ?? 0)
+}
+
 interface PodCounts {
+  replicas?: number
   readyReplicas?: number
   availableReplicas?: number
 }

@@ -9,7 +9,7 @@ import { DroverError, isCode } from '../../base/errors.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
 import { settleAll } from '../../base/settle.ts'
-import { countCollision, writeStatus } from '../common/collisions.ts'
+import { countCollision } from '../common/collisions.ts'
 import { type ControllerContext, queueService } from '../common/context.ts'
 import {
   controllerOf,
@@ -19,17 +19,21 @@ import {
   withController,
   withoutOwner,
 } from '../common/owners.ts'
-import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
+import { PutOff } from '../common/put_off.ts'
+import { changeObject, deleteObject } from '../common/writes.ts'
 import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
 import { countSets, watchCounts } from './counted.ts'
 import { sameTemplate } from './hash.ts'
+import { type Own, writeOwn } from './own.ts'
 import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
 import { foregoesSurge, replicasOf, type StoredSet } from './sets.ts'
+import { mayPutOff } from './status.ts'
 
 export function createDeploymentController(context: ControllerContext): Service {
   const { resources, clock } = context
   const orphans = new OrphanIndex<ReplicaSet>()
+  const putOff = new PutOff()
 
   async function reconcile(key: string): Promise<ReconcileResult> {
     const { namespace, name } = splitKey(key)
@@ -47,14 +51,32 @@ export function createDeploymentController(context: ControllerContext): Service 
       ...(troubles !== undefined && { troubles }),
       nowMs: clock.now(),
     })
-    const inTurn = async (some: readonly DeploymentStep[]): Promise<void> => {
-      for (const step of some) await execute(context, deployment, step)
-    }
-    await inTurn(steps.filter((step) => !isNoteOnSet(step)))
+    for (const step of steps) if (!isNoteOnSet(step) && !isOwn(step)) await execute(context, deployment, step)
+    const putOffMs = await settle(key, deployment, steps.filter(isOwn))
     // Not beside the status: a note changes a set whose own status is written in this turn, and one of the two would lose.
-    await settleAll(steps.filter(isNoteOnSet).map((step) => inTurn([step])))
-    const waits = [againAfterMs, countAfterMs].filter((wait) => wait !== undefined)
+    await settleAll(steps.filter(isNoteOnSet).map((step) => updateReplicaSet(context, deployment, step)))
+    const waits = [againAfterMs, countAfterMs, putOffMs].filter((wait) => wait !== undefined)
     return waits.length === 0 ? undefined : { againAfterMs: Math.min(...waits) }
+  }
+
+  /** Writes what concerns the deployment itself; or says for how long it is put off. */
+  async function settle(
+    key: string,
+    deployment: Stored<Deployment>,
+    steps: readonly OwnStep[],
+  ): Promise<number | undefined> {
+    // One that is being deleted is left as it is.
+    if (steps.length === 0) return undefined
+    const own: Own = { status: deployment.status ?? {}, annotations: {} }
+    for (const step of steps) {
+      if (step.type === 'setStatus') own.status = step.status
+      else own.annotations = step.annotations
+    }
+    const waitMs = mayPutOff(deployment.status, own.status) ? putOff.waitMs(key, clock.monotonicMs()) : 0
+    if (waitMs > 0) return waitMs
+    putOff.end(key)
+    await writeOwn(context, deployment, own)
+    return undefined
   }
 
   return queueService({
@@ -123,12 +145,23 @@ async function claimSets(
   return [...claim.mine, ...(ours as StoredSet[])]
 }
 
+type OwnStep = Extract<DeploymentStep, { type: 'setStatus' | 'annotate' }>
+
 /** Changes annotations of a set and none of its pods. */
-function isNoteOnSet(step: DeploymentStep): boolean {
+function isNoteOnSet(step: DeploymentStep): step is Extract<DeploymentStep, { type: 'updateSet' }> {
   return step.type === 'updateSet' && step.replicas === replicasOf(step.set)
 }
 
-function execute(context: ControllerContext, deployment: Stored<Deployment>, step: DeploymentStep): Promise<void> {
+/** Changes the Deployment itself. */
+function isOwn(step: DeploymentStep): step is OwnStep {
+  return step.type === 'setStatus' || step.type === 'annotate'
+}
+
+function execute(
+  context: ControllerContext,
+  deployment: Stored<Deployment>,
+  step: Exclude<DeploymentStep, OwnStep>,
+): Promise<void> {
   switch (step.type) {
     case 'createSet':
       return createReplicaSet(context, deployment, step)
@@ -138,10 +171,6 @@ function execute(context: ControllerContext, deployment: Stored<Deployment>, ste
       return deleteObject(context, replicaSetKind, step.set)
     case 'rollBack':
       return beginRollback(context, deployment, step)
-    case 'annotate':
-      return annotate(context, deployment, step)
-    case 'setStatus':
-      return writeStatus(context, deploymentKind, deployment, step.status, isPatient(deployment.status, step.status))
   }
 }
 
@@ -223,21 +252,4 @@ async function beginRollback(
     }),
   })
   context.events.record(deployment, 'Warning', 'RolledBack', message)
-}
-
-async function annotate(
-  context: ControllerContext,
-  deployment: Stored<Deployment>,
-  { annotations }: DeploymentSteps['annotate'],
-): Promise<void> {
-  const differs = Object.entries(annotations).some(([key, value]) => deployment.metadata.annotations?.[key] !== value)
-  if (!differs) return
-  await changeObject(context, deploymentKind, deployment, {
-    part: 'main',
-    patient: true,
-    change: (current) => ({
-      ...current,
-      metadata: { ...current.metadata, annotations: { ...current.metadata.annotations, ...annotations } },
-    }),
-  })
 }

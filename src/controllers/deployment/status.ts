@@ -6,6 +6,8 @@ import { findCondition } from '../../api/conditions.ts'
 import type { Deployment } from '../../api/deployment.ts'
 import type { Condition, Stored } from '../../api/meta.ts'
 import { timestamp } from '../../base/clock.ts'
+import { jsonEqual } from '../../base/json.ts'
+import { isOnTheWayUp } from '../common/writes.ts'
 import type { Rollback } from './rollback.ts'
 import { boundsOf, type StoredSet, sumReplicas } from './sets.ts'
 
@@ -13,6 +15,9 @@ export type DeploymentStatus = NonNullable<Deployment['status']>
 
 /** No deadline at all, as Kubernetes writes it. */
 const NO_DEADLINE = 2 ** 31 - 1
+
+/** The reason of a rollout that has moved. */
+const PROGRESSED = 'ReplicaSetUpdated'
 
 export interface StatusInput {
   deployment: Stored<Deployment>
@@ -104,6 +109,19 @@ function failureCondition(sets: readonly StoredSet[]): Unstamped | undefined {
   return undefined
 }
 
+/**
+ * Whether the next status will say all that this one does: pods were made on the way up, and of the conditions only the
+ * progress was touched, which is reckoned from the stored counts and so is found again.
+ */
+export function mayPutOff(before: DeploymentStatus | undefined, after: DeploymentStatus): boolean {
+  if (!isOnTheWayUp(before, after) || before?.observedGeneration !== after.observedGeneration) return false
+  if (before?.conditions?.length !== after.conditions?.length) return false
+  return (after.conditions ?? []).every((next) => {
+    const old = findCondition(before?.conditions, next.type)
+    return jsonEqual(old, next) || (next.reason === PROGRESSED && old?.status === next.status)
+  })
+}
+
 /** All pods are of the new template, all serve, and no others are left. */
 export function isComplete(deployment: Deployment, status: DeploymentStatus): boolean {
   const { replicas } = boundsOf(deployment)
@@ -152,13 +170,13 @@ function progressCondition(input: StatusInput, status: DeploymentStatus): Unstam
     return { type, status: 'Unknown', reason: 'DeploymentResumed', message, touched: true }
   }
   if (hasMoved(status, deployment.status)) {
-    return { type, status: 'True', reason: 'ReplicaSetUpdated', message: `${subject} is progressing.`, touched: true }
+    return { type, status: 'True', reason: PROGRESSED, message: `${subject} is progressing.`, touched: true }
   }
   if (old !== undefined && isTimedOut(deployment, old, input.nowMs)) {
     const message = `${subject} has timed out progressing.`
     return { type, status: 'False', reason: 'ProgressDeadlineExceeded', message }
   }
-  return old ?? { type, status: 'True', reason: 'ReplicaSetUpdated', message: `${subject} is progressing.` }
+  return old ?? { type, status: 'True', reason: PROGRESSED, message: `${subject} is progressing.` }
 }
 
 function isTimedOut(deployment: Deployment, condition: Condition, nowMs: number): boolean {

@@ -21,7 +21,8 @@ import {
   withoutOwner,
 } from '../common/owners.ts'
 import { isActive } from '../common/pods.ts'
-import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
+import { PutOff } from '../common/put_off.ts'
+import { changeObject, deleteObject, isOnTheWayUp, isPatient } from '../common/writes.ts'
 import { DRAIN_AGAIN_MS, Drains } from './drains.ts'
 import { planReplicaSet, planStatus } from './plan.ts'
 
@@ -34,6 +35,7 @@ export function createReplicaSetController(context: ControllerContext): Service 
   const { resources, clock } = context
   const orphans = new OrphanIndex<Pod>()
   const drains = new Drains(context)
+  const putOff = new PutOff()
 
   async function reconcile(key: string): Promise<ReconcileResult> {
     const { namespace, name } = splitKey(key)
@@ -47,17 +49,31 @@ export function createReplicaSetController(context: ControllerContext): Service 
     const pods = resources.ownedBy(podKind, replicaSet.metadata.uid)
     const failed = failure && { failure: { reason: failure.reason, message: failure.message } }
     const { status, againAfterMs } = planStatus({ replicaSet, pods, nowMs: clock.now(), ...failed })
-    if (!jsonEqual(status, replicaSet.status)) {
-      await changeObject(context, replicaSetKind, replicaSet, {
-        part: 'status',
-        change: (current) => ({ ...current, status }),
-        patient: isPatient(replicaSet.status, status),
-      })
-    }
+    const putOffMs = await settle(key, replicaSet, status)
     if (failure !== undefined) throw failure.error
     if (plan.more) return { againAfterMs: 0 }
-    const waits = [...(againAfterMs === undefined ? [] : [againAfterMs]), ...(held ? [DRAIN_AGAIN_MS] : [])]
+    const waits = [againAfterMs, putOffMs, held ? DRAIN_AGAIN_MS : undefined].filter((wait) => wait !== undefined)
     return waits.length === 0 ? undefined : { againAfterMs: Math.min(...waits) }
+  }
+
+  /** Writes the status; or says for how long it is put off. */
+  async function settle(
+    key: string,
+    replicaSet: Stored<ReplicaSet>,
+    status: NonNullable<ReplicaSet['status']>,
+  ): Promise<number | undefined> {
+    const { status: before } = replicaSet
+    const mayWait = isOnTheWayUp(before, status) && jsonEqual(before?.conditions, status.conditions)
+    const waitMs = mayWait ? putOff.waitMs(key, clock.monotonicMs()) : 0
+    if (waitMs > 0) return waitMs
+    putOff.end(key)
+    if (jsonEqual(status, before)) return undefined
+    await changeObject(context, replicaSetKind, replicaSet, {
+      part: 'status',
+      change: (current) => ({ ...current, status }),
+      patient: isPatient(before, status),
+    })
+    return undefined
   }
 
   return queueService({
