@@ -302,6 +302,10 @@ describe('a pod’s volumes', () => {
     await at('socket', 'Socket')
     await at('anything')
     await one({ hostPath: { path: '/dev/null', type: 'CharDevice' } })
+    // A disk that there is none of: nobody opens it.
+    await runOk('mknod', [join(base, 'disk'), 'b', '7', '199'])
+    await at('disk', 'BlockDevice')
+    await expect(at('disk', 'CharDevice')).rejects.toThrow(/character device/)
     await expect(at('absent', 'Directory')).rejects.toMatchObject({ code: 'notFound' })
     await expect(at('absent/deep', 'FileOrCreate')).rejects.toMatchObject({ code: 'notFound' })
     await expect(at('file', 'Directory')).rejects.toThrow(/is not a directory/)

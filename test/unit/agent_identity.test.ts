@@ -38,6 +38,8 @@ let logged: string[]
 let renewals: number
 /** Whether somebody answers. */
 let reachable: boolean
+/** How much the server's clock is ahead of the node's. */
+let aheadMs: number
 
 beforeEach(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'drvt-identity-'))
@@ -45,7 +47,15 @@ beforeEach(async () => {
   world = await runResources()
   ca = await createCa('drvt', { clock })
   const authority = { ca, certificateMs: LIFE_MS, clusterName: 'drvt', servers: () => ['10.0.0.5:6444'] }
-  desk = createJoinDesk({ resources: world.resources, clock, random: systemRandom, log: silentLogger, authority })
+  aheadMs = 0
+  const server = { ...clock, now: () => clock.now() + aheadMs }
+  desk = createJoinDesk({
+    resources: world.resources,
+    clock: server,
+    random: systemRandom,
+    log: silentLogger,
+    authority,
+  })
   control = new AbortController()
   logged = []
   renewals = 0
@@ -137,6 +147,17 @@ test('nobody answers for days when it is due: it is asked for again and again, a
   await pass(1)
   await eventually(() => renewals === 1, { intervalMs: 1 })
   expect(stored().notAfterMs).toBeGreaterThan(clock.now() + 80 * DAY_MS)
+}, 60_000)
+
+test('a clock that has gone far off is told, and the certificate had once it is set', async () => {
+  await start()
+  aheadMs = 6 * 60_000
+  await pass(61 * 24)
+  expect(renewals).toBe(0)
+  expect(logged.join('')).toContain("this machine's clock is 360 s behind the server's")
+  aheadMs = 60_000
+  await pass(1)
+  await eventually(() => renewals === 1, { intervalMs: 1 })
 }, 60_000)
 
 test('one that was removed meanwhile is given none', async () => {
