@@ -4,8 +4,8 @@
  * Only where the containers share their processes is there one more, which a process does keep (pid_holder.ts).
  * sandbox.json is written last: without it, or when a pin has gone (a reboot), everything is made again.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { readdir, rmdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, statfsSync, statSync, writeFileSync } from 'node:fs'
+import { readdir, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -81,23 +81,23 @@ export function pinsOf({ hostNetwork, users }: Pick<SandboxRecord, 'hostNetwork'
   return [...(users === undefined ? [] : (['user'] as const)), ...(hostNetwork ? [] : (['net'] as const)), 'ipc', 'uts']
 }
 
-async function isMounted(path: string, magic: number): Promise<boolean> {
-  return statfs(path).then(
-    (stats) => stats.type === magic,
-    () => false,
-  )
+/** At once, as all that is asked of the run directory: it lies in memory. */
+function isMounted(path: string, magic: number): boolean {
+  try {
+    return statfsSync(path).type === magic
+  } catch {
+    return false
+  }
 }
 
-async function isWhole(directory: string, record: SandboxRecord): Promise<boolean> {
-  const pins = pinsOf(record).map((pin) => isMounted(join(directory, pin), NSFS_MAGIC))
-  return (await Promise.all([...pins, isShmMounted(directory)])).every(Boolean)
+function isWhole(directory: string, record: Made): boolean {
+  return pinsOf(record).every((pin) => isMounted(join(directory, pin), NSFS_MAGIC)) && isShmMounted(directory)
 }
 
 /** The run directory may be a tmpfs itself, so the kind alone proves nothing: our own has its own device. */
-async function isShmMounted(directory: string): Promise<boolean> {
-  if (!(await isMounted(join(directory, 'shm'), TMPFS_MAGIC))) return false
-  const [inner, outer] = await Promise.all([stat(join(directory, 'shm')), stat(directory)])
-  return inner.dev !== outer.dev
+function isShmMounted(directory: string): boolean {
+  if (!isMounted(join(directory, 'shm'), TMPFS_MAGIC)) return false
+  return statSync(join(directory, 'shm')).dev !== statSync(directory).dev
 }
 
 /** What only an ordinary pod has: nothing of the host's, no users and no processes of its own. */
@@ -111,13 +111,13 @@ export async function ensureSandbox(
   const { podUid, hostNetwork, hostname, shareProcesses = false, ownUsers = false } = request
   const directory = join(paths.sandboxes, podUid)
   const known = sandboxRecord(paths.sandboxes, podUid)
-  if (known !== undefined && isOfShape(known, request) && (await isWhole(directory, known))) {
+  if (known !== undefined && isOfShape(known, request) && isWhole(directory, known)) {
     if (known.hostname !== hostname) writeRecordInMemory(join(directory, RECORD), { ...known, hostname })
     return sandboxOf(directory, request, known.users)
   }
   // Which users it has is known only when a range has been taken.
   if (!ownUsers) onKnown?.(sandboxOf(directory, request, undefined))
-  await removeSandboxFiles(paths, podUid)
+  if (existsSync(directory)) await removeSandboxFiles(paths, podUid)
   const ordinary = !hostNetwork && !shareProcesses && !ownUsers
   const isSpare = ordinary && (await spares?.take(directory)) === true
   const made = isSpare ? ORDINARY : await makeSandbox(paths, directory, { hostNetwork, shareProcesses, ownUsers })
@@ -163,7 +163,7 @@ export function createSpares(paths: RuntimePaths, { clock, log }: { clock: Clock
     make: async (directory) => {
       await makeSandbox(paths, directory, shape)
     },
-    isWhole: (directory) => isWhole(directory, { hostname: '', ...ORDINARY }),
+    isWhole: (directory) => isWhole(directory, ORDINARY),
     remove: (directory) => removeFiles(paths, directory),
     clock,
     log,
@@ -217,9 +217,9 @@ async function removeFiles({ userRanges }: RuntimePaths, directory: string): Pro
   const mounted: string[] = []
   for (const pin of ['user', 'net', 'ipc', 'uts', 'pid']) {
     const path = join(directory, pin)
-    if (entries.includes(pin) && (await isMounted(path, NSFS_MAGIC))) mounted.push(path)
+    if (entries.includes(pin) && isMounted(path, NSFS_MAGIC)) mounted.push(path)
   }
-  if (entries.includes('shm') && (await isShmMounted(directory))) mounted.push(join(directory, 'shm'))
+  if (entries.includes('shm') && isShmMounted(directory)) mounted.push(join(directory, 'shm'))
   // Lazily: a process that still looks at a file there must not keep the pod from going.
   await tryUnmount(mounted, true)
   if (entries.includes('user')) await freeRanges(userRanges, directory)

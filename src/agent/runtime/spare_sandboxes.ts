@@ -8,8 +8,7 @@
  *
  * Rejected: interfaces made ahead with them. They are made beside the container's creation and are ready before it is.
  */
-import { readdirSync } from 'node:fs'
-import { rename } from 'node:fs/promises'
+import { readdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Clock, sleep } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
@@ -24,7 +23,7 @@ export interface SpareOptions {
   directory: string
   /** Makes an ordinary sandbox in a directory that is not there yet. */
   make(directory: string): Promise<void>
-  isWhole(directory: string): Promise<boolean>
+  isWhole(directory: string): boolean
   /** Removes one, whole or not. */
   remove(directory: string): Promise<void>
   clock: Clock
@@ -49,8 +48,8 @@ export class SpareSandboxes {
     const spare = this.#ready.shift()
     if (spare === undefined) return false
     this.#wake()
-    if (await isWhole(spare)) {
-      await rename(spare, directory)
+    if (isWhole(spare)) {
+      renameSync(spare, directory)
       return true
     }
     log.warn({ spare }, 'a sandbox that was made ahead was damaged')
@@ -94,7 +93,7 @@ export class SpareSandboxes {
     for (const spare of this.#found()) {
       this.#next = Math.max(this.#next, Number(NAME.exec(spare.slice(spare.lastIndexOf('/') + 1))?.[1]) + 1)
       if (this.#ready.includes(spare)) continue
-      if (this.#ready.length < count && (await isWhole(spare))) this.#ready.push(spare)
+      if (this.#ready.length < count && isWhole(spare)) this.#ready.push(spare)
       else await remove(spare)
     }
   }
