@@ -15,6 +15,8 @@ export interface LeaderOptions extends RunnerOptions {
   isLeader: Gauge
   /** What runs while leading. */
   services(fence: Fence): Service[]
+  /** Resolves when this server sees all that the store holds now. */
+  caughtUp(): Promise<void>
 }
 
 export const ELECTION_KEY = '/drover-meta/leader'
@@ -49,6 +51,21 @@ function answerChallenges(store: Store, fence: Fence): Service {
   }
 }
 
+/**
+ * What a leader does, begun only when it sees all that leaders before it have written (their later writes fail by their
+ * fence): a plan made on an older state would make a second time what the one before has just made.
+ */
+function leaderWork(options: LeaderOptions, fence: Fence): Service {
+  return {
+    id: 'leader-work',
+    async run(signal) {
+      const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+      await Promise.race([options.caughtUp(), stopped])
+      if (!signal.aborted) await runServices(options.services(fence), options, signal)
+    },
+  }
+}
+
 export function createLeader(options: LeaderOptions): Service {
   const { store, serverId, isLeader, log } = options
   return {
@@ -60,7 +77,7 @@ export function createLeader(options: LeaderOptions): Service {
         log.info({ server: serverId, fence: election.fence }, 'leading')
         isLeader.set(1)
         try {
-          const services = [answerChallenges(store, election.fence), ...options.services(election.fence)]
+          const services = [answerChallenges(store, election.fence), leaderWork(options, election.fence)]
           await runServices(services, options, AbortSignal.any([signal, election.lost]))
         } finally {
           isLeader.set(0)

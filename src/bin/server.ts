@@ -55,6 +55,8 @@ import { readTokens } from './tokens.ts'
 const environment = { clock: systemClock, random: systemRandom }
 const DAY_MS = 86_400_000
 const MIN_QUOTA_BYTES = 16 << 20
+/** A leader whose cache does not follow tries again, and does nothing meanwhile. */
+const CATCH_UP_MS = 5_000
 /** Longer than a small change takes from request to running: its events are written when it is done, not beside it. */
 const GATHER_EVENTS_MS = 75
 /** A node that was away for longer joins again. */
@@ -359,7 +361,14 @@ async function serve(serving: Serving): Promise<void> {
     await resources.ready()
     await ensureBuiltins(resources)
     await ensureDefaultRoles(resources)
-    const leader = createLeader({ ...runner, store, serverId, isLeader, services: leaderServices })
+    const leader = createLeader({
+      ...runner,
+      store,
+      serverId,
+      isLeader,
+      services: leaderServices,
+      caughtUp: async () => resources.waitForRevision(await resources.currentRevision(), CATCH_UP_MS),
+    })
     const leaderWatch = createLeaderWatch({
       store,
       serverId,

@@ -87,6 +87,7 @@ class TestServer {
       serverId: this.id,
       isLeader,
       services: (fence) => [this.#writer(store, fence)],
+      caughtUp: async () => undefined,
     })
     const watch = createLeaderWatch({
       store,

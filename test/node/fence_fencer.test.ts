@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createFencer, type Fencer, removeFencer, uptimeMs } from '../../src/agent/fence/fencer.ts'
+import { createFencer, type Fencer, type FencerOptions, removeFencer, uptimeMs } from '../../src/agent/fence/fencer.ts'
 import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
@@ -51,14 +51,16 @@ afterEach(async () => {
   }
 })
 
+const options = (): FencerOptions => ({
+  directory,
+  cgroupParent: parent,
+  cgroupMounts: [mount],
+  clock: systemClock,
+  log: silentLogger,
+})
+
 function newFencer(): Fencer {
-  const fencer = createFencer({
-    directory,
-    cgroupParent: parent,
-    cgroupMounts: [mount],
-    clock: systemClock,
-    log: silentLogger,
-  })
+  const fencer = createFencer(options())
   void fencer.run(control.signal)
   return fencer
 }
@@ -126,15 +128,7 @@ describe('the fencer', () => {
     expect(lives(pid)).toBe(true)
     next.renew(uptimeMs() + 6_000)
     next.release(POD)
-    expect(
-      createFencer({
-        directory,
-        cgroupParent: parent,
-        cgroupMounts: [mount],
-        clock: systemClock,
-        log: silentLogger,
-      }).guards(POD),
-    ).toBe(false)
+    expect(createFencer(options()).guards(POD)).toBe(false)
     expect(lives(pid)).toBe(true)
   })
 
@@ -187,9 +181,14 @@ describe('the fencer', () => {
     const fencer = fencerPid()
     process.kill(fencer, 'SIGSTOP')
     process.kill(pid, 'SIGSTOP')
+    const agents = createFencer(options())
+    expect(agents.hasEnded()).toBe(true)
     await eventually(() => uptimeMs() > deadlineMs + 300, WAIT)
     expect(lives(pid)).toBe(true)
+    // An agent that were granted a new lease now would let go on what may have been replaced.
+    expect(agents.hasEnded()).toBe(false)
     process.kill(fencer, 'SIGCONT')
+    await eventually(() => agents.hasEnded(), WAIT)
     await gone(pid)
   })
 })

@@ -30,6 +30,7 @@ export class SimFencer {
   /** Marks that a round has found. */
   readonly seen = new Set<string>()
   #deadlineMs = 0
+  #lookedMs = 0
   #alive = false
   #looks = 0
 
@@ -44,6 +45,10 @@ export class SimFencer {
 
   get #licensed(): boolean {
     return this.#host.uptimeMs < this.#deadlineMs
+  }
+
+  get hasEnded(): boolean {
+    return this.marks.size === 0 || this.#licensed || (this.#alive && this.#lookedMs >= this.#deadlineMs)
   }
 
   /** What is being made of this pod is killed in every round. */
@@ -86,6 +91,7 @@ export class SimFencer {
     this.seen.clear()
     this.killed.clear()
     this.#deadlineMs = 0
+    this.#lookedMs = 0
   }
 
   /** Something may have changed for it: its next round finds it. */
@@ -106,6 +112,7 @@ export class SimFencer {
   }
 
   #look(): void {
+    this.#lookedMs = this.#host.uptimeMs
     for (const podUid of this.marks) this.seen.add(podUid)
     if (this.marks.size === 0) return
     if (this.#licensed) {
@@ -137,6 +144,7 @@ export function simFencer(host: SimHost, process: SimProcess): Fencer {
       deadlineMs = until
       if (known.size > 0) writeLease()
     },
+    hasEnded: () => fencer.hasEnded,
     guards: (podUid) => known.has(podUid),
     async guard(podUid, signal) {
       writeLease()

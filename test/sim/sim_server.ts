@@ -25,6 +25,8 @@ export const CLUSTER = {
   nodePortRange: { from: 30_000, to: 32_767 },
   clusterDomain: 'cluster.local',
 }
+/** As in src/bin/server.ts. */
+const CATCH_UP_MS = 5_000
 const NO_TLS = { ca: '', cert: '', key: '' }
 
 type Part = 'controllers' | 'scheduler' | 'dispatch' | 'api'
@@ -155,7 +157,14 @@ export class SimServer {
     await resources.ready()
     await ensureBuiltins(resources)
     this.#ready = true
-    const leader = createLeader({ ...environment, store, serverId: this.name, isLeader, services: leaderServices })
+    const leader = createLeader({
+      ...environment,
+      store,
+      serverId: this.name,
+      isLeader,
+      services: leaderServices,
+      caughtUp: async () => resources.waitForRevision(await resources.currentRevision(), CATCH_UP_MS),
+    })
     const services = [...Object.values(events), ...presence.services, dispatch.service, leader]
     await runServices(services, environment, signal)
     await first

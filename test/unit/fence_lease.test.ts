@@ -68,16 +68,19 @@ describe('fence times', () => {
 interface FakeFencer extends Fencer {
   uptimeMs: number
   deadlineMs: number
+  ended: boolean
 }
 
 function fakeFencer(): FakeFencer {
   const fake: FakeFencer = {
     uptimeMs: 1_000,
     deadlineMs: 0,
+    ended: true,
     nowMs: () => fake.uptimeMs,
     renew(deadlineMs) {
       fake.deadlineMs = deadlineMs
     },
+    hasEnded: () => fake.ended,
     guards: () => false,
     guard: async () => undefined,
     release: () => undefined,
@@ -119,6 +122,26 @@ describe('the right to run exclusive pods', () => {
     expect(guard.mayRun()).toBe(false)
     guard.granted(fencer.uptimeMs)
     expect(changes).toEqual([true, false, true])
+  })
+
+  it('comes again after a lapse only when the fencer has looked: what was replaced must have ended', () => {
+    const fencer = fakeFencer()
+    const guard = new FenceGuard({ fencer, clock: createManualClock(), log: silentLogger, onChange: () => undefined })
+    guard.granted(guard.stamp())
+    const before = fencer.deadlineMs
+    fencer.ended = false
+    // While it lasts it is renewed without a question.
+    fencer.uptimeMs += EXCLUSIVE_LEASE_MS - 1
+    guard.granted(guard.stamp())
+    expect(fencer.deadlineMs).toBe(before + EXCLUSIVE_LEASE_MS - 1)
+    // Thawed, and a server speaks before the fencer does.
+    fencer.uptimeMs += EXCLUSIVE_LEASE_MS
+    guard.granted(guard.stamp())
+    expect([guard.mayRun(), fencer.deadlineMs]).toEqual([false, before + EXCLUSIVE_LEASE_MS - 1])
+    fencer.ended = true
+    fencer.uptimeMs += 1_000
+    guard.granted(guard.stamp())
+    expect([guard.mayRun(), fencer.deadlineMs]).toEqual([true, fencer.uptimeMs + EXCLUSIVE_LEASE_MS])
   })
 
   it('is gone after a suspension that no timer has seen', () => {

@@ -20,6 +20,8 @@ export interface Fencer {
   nowMs(): number
   /** From now on exclusive pods may run until then, and no longer. */
   renew(deadlineMs: number): void
+  /** False while what ran under a lease that has run out may still run: no round of a fencer has begun since its end. */
+  hasEnded(): boolean
   /** Whether the pod is marked as exclusive. */
   guards(podUid: string): boolean
   /** Resolves once a living fencer knows of the pod; `unavailable` when none comes to life. */
@@ -91,6 +93,15 @@ class FencerProcess implements Fencer {
     if (this.#deadlineMs === 0) return
     writeFileSync(`${path}.new`, `${this.#bootId} ${Math.floor(this.#deadlineMs)}\n`)
     renameSync(`${path}.new`, path)
+  }
+
+  hasEnded(): boolean {
+    if (this.#marked.size === 0) return true
+    // That of an agent before us counts too; of another boot nothing runs.
+    const [bootId, deadline] = (readIfExists(join(this.#options.directory, 'lease')) ?? '').split(' ')
+    const deadlineMs = Number(deadline)
+    if (bootId !== this.#bootId || !(uptimeMs() >= deadlineMs)) return true
+    return (this.#status()?.atMs ?? 0) >= deadlineMs
   }
 
   guards(podUid: string): boolean {

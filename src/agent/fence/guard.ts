@@ -46,6 +46,9 @@ export class FenceGuard {
   granted(sentAtMs: number): void {
     const deadlineMs = sentAtMs + this.#leaseMs
     if (sentAtMs === 0 || sentAtMs > this.fencer.nowMs() || deadlineMs <= this.#deadlineMs) return
+    // On a host that was thawed a server may speak before the fencer has looked, and a new lease would let go on what was
+    // replaced meanwhile. The next beat is granted in a second.
+    if (this.fencer.nowMs() >= this.#deadlineMs && !this.fencer.hasEnded()) return
     // A lease may have run out in a suspension that no timer has seen: pods were held back all the same.
     if (!this.mayRun()) this.#held = false
     this.#deadlineMs = deadlineMs
