@@ -89,7 +89,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         host.sandboxes.delete(podUid)
       }),
     startContainer: async (request, signal) => {
-      await request.sandboxMade
+      await request.prerequisites
       await request.ready
       return call('startContainer', START, () => {
         if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
@@ -254,11 +254,14 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
     },
     emptyDirs: () => new Map(),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
-    ensureEtcFiles: (podUid, files) =>
-      call('ensureEtcFiles', CHANGE, () => {
+    ensureEtcFiles: (podUid, files, onKnown) => {
+      const paths = new Map(Object.keys(files).map((path) => [path, `/sim/${podUid}${path}`]))
+      onKnown?.(paths)
+      return call('ensureEtcFiles', CHANGE, () => {
         if (!host.volumes.has(podUid)) host.volumes.set(podUid, {})
-        return new Map(Object.keys(files).map((path) => [path, `/sim/${podUid}${path}`]))
-      }),
+        return paths
+      })
+    },
     removeVolume: () => call('removeVolume', CHANGE, () => undefined),
     listPods: () => call('listVolumes', LOOK, () => [...host.volumes.keys()]),
     removePod: (podUid) =>

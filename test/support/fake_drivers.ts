@@ -128,7 +128,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     },
     async startContainer(request) {
       host.created.push(request.id)
-      await request.sandboxMade
+      await request.prerequisites
       await request.ready
       host.act(`startContainer ${request.id}`)
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)

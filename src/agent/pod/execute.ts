@@ -91,8 +91,8 @@ export const EXECUTORS: Executors = {
     try {
       const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
       if (!(await mayStart(context, pod))) return
-      const { sandboxMade, connected: ready } = prepared
-      await agent.drivers.runtime.startContainer({ ...request, sandboxMade, ready }, context.signal)
+      const { prerequisites, connected: ready } = prepared
+      await agent.drivers.runtime.startContainer({ ...request, prerequisites, ready }, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
       agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)

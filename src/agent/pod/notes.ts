@@ -11,8 +11,8 @@ import type { UsageWatch } from './usage_watch.ts'
 
 export interface Prepared extends PodVolumes {
   sandbox: Sandbox
-  /** Resolves when the sandbox is there: nothing is created in it before. */
-  sandboxMade: Promise<unknown>
+  /** Resolves when the sandbox and the pod's own files are there: no container is created before. */
+  prerequisites: Promise<unknown>
   /** What its runtime class has it run by; absent: the node's main runtime. */
   handler?: string
   /** Resolves when the pod's interface is there and bound by its policies, and its access files are written: nothing of the pod starts before. */

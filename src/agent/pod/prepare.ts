@@ -47,7 +47,12 @@ function connect(agent: AgentContext, pod: Pod, sandboxMade: Promise<Sandbox>) {
   })
 }
 
-async function makeEtcFiles(agent: AgentContext, pod: Pod, podIP: Promise<string>) {
+async function makeEtcFiles(
+  agent: AgentContext,
+  pod: Pod,
+  podIP: Promise<string>,
+  tell: (paths: ReadonlyMap<string, string>) => void,
+) {
   const { files: host } = agent
   const [hostResolvConf, hostHosts] = await Promise.all([host.read('/etc/resolv.conf'), host.read('/etc/hosts')])
   const files = etcFiles(pod, {
@@ -57,10 +62,10 @@ async function makeEtcFiles(agent: AgentContext, pod: Pod, podIP: Promise<string
     hostHosts,
     dns: agent.drivers.dns,
   })
-  return agent.drivers.volumes.ensureEtcFiles(pod.metadata.uid ?? '', files)
+  return agent.drivers.volumes.ensureEtcFiles(pod.metadata.uid ?? '', files, tell)
 }
 
-/** Everything side by side. Neither the sandbox nor the interface, which needs it, is waited for where it is known what they will be. */
+/** Everything side by side. Nothing is waited for of which it is known what it will be: sandbox, interface, files. */
 export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
   const cutOff = pod.spec.hostNetwork !== true && isCutOff(pod)
   const handler = await handlerOf(agent, pod)
@@ -76,11 +81,13 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   const ofSandbox = startEarly<Sandbox>((tell) => agent.drivers.runtime.ensureSandbox(request, tell))
   const { known, done } = connect(agent, pod, ofSandbox.done)
   const volumesMade = ensureVolumes(agent, pod)
-  const connected = allDone([ofSandbox.done, done, volumesMade.then(({ written }) => written)])
-  // Whoever waits for it alone hears of a failure after those who wait for all.
-  const sandboxMade = ofSandbox.done.catch((error: unknown) => connected.finally(() => Promise.reject(error)))
-  sandboxMade.catch(() => undefined)
-  const parts = [ofSandbox.known, known, volumesMade, makeEtcFiles(agent, pod, known)] as const
+  const files = startEarly<ReadonlyMap<string, string>>((tell) => makeEtcFiles(agent, pod, known, tell))
+  const needed = [ofSandbox.done, files.done]
+  const connected = allDone([...needed, done, volumesMade.then(({ written }) => written)])
+  // Whoever waits for these alone hears of a failure after those who wait for all.
+  const prerequisites = Promise.all(needed).catch((error: unknown) => connected.finally(() => Promise.reject(error)))
+  prerequisites.catch(() => undefined)
+  const parts = [ofSandbox.known, known, volumesMade, files.known] as const
   const [sandbox, podIP, madeVolumes, etcPaths] = await Promise.all(parts).catch(async (error: unknown) => {
     // What is under way comes to its end first: a clean-up may follow at once and must not miss what came later.
     await Promise.allSettled([...parts, connected])
@@ -88,7 +95,7 @@ export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> 
   })
   return {
     sandbox,
-    sandboxMade,
+    prerequisites,
     ...(handler === undefined ? {} : { handler }),
     connected,
     podIP: cutOff ? '' : podIP,

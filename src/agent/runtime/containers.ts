@@ -104,7 +104,7 @@ export class Containers {
     const mount = await this.#prepare(request, own, runtime)
     try {
       const calls = await mount()
-      await request.sandboxMade
+      await request.prerequisites
       this.#options.expectMoves()
       const pid = await createContainer({
         ...this.#conmonOptions(runtime),

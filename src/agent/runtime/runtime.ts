@@ -111,8 +111,8 @@ export interface ContainerRequest {
   logPath: string
   /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
   terminationMessagePath?: string
-  /** The sandbox is still being made: nothing is created in it before this resolves. */
-  sandboxMade?: Promise<unknown>
+  /** What its creation needs and is still being made, such as its sandbox: nothing is created before this resolves. */
+  prerequisites?: Promise<unknown>
   /** What is still being made of the pod's network: the program is started only once it resolves. */
   ready?: Promise<unknown>
   annotations: Readonly<Record<string, string>>

@@ -14,6 +14,7 @@ import type { Logger } from '../../base/log.ts'
 import { mountsBelow } from '../../base/mountinfo.ts'
 import { parseQuantity } from '../../base/quantity.ts'
 import { readText, removeTree } from '../../base/records.ts'
+import { settleAll } from '../../base/settle.ts'
 import { writeAtomically } from './atomic_writer.ts'
 import { ensureHostPath } from './host_path.ts'
 import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from './layout.ts'
@@ -147,9 +148,10 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
     },
     async ensureVolumes(pod, sources) {
       const context = contextOf(pod, dataDir, sources)
-      await mkdir(context.layout.volumes, { recursive: true, mode: 0o711 })
+      const { volumes = [] } = pod.spec
+      if (volumes.length > 0) await mkdir(context.layout.volumes, { recursive: true, mode: 0o711 })
       const paths = new Map<string, string>()
-      for (const volume of pod.spec.volumes ?? []) paths.set(volume.name, await ensureVolume(volume, context))
+      for (const volume of volumes) paths.set(volume.name, await ensureVolume(volume, context))
       return paths
     },
     async resolveSubPath(volumePath, subPath, forPod) {
@@ -162,16 +164,14 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
         await handle.close()
       }
     },
-    async ensureEtcFiles(podUid, files) {
+    async ensureEtcFiles(podUid, files, onKnown) {
       const { etc } = podLayout(dataDir, podUid)
+      const paths = new Map(Object.keys(files).map((name) => [name, join(etc, basename(name))] as const))
+      for (const path of paths.values()) checkName(basename(path), 'file')
+      onKnown?.(paths)
       const isNew = (await mkdir(etc, { recursive: true, mode: 0o711 })) !== undefined
-      const written = Object.entries(files).map(async ([name, content]) => {
-        checkName(basename(name), 'file')
-        const path = join(etc, basename(name))
-        await writeInPlace(path, content, isNew)
-        return [name, path] as const
-      })
-      return new Map(await Promise.all(written))
+      await settleAll([...paths].map(([name, path]) => writeInPlace(path, files[name] ?? '', isNew)))
+      return paths
     },
     removeVolume: (name) => persistent.remove(name),
     ensureAccess,

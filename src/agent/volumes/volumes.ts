@@ -47,8 +47,15 @@ export interface VolumeDriver {
    * it found for the pod. Without a pod a path of the host is given back as it was found. Rejects with `invalid`.
    */
   resolveSubPath(volumePath: string, subPath: string, podUid?: string): Promise<string>
-  /** Files of the pod that are no volume: /etc/hosts, /etc/resolv.conf, /etc/hostname. Returns host paths. */
-  ensureEtcFiles(podUid: string, files: Readonly<Record<string, string>>): Promise<ReadonlyMap<string, string>>
+  /**
+   * Files of the pod that are no volume: /etc/hosts, /etc/resolv.conf, /etc/hostname. Returns host paths, which `onKnown` hears
+   * before the files are written.
+   */
+  ensureEtcFiles(
+    podUid: string,
+    files: Readonly<Record<string, string>>,
+    onKnown?: (paths: ReadonlyMap<string, string>) => void,
+  ): Promise<ReadonlyMap<string, string>>
   /** Removes the data of a volume that Drover made. Idempotent; rejects with `unavailable` while a pod has it mounted. */
   removeVolume(name: string): Promise<void>
   /** Pods that have anything on disk. */
