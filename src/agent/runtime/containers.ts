@@ -73,6 +73,8 @@ export class Containers {
   readonly #metas = new Map<string, MetaRecord>()
   readonly #starteds = new Map<string, StartedRecord>()
   readonly #ends = new Map<string, ExitRecord>()
+  /** Every container that was here before us has been seen. */
+  #listed = false
   /** Containers known to have passed `start`. */
   readonly #running = new Set<string>()
 
@@ -237,17 +239,32 @@ export class Containers {
     return { bootId: this.#bootId, init, conmon, startedAtMs: this.#options.clock.now() }
   }
 
-  /** Of one pod the others' are not looked at: each is some files and processes to ask for. */
+  /**
+   * Of one pod the others' are not looked at: each is some files and processes to ask for. Once all have been seen, which are a
+   * pod's is known, for nobody else makes any here; whether they are there still is looked at.
+   */
   async list(podUid?: string): Promise<ContainerState[]> {
-    const names = await readdir(this.#options.paths.containers)
+    const names = podUid !== undefined && this.#listed ? this.#idsOf(podUid) : await this.#ids()
     const exits = this.#options.exits.present()
     const states: ContainerState[] = []
     for (const id of names) {
-      if (!isId(id) || (podUid !== undefined && this.meta(id)?.podUid !== podUid)) continue
+      if (podUid !== undefined && this.meta(id)?.podUid !== podUid) continue
       const state = this.observe(id, exits)?.state
       if (state !== undefined) states.push(state)
     }
     return states
+  }
+
+  async #ids(): Promise<string[]> {
+    const names = (await readdir(this.#options.paths.containers)).filter(isId)
+    for (const id of names) this.meta(id)
+    this.#listed = true
+    return names
+  }
+
+  #idsOf(podUid: string): string[] {
+    const own = [...this.#metas].filter(([, meta]) => meta.podUid === podUid)
+    return own.flatMap(([id]) => (fileTimeMs(this.pathsOf(id).directory) === undefined ? [] : [id]))
   }
 
   /** Looks at one container; undefined when it has no directory. */
@@ -289,7 +306,10 @@ export class Containers {
   }
 
   #end(id: string, own: ContainerPaths): ExitRecord | undefined {
-    const exit = this.#ends.get(id) ?? readRecord<ExitRecord>(own.exit)
+    const known = this.#ends.get(id)
+    // Most run, and have none: to fail to read it costs more than to ask.
+    if (known === undefined && fileTimeMs(own.exit) === undefined) return undefined
+    const exit = known ?? readRecord<ExitRecord>(own.exit)
     if (exit !== undefined) this.#ends.set(id, exit)
     return exit
   }
