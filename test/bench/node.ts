@@ -20,7 +20,7 @@ import { type BenchResult, median } from './result.ts'
 const LIMIT = 1.3
 const ONE_ROUNDS = 9
 const MANY = 100
-const MANY_ROUNDS = 2
+const MANY_ROUNDS = 5
 const KILLS = 9
 const RESTART_LIMIT_MS = 100
 const REST_SECONDS = 20
