@@ -17,6 +17,8 @@ const link = process.argv.includes('--link')
 /** Programs by the Debian package that brings them. */
 const PACKAGES = [
   ['etcd', 'etcd-server'],
+  // For `drover etcd restore`.
+  ['etcdctl', 'etcd-client'],
   ['runc', 'runc'],
   ['conmon', 'conmon'],
   ['nft', 'nftables'],

@@ -1,5 +1,6 @@
 /** Dispatch and agent over real gRPC with mutual TLS; store and hosts in memory. */
-import { appendFile, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { configMapKind } from '../../src/api/configmap.ts'
 import { type EndpointSlice, endpointSliceKind } from '../../src/api/endpointslice.ts'
@@ -44,6 +45,13 @@ async function bind(name: string, nodeName = 'n1'): Promise<void> {
 const getPod = (name: string) => harness.resources.get(podKind, 'default', name)
 const conditionOf = (name: string, type: string) =>
   getPod(name)?.status?.conditions?.find((condition) => condition.type === type)?.status
+
+/** As the runtime would make it, with this in it; where it is. */
+async function makeLog(path = '', text = ''): Promise<string> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, text)
+  return path
+}
 
 async function runPod(name: string, spec: Partial<Pod['spec']> = {}): Promise<void> {
   await harness.resources.create(podKind, pod(name, spec))
@@ -389,9 +397,8 @@ describe('streams', () => {
     const { dispatch, host } = await oneNode()
     await runPod('a')
     const [running] = host.running('app')
-    const logPath = running?.request.logPath ?? ''
     const line = (text: string) => `2026-01-01T00:00:00.123456789Z stdout F ${text}\n`
-    await writeFile(logPath, line('one') + line('two') + line('three'))
+    const logPath = await makeLog(running?.request.logPath, line('one') + line('two') + line('three'))
     const request = { namespace: 'default', pod: 'a', container: 'app', follow: true, tailLines: 2 }
     const stream = await dispatch.gateway.open('n1', 'logs', request, never)
     let text = ''
@@ -422,7 +429,7 @@ describe('streams', () => {
     await expect(collect(client.stream('made-up'))).rejects.toMatchObject({ code: 'notFound' })
     client.close()
     await runPod('a')
-    await writeFile(host.running('app')[0]?.request.logPath ?? '', '')
+    await makeLog(host.running('app')[0]?.request.logPath)
     const control = new AbortController()
     const request = { namespace: 'default', pod: 'a', container: 'app', follow: true }
     const stream = await dispatch.gateway.open('n1', 'logs', request, control.signal)

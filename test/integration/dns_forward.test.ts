@@ -18,6 +18,8 @@ import { eventually } from '../support/eventually.ts'
 
 type Behaviour = (packet: Buffer, name: string) => Buffer[]
 
+const MAX_PORTS = 20
+
 /** A server outside: what it says over UDP; over TCP it always answers 192.0.2.200. */
 class FakeUpstream {
   readonly asked: string[] = []
@@ -27,7 +29,19 @@ class FakeUpstream {
   #tcp: Server | undefined
   port = 0
 
+  /** One port for both: what is free for datagrams may be some connection's own, and then another is taken. */
   async start(): Promise<this> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#listen()
+      } catch (error) {
+        this.#udp?.close()
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === MAX_PORTS) throw error
+      }
+    }
+  }
+
+  async #listen(): Promise<this> {
     const udp = createSocket('udp4')
     this.#udp = udp
     udp.bind(0, '127.0.0.1')
