@@ -1,5 +1,5 @@
 /** Sandboxes made ahead: pods get them, agents that come back take them over, what was broken is not given out, nothing stays. */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
@@ -30,14 +30,16 @@ async function end(): Promise<void> {
 }
 
 const sandboxes = (): string[] => readdirSync(join(host.directory, 'run/s'))
+const numberOf = (spare: string): number => Number(spare.slice('.spare-'.length))
 const inodeOf = (path: string | undefined): number => statSync(path ?? '').ino
 
-/** Their network namespaces, once there are so many. */
+/** Their network namespaces, the oldest first, once there are so many. */
 async function spares(driver: RuntimeDriver, count: number): Promise<number[]> {
   kept ??= driver.keepSpares?.(count, stop.signal)
   return eventually(() => {
     const paths = sandboxes()
       .filter((name) => name.startsWith('.spare-'))
+      .sort((a, b) => numberOf(a) - numberOf(b))
       .map((name) => join(host.directory, 'run/s', name))
     // A namespace that is pinned lies on another file system than the file did.
     const isPinned = (path: string): boolean => existsSync(path) && statSync(path).dev !== statSync(host.directory).dev
@@ -48,17 +50,16 @@ async function spares(driver: RuntimeDriver, count: number): Promise<number[]> {
 
 describe('spare sandboxes', () => {
   it('become those of ordinary pods, with containers in them, and are made again', async () => {
-    const ready = await spares(host.driver, 2)
-    const given = [await host.sandbox('pod-a'), await host.sandbox('pod-b')]
-    expect(given.map(({ netNamespacePath }) => inodeOf(netNamespacePath)).sort()).toEqual([...ready].sort())
-    const [sandbox] = given
-    if (sandbox === undefined) throw new Error('no sandbox')
+    const [first, second] = await spares(host.driver, 2)
+    // They are made one after the other: when the second can be seen, the first can be had.
+    const sandbox = await host.sandbox('pod-a')
+    expect(inodeOf(sandbox.netNamespacePath)).toBe(first)
+    expect((await spares(host.driver, 2))[0]).toBe(second)
+    expect(inodeOf((await host.sandbox('pod-b')).netNamespacePath)).toBe(second)
     const request = host.request(sandbox, { args: ['sh', '-c', 'hostname; df /dev/shm | tail -1'] })
     await host.driver.startContainer(request, new AbortController().signal)
     await eventually(() => host.log(request.id).includes('/dev/shm'))
     expect(host.log(request.id)).toContain('drvt-host')
-    const fresh = await spares(host.driver, 2)
-    expect(fresh.filter((inode) => ready.includes(inode))).toEqual([])
     // It is there already: asked for again it stays the one it was.
     expect(inodeOf((await host.sandbox('pod-a')).netNamespacePath)).toBe(inodeOf(sandbox.netNamespacePath))
   })
@@ -83,9 +84,23 @@ describe('spare sandboxes', () => {
     expect(only).toBe(ready.find((inode) => inode !== lost))
   })
 
-  it('are looked at before they are given out', async () => {
+  it('that were given out just when the agent died are found, and made again for their pod', async () => {
     await spares(host.driver, 1)
+    await end()
     const [spare = ''] = sandboxes().filter((name) => name.startsWith('.spare-'))
+    const pod = join(host.directory, 'run/s/pod-a')
+    renameSync(join(host.directory, 'run/s', spare), pod)
+    const before = inodeOf(join(pod, 'net'))
+    const next = await host.again()
+    expect((await next.listSandboxes()).map(({ podUid }) => podUid)).toEqual(['pod-a'])
+    expect(inodeOf((await host.sandbox('pod-a')).netNamespacePath)).not.toBe(before)
+    await next.removeSandbox('pod-a')
+    expect(sandboxes()).toEqual([])
+  })
+
+  it('are looked at before they are given out', async () => {
+    await spares(host.driver, 2)
+    const spare = '.spare-0'
     expect(await tryUnmount([join(host.directory, 'run/s', spare, 'shm')])).toBe(true)
     const { netNamespacePath, podUid } = await host.sandbox('pod-a')
     expect(inodeOf(netNamespacePath)).toBeGreaterThan(0)
