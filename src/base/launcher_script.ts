@@ -1,122 +1,30 @@
 /**
- * The Perl that starts programs for us (launcher.ts) and does system calls that Node has none for (kernel_calls.ts).
- * It uses what perl-base brings, nothing more.
+ * The Perl that starts programs for us (launcher.ts). It uses what perl-base brings, nothing more.
+ *
+ * Calls without a program go to a process that is kept for more of them (`serve` in calls_script.ts): to fork one for each costs as much
+ * as what most of them do, three times a pod. As many are kept as were busy at once, to a bound, and none once all has been quiet.
  */
 
+import { CALLS } from './calls_script.ts'
 import { NEWS_SUBS } from './network_news.ts'
 
 /**
- * Calls, each as four parts: what to say of it when it fails, its number (or the name of a sub below), how many values
- * follow, the values: `n` and a number, `s` and a string. The first that fails ends the process with 1; one whose
- * number begins with `?` lets those after it be done.
- */
-const CALLS = `
-use strict;
-# Raises a network interface.
-sub up {
-  my ($name) = @_; my ($socket, $request);
-  return socket($socket, 2, 2, 0) && ioctl($socket, 0x8914, $request = pack('a16 s x22', $name, 0x41));
-}
-# Shows a tree of mounts at another place, with the ids of a user namespace: open_tree, mount_setattr, move_mount. With a
-# fourth value, flags of mount_setattr, also read-only.
-sub idmap {
-  my ($source, $target, $users, $fixed) = @_; my $none = '';
-  open(my $map, '<', $users) or return;
-  my $tree = syscall(428, -100, $source, 0x88001);
-  return if $tree < 0;
-  my $attr = pack('Q4', 0x100000, 0, 0x40000, fileno $map);
-  syscall(442, $tree, $none, 0x9000, $attr, 32) == 0 or return;
-  my $only = pack('Q4', 1, 0, 0, 0);
-  return if $fixed && syscall(442, $tree, $none, $fixed, $only, 32) != 0;
-  return syscall(429, $tree, $none, -100, $target, 4) == 0;
-}
-# Makes a user namespace and others that it owns, writes its ids and pins them; only another process may write the ids.
-sub users {
-  my ($unshare, $mount, $flags, $first, $size, @pins) = @_; my ($ready, $tell, $wait, $go);
-  pipe($ready, $tell) && pipe($wait, $go) or return;
-  defined(my $pid = fork) or return;
-  if (!$pid) {
-    close $_ for $ready, $go;
-    syscall($unshare, $flags) == 0 && up('lo') or exit($! + 0);
-    syswrite($tell, 'y'); sysread($wait, my $end, 1); exit 0;
-  }
-  close $_ for $tell, $wait;
-  my $done = sysread($ready, my $said, 1);
-  for my $map (qw(uid_map gid_map)) {
-    my $file;
-    $done &&= open($file, '>', "/proc/$pid/$map") && syswrite($file, "0 $first $size");
-  }
-  while ($done && @pins) {
-    my ($name, $path) = splice @pins, 0, 2;
-    $done = syscall($mount, "/proc/$pid/ns/$name", $path, 0, 4096, 0) == 0;
-  }
-  my $error = $! + 0;
-  close $go; waitpid $pid, 0;
-  $! = ($? >> 8) || $error;
-  return $done;
-}
-# Goes into the namespace that a file holds.
-sub enter {
-  my ($setns, $path, $kind) = @_; my $file;
-  return open($file, '<', $path) && syscall($setns, fileno $file, $kind) == 0;
-}
-# Tells the kernel by netlink and hears what became of it, which it has answered by the time that send returns. After family
-# and message pairs of a place in it and what goes there: the number of an open file, or an interface's index (SIOCGIFINDEX).
-sub tell {
-  my ($family, $message, @places) = @_; my ($socket, $said, @open);
-  $message = pack('H*', $message);
-  while (my ($place, $what) = splice @places, 0, 2) {
-    my ($kind, $name) = split /:/, $what, 2; my ($number, $any, $request);
-    if ($kind eq 'file') { open(my $file, '<', $name) or return; push @open, $file; $number = fileno $file }
-    else {
-      socket($any, 2, 2, 0) && ioctl($any, 0x8933, $request = pack('a16 x24', $name)) or return;
-      $number = unpack('x16 l', $request);
-    }
-    substr($message, $place, 4) = pack('L', $number);
-  }
-  socket($socket, 16, 0x80003, $family) or return;
-  defined(send($socket, $message, 0, pack('SSLL', 16, 0, 0, 0))) && defined(recv($socket, $said, 8192, 0x40)) or return;
-  my ($type, $error) = unpack('x4 S x10 l', $said . "\\0" x 20);
-  $! = $type == 2 ? -$error : 71;
-  return $type == 2 && $error == 0;
-}
-my %special = (up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell);
-sub calls {
-  my $failed = 0;
-  while (my ($what, $number, $count) = splice @_, 0, 3) {
-    my @values = map { /^n/ ? substr($_, 1) + 0 : substr($_, 1) } splice @_, 0, $count;
-    my $mild = $number =~ s/^[?]//;
-    my $done = $special{$number} ? $special{$number}->(@values) : syscall($number + 0, @values) != -1;
-    next if $done;
-    my $said = "$what: $!";
-    syswrite STDERR, $said;
-    exit 1 unless $mild;
-    $failed = 1;
-  }
-  return $failed;
-}
-`
-
-/** Does the calls that are its arguments, and ends. */
-export const CALLS_SCRIPT = `${CALLS}exit calls(@ARGV);`
-
-/**
- * Numbers of setsid(2) and dup3(2), by Node's `process.arch`: arguments of the launcher, since Perl's own module for them (POSIX) takes
+ * Numbers of setsid(2), dup3(2) and setns(2), by Node's `process.arch`: arguments of the launcher, since Perl's own module for them (POSIX) takes
  * 2 MB. Source: the kernel's system call tables.
  */
-export const LAUNCHER_NUMBERS: Readonly<Record<string, readonly [setsid: number, dup3: number]>> = {
-  x64: [112, 292],
-  arm64: [157, 24],
-  riscv64: [157, 24],
-  loong64: [157, 24],
-  ppc64: [66, 316],
-  s390x: [66, 326],
-  arm: [66, 358],
-  ia32: [66, 330],
+export const LAUNCHER_NUMBERS: Readonly<Record<string, readonly [setsid: number, dup3: number, setns: number]>> = {
+  x64: [112, 292, 308],
+  arm64: [157, 24, 268],
+  riscv64: [157, 24, 268],
+  loong64: [157, 24, 268],
+  ppc64: [66, 316, 350],
+  s390x: [66, 326, 339],
+  arm: [66, 358, 375],
+  ia32: [66, 330, 346],
 }
 
-export const LAUNCHER_SCRIPT = String.raw`${CALLS}${NEWS_SUBS}my ($setsid, $dup3) = map { $_ + 0 } @ARGV;
-my ($in, $out, %kids, %reads, $slow) = ('', '');
+export const LAUNCHER_SCRIPT = String.raw`${CALLS}${NEWS_SUBS}my ($setsid, $dup3, $setns) = map { $_ + 0 } @ARGV;
+my ($in, $out, %kids, %reads, $slow, %servers, @idle) = ('', '');
 $SIG{INT} = $SIG{TERM} = $SIG{HUP} = $SIG{PIPE} = 'IGNORE';
 sub answer { my ($id, $channel, $data) = @_; $out .= pack('NNC', length($data) + 5, $id, $channel) . $data; }
 sub watch { my ($h, $id, $channel) = @_; $reads{fileno $h} = [$h, $id, $channel]; }
@@ -130,6 +38,49 @@ sub reap {
   return unless $kid && $kid->{pid} && waitpid($kid->{pid}, 1) > 0;
   $kid->{status} = ($? >> 8) . ' ' . ($? & 127); $kid->{pid} = 0;
   ended($id);
+}
+sub server {
+  pipe(my $from, my $say) && pipe(my $hear, my $to) && defined(my $pid = fork) or return;
+  if (!$pid) {
+    # Whoever waits for the end of one of these must not wait for this.
+    close $_ for \*STDIN, \*STDOUT, $from, $to, map({ $_->[0] } values %reads), map({ $_->{to} } values %servers);
+    serve($setns, $hear, $say);
+  }
+  my $server = $servers{$pid} = { pid => $pid, to => $to, said => '', id => 0 };
+  $reads{fileno $from} = [$from, 0, 10, $server];
+  return $server;
+}
+sub dismiss { my ($server) = @_; @idle = grep { $_ != $server } @idle; close $server->{to}; }
+sub have_done {
+  my ($id, $cwd, $calls) = @_;
+  my $text = join "\0", $cwd eq '' ? '/' : $cwd, @$calls;
+  my $message = pack('N', length $text) . $text;
+  while (1) {
+    my $server = shift @idle || server() or return answer($id, 9, ($! + 0) . " fork");
+    # One that has died meanwhile takes nothing; of that it is told below.
+    my ($at, $n) = (0, 1);
+    while ($at < length $message && $n) { $n = syswrite($server->{to}, $message, length($message) - $at, $at); $at += $n // 0 }
+    next unless $n;
+    $server->{id} = $id;
+    return;
+  }
+}
+sub heard {
+  my ($fd, $server) = @_;
+  if (!sysread($reads{$fd}[0], $server->{said}, 65536, length $server->{said})) {
+    dismiss($server);
+    delete $servers{$server->{pid}}; close $reads{$fd}[0]; delete $reads{$fd};
+    waitpid $server->{pid}, 0;
+    answer($server->{id}, 0, ($? >> 8) . ' ' . ($? & 127)) if $server->{id};
+    return;
+  }
+  return if length $server->{said} < 5;
+  my ($size, $failed) = unpack('NC', $server->{said});
+  return if length $server->{said} < 4 + $size;
+  answer($server->{id}, 2, substr($server->{said}, 5)) if $size > 1;
+  answer($server->{id}, 0, "$failed 0");
+  @$server{qw(said id)} = ('', 0);
+  if (@idle < 4) { push @idle, $server } else { dismiss($server) }
 }
 sub launch {
   my ($id, $flags, $cwd, $envs, $env, $calls, $argv, $input) = @_;
@@ -152,8 +103,7 @@ sub launch {
     close $null;
     syscall($dup3, $high{3} + 0, 3, 0) if $high{3};
     if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
-    my $failed = calls(@$calls);
-    exit $failed unless @$argv;
+    exit 1 if calls(sub { syswrite STDERR, $_[0] }, @$calls) == 2;
     if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }
     { no warnings; exec { $argv->[0] } @$argv }
     $fail->('exec');
@@ -173,25 +123,33 @@ sub release {
 sub request {
   my ($verb, $id, @rest) = split /\0/, $_[0], 3;
   return release($id) if $verb eq 'release';
-  if ($verb eq 'kill') { my $kid = $kids{$id}; kill $rest[0], $kid->{pid} if $kid && $kid->{pid}; return; }
+  if ($verb eq 'kill') {
+    my ($kid) = ($kids{$id} // (), grep { $_->{id} == $id } values %servers);
+    kill $rest[0], $kid->{pid} if $kid && $kid->{pid};
+    return;
+  }
   my ($flags, $cwd, $envs, $calls, $args, $body) = split /\0/, $rest[0], 6;
   return news($id) if $flags =~ /n/;
   my $variables = $envs > 0 ? $envs : 0;
   my @fields = split /\0/, $body, $variables + $calls + $args + 1;
   my $input = pop @fields;
-  launch($id, $flags, $cwd, $envs, [splice @fields, 0, $variables], [splice @fields, 0, $calls], \@fields, $input);
+  my @env = splice @fields, 0, $variables;
+  return have_done($id, $cwd, \@fields) unless $args;
+  launch($id, $flags, $cwd, $envs, \@env, [splice @fields, 0, $calls], \@fields, $input);
 }
 while (1) {
   my ($r, $w) = ('', '');
   vec($r, 0, 1) = 1;
   vec($r, $_, 1) = 1 for keys %reads;
   vec($w, 1, 1) = 1 if $out ne '';
-  select($r, $w, undef, $slow ? 0.01 : undef);
+  my $any = select($r, $w, undef, $slow ? 0.01 : @idle ? 1 : undef);
+  if (!$any && !$slow) { dismiss($_) for my @quiet = @idle }
   if ($slow) { $slow = 0; for my $id (grep { $kids{$_}{slow} && $kids{$_}{pid} } keys %kids) { $slow = 1; reap($id) } }
   if (vec($w, 1, 1)) { my $n = syswrite(STDOUT, $out, 65536); exit 0 unless defined $n; substr($out, 0, $n) = ''; }
   for my $fd (keys %reads) {
     next unless vec($r, $fd, 1);
     my ($h, $id, $channel) = @{$reads{$fd}};
+    if ($channel == 10) { heard($fd, $reads{$fd}[3]); next }
     if ($channel == 0) { delete $reads{$fd}; close $h; reap($id); next }
     my $n = sysread($h, my $data, 65536);
     if ($n) { answer($id, $channel, $data); next }

@@ -4,9 +4,9 @@
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { PassThrough, type Readable } from 'node:stream'
+import { CALLS_SCRIPT } from './calls_script.ts'
 import { DroverError } from './errors.ts'
 import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
-import { CALLS_SCRIPT } from './launcher_script.ts'
 import { type NetworkNews, parseNews } from './network_news.ts'
 
 export interface RunOptions {

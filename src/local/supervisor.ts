@@ -40,6 +40,10 @@ export function keepProcess(kept: KeptProcess, options: SupervisorOptions): Serv
 
 async function keep(kept: KeptProcess, options: SupervisorOptions, signal: AbortSignal): Promise<void> {
   const { clock, random, log, paths } = options
+  // One for all starts: what fails to start again and again must not leave a listener each time.
+  const stopped = new Promise<undefined>((resolve) =>
+    signal.addEventListener('abort', () => resolve(undefined), { once: true }),
+  )
   let failures = 0
   while (!signal.aborted) {
     await untilReleased(paths, kept.name, { clock, signal })
@@ -54,9 +58,6 @@ async function keep(kept: KeptProcess, options: SupervisorOptions, signal: Abort
       adopted !== undefined
         ? waitForExit(clock, adopted, FOREVER_MS).then(() => 'ended')
         : startRecorded(paths, spec).exited
-    const stopped = new Promise<undefined>((resolve) =>
-      signal.addEventListener('abort', () => resolve(undefined), { once: true }),
-    )
     const how = await Promise.race([ended, stopped])
     if (how === undefined) return
     failures = clock.monotonicMs() - startedMs > STABLE_MS ? 1 : failures + 1

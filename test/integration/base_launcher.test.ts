@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
   statSync,
@@ -16,15 +17,17 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   bindCall,
+  enterNetworkCall,
   type KernelCall,
   kernelCalls,
   MOUNT,
   mountCall,
   raiseLoopbackCall,
   tryUnmount,
+  unmountCall,
   unshareCall,
 } from '../../src/base/kernel_calls.ts'
-import { createLauncher, type Launcher, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
+import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
 import { run, runOk, startReporting, useLauncher } from '../../src/base/process.ts'
 import { identify } from '../../src/base/process_table.ts'
 import { eventually } from '../support/eventually.ts'
@@ -224,6 +227,77 @@ describe('the helper', () => {
     expect((await waiting.ended).signal).toBe(9)
     const pipes = [...said.matchAll(/ (\d+) -> pipe:/g)].map(([, fd]) => fd)
     expect(pipes.filter((fd) => fd !== undefined && !inherited.includes(fd))).toEqual([])
+  })
+
+  describe('with what does calls for it', () => {
+    const children = (): string[] =>
+      readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ').filter(Boolean)
+    const namespaces = (pid: string | number) =>
+      ['net', 'ipc', 'uts'].map((name) => readlinkSync(`/proc/${pid}/ns/${name}`))
+    const pipe = join(directory, 'pipe')
+    /** Waits until somebody opens the pipe for writing. */
+    const waits = enterNetworkCall(pipe)
+    const begin = (calls: readonly KernelCall[], options: LaunchOptions = {}) =>
+      launcher.launch([], { ...options, calls: calls.flat() })
+    const done = { code: 0, signal: 0 }
+    beforeAll(() => runOk('mkfifo', [pipe]))
+
+    it('keeps it while there is more to do, and is rid of it when all is quiet', async () => {
+      for (let i = 0; i < 3; i++) expect(await begin([raiseLoopbackCall()]).ended).toEqual(done)
+      const [only = '', ...others] = children()
+      expect(others).toEqual([])
+      expect(identify(Number(only))).toBeDefined()
+      await eventually(() => children().length === 0)
+    })
+
+    it('has it where it was before, whatever it did last', async () => {
+      const [pin, cwd] = [join(directory, 'other'), join(directory, 'elsewhere')]
+      writeFileSync(pin, '')
+      mkdirSync(cwd)
+      const enter = [unshareCall(['net', 'ipc', 'uts']), bindCall('/proc/self/ns/net', pin)]
+      expect(await begin(enter, { cwd }).ended).toEqual(done)
+      const [server = ''] = children()
+      const home = (): void => {
+        expect(namespaces(server)).toEqual(namespaces('self'))
+        expect(readlinkSync(`/proc/${server}/cwd`)).toBe('/')
+      }
+      home()
+      expect(await begin([enterNetworkCall(pin), bindCall('/nowhere', pin)], { cwd }).ended).toMatchObject({ code: 1 })
+      home()
+      expect(await begin([unmountCall(pin)]).ended).toEqual(done)
+      expect(children()).toEqual([server])
+      expect(readdirSync(`/proc/${server}/fd`).length).toBeLessThan(12)
+    })
+
+    it('has as many as are needed at once, and one that is killed is told', async () => {
+      const waiting = Array.from({ length: 6 }, () => begin([waits]))
+      await eventually(() => children().length === 6)
+      // Nobody waits for those that wait.
+      expect(await begin([raiseLoopbackCall()]).ended).toEqual(done)
+      waiting[0]?.kill(9)
+      expect(await waiting[0]?.ended).toEqual({ code: 0, signal: 9 })
+      // No namespace: refused, and that is told, too.
+      writeFileSync(pipe, '')
+      for (const one of waiting.slice(1)) expect(await one.ended).toMatchObject({ code: 1, signal: 0 })
+      await eventually(() => children().length === 0)
+    })
+
+    it('takes another where one has died while it had nothing to do', async () => {
+      expect(await begin([raiseLoopbackCall()]).ended).toEqual(done)
+      const [server = ''] = children()
+      process.kill(Number(server), 'SIGKILL')
+      await eventually(() => children().length === 0)
+      expect(await begin([raiseLoopbackCall()]).ended).toEqual(done)
+    })
+
+    it('tells of a directory that is not there', async () => {
+      let said = ''
+      const onStderr = (data: Buffer): void => {
+        said += data.toString('utf8')
+      }
+      const end = await begin([raiseLoopbackCall()], { cwd: '/nowhere', onStderr }).ended
+      expect([end.code, said]).toEqual([1, 'chdir /nowhere: No such file or directory'])
+    })
   })
 
   it('ends with its owner, and what waits for it is told', async () => {
