@@ -7,7 +7,7 @@
  * when we do, by the end of its input; what it started runs on, as it would without it.
  *
  *   to it    length, then fields split by NUL: run, id, flags, cwd, how many of each, env…, calls…, argv…, input |
- *            kill, id, signal | release, id
+ *            kill, id, signal | go, id | release, id
  *   from it  length, id, channel, data; channels: 1 stdout, 2 stderr, 3 what it reports on file descriptor 3 (empty at
  *            its end), 0 exit, 9 cannot be started
  *
@@ -34,6 +34,8 @@ export interface LaunchOptions {
   input?: string | Uint8Array
   /** In a session of its own, so that signals to our group do not reach it. */
   detached?: boolean
+  /** Its file descriptor 4 can be read from once `go` has been said; without it, it is killed when we end. */
+  held?: boolean
   /** Standard output goes nowhere. */
   quiet?: boolean
   /** Called with what the program writes to its file descriptor 3, at last with nothing; asking for it makes that pipe. */
@@ -52,6 +54,8 @@ export interface Launched {
   /** The program has ended and its output is complete. Rejects with a NodeJS.ErrnoException when it cannot be started. */
   ended: Promise<LaunchEnd>
   kill(signal: number): void
+  /** To one that is held. */
+  go(): void
   /** Hears no more of it: its pipes are closed here, `ended` may never settle. */
   release(): void
 }
@@ -106,6 +110,7 @@ class HelperLauncher implements Launcher {
     return {
       ended,
       kill: (signal) => this.#write(Buffer.from(`kill\0${id}\0${signal}`)),
+      go: () => this.#write(Buffer.from(`go\0${id}`)),
       release: () => {
         this.#write(Buffer.from(`release\0${id}`))
         this.#settle(id, () => undefined)
@@ -176,8 +181,8 @@ class HelperLauncher implements Launcher {
 }
 
 function runRequest(id: number, argv: readonly string[], options: LaunchOptions): Buffer {
-  const { calls = [], news, cwd = '', env, input, detached, quiet, onReport } = options
-  const flags = `${news ? 'n' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${input === undefined ? '' : 'i'}`
+  const { calls = [], news, cwd = '', env, input, detached, held, quiet, onReport } = options
+  const flags = `${news ? 'n' : ''}${detached ? 'd' : ''}${quiet ? 'q' : ''}${onReport ? '3' : ''}${held ? '4' : ''}${input === undefined ? '' : 'i'}`
   const variables = Object.entries(env ?? {}).flatMap(([name, value]) =>
     value === undefined ? [] : `${name}=${value}`,
   )

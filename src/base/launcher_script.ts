@@ -44,6 +44,7 @@ sub server {
   if (!$pid) {
     # Whoever waits for the end of one of these must not wait for this.
     close $_ for \*STDIN, \*STDOUT, $from, $to, map({ $_->[0] } values %reads), map({ $_->{to} } values %servers);
+    close $_->{go} for grep { $_->{go} } values %kids;
     serve($setns, $hear, $say);
   }
   my $server = $servers{$pid} = { pid => $pid, to => $to, said => '', id => 0 };
@@ -85,8 +86,8 @@ sub heard {
 sub launch {
   my ($id, $flags, $cwd, $envs, $env, $calls, $argv, $input) = @_;
   my (%pipe, $pid);
-  for my $channel (1, 2, 3, 9) {
-    next if $channel == 3 && $flags !~ /3/ or $channel == 1 && $flags =~ /q/;
+  for my $channel (1, 2, 3, 4, 9) {
+    next if $channel =~ /[34]/ && $flags !~ /$channel/ or $channel == 1 && $flags =~ /q/;
     pipe(my $r, my $w) or return answer($id, 9, ($! + 0) . " pipe");
     $pipe{$channel} = [$r, $w];
   }
@@ -96,12 +97,12 @@ sub launch {
     $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE);
     syscall($setsid) if $flags =~ /d/;
     # F_DUPFD_CLOEXEC: copies high enough that none lies where another is to go.
-    my %high = map { $_ => fcntl($pipe{$_}[$_ ? 1 : 0], 1030, 20) } keys %pipe;
+    my %high = map { $_ => fcntl($pipe{$_}[$_ && $_ != 4 ? 1 : 0], 1030, 20) } keys %pipe;
     my $fail = sub { my $said = ($! + 0) . " $_[0]"; open(my $tell, '>&=', $high{9}); syswrite($tell, $said); exit 127 };
     open(my $null, '+<', '/dev/null');
     syscall($dup3, $high{$_} // fileno $null, $_, 0) for 0, 1, 2;
     close $null;
-    syscall($dup3, $high{3} + 0, 3, 0) if $high{3};
+    syscall($dup3, $high{$_} + 0, $_, 0) for grep { $high{$_} } 3, 4;
     if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
     exit 1 if calls(sub { syswrite STDERR, $_[0] }, @$calls) == 2;
     if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }
@@ -109,7 +110,9 @@ sub launch {
     $fail->('exec');
   }
   if ($pipe{0}) { close $pipe{0}[0]; syswrite($pipe{0}[1], $input) if $input ne ''; close $pipe{0}[1]; }
-  $kids{$id} = { pid => $pid, open => scalar(grep { $_ > 0 && $_ != 3 } keys %pipe), status => '' };
+  my ($wait, $go) = @{delete $pipe{4} // []};
+  close $wait if $wait;
+  $kids{$id} = { pid => $pid, open => scalar(grep { $_ > 0 && $_ != 3 } keys %pipe), status => '', go => $go };
   for my $channel (grep { $_ > 0 } keys %pipe) { close $pipe{$channel}[1]; watch($pipe{$channel}[0], $id, $channel); }
   # pidfd_open(2): readable when the process has ended.
   my $pidfd = syscall(434, $pid, 0);
@@ -123,6 +126,11 @@ sub release {
 sub request {
   my ($verb, $id, @rest) = split /\0/, $_[0], 3;
   return release($id) if $verb eq 'release';
+  if ($verb eq 'go') {
+    my $go = $kids{$id} && delete $kids{$id}{go};
+    if ($go) { syswrite($go, 'x'); close $go }
+    return;
+  }
   if ($verb eq 'kill') {
     my ($kid) = ($kids{$id} // (), grep { $_->{id} == $id } values %servers);
     kill $rest[0], $kid->{pid} if $kid && $kid->{pid};
@@ -159,7 +167,8 @@ while (1) {
   }
   if (vec($r, 0, 1)) {
     my $n = sysread(STDIN, $in, 65536, length $in);
-    exit 0 unless $n;
+    # What still waits for its owner's word never gets it.
+    if (!$n) { kill 9, $_->{pid} for grep { $_->{go} && $_->{pid} } values %kids; exit 0 }
     while (length($in) >= 4) {
       my $size = unpack('N', $in);
       last if length($in) < 4 + $size;

@@ -3,7 +3,7 @@
  * Rejected: child_process in each driver, which had each of them bound output and time in its own way.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { PassThrough, type Readable } from 'node:stream'
+import { PassThrough, type Readable, type Writable } from 'node:stream'
 import { CALLS_SCRIPT } from './calls_script.ts'
 import { DroverError } from './errors.ts'
 import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
@@ -210,6 +210,10 @@ export interface Reporting {
   said(): string
   /** Rejects when it cannot be started. */
   failed: Promise<never>
+  /** Lets one that is held begin. */
+  go(): void
+  /** Ends it, whether it is held or not. */
+  kill(): void
   /** Closes its pipes on our side; it runs on. */
   release(): void
 }
@@ -219,6 +223,8 @@ export interface ReportingOptions {
   env: NodeJS.ProcessEnv
   /** System calls to be done first, in its directory: by the program's own process before it becomes the program. */
   calls?: readonly string[]
+  /** Its file descriptor 4 can be read from once `go` has been called. */
+  held?: boolean
 }
 
 const MAX_SAID_BYTES = 64 << 10
@@ -227,30 +233,24 @@ const MAX_SAID_BYTES = 64 << 10
 export async function startReporting(
   program: string,
   args: readonly string[],
-  { calls = [], ...options }: ReportingOptions,
+  options: ReportingOptions,
 ): Promise<Reporting> {
-  const said = new Collected(MAX_SAID_BYTES)
-  const never = (failed: Promise<never>): Promise<never> => {
-    failed.catch(() => undefined)
-    return failed
-  }
   const { launcher } = chosen
-  if (!launcher?.alive) {
-    if (calls.length > 0) await callsOk(calls, options)
-    const child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], detached: true })
-    child.stderr?.on('data', (chunk: Buffer) => said.add(chunk))
-    const report = child.stdio[3] as Readable
-    const failed = new Promise<never>((_, reject) => {
-      child.on('error', (error) => reject(startFailure(program, error)))
-    })
-    const release = (): void => {
-      report.destroy()
-      child.stderr?.destroy()
-    }
-    return { report, said: () => said.text(), failed: never(failed), release }
-  }
+  if (launcher?.alive) return reportingLaunched(launcher, [program, ...args], options)
+  const { calls = [], cwd } = options
+  if (calls.length > 0) await callsOk(calls, { cwd })
+  return reportingSpawned(program, args, options)
+}
+
+function reportingLaunched(
+  launcher: Launcher,
+  argv: readonly string[],
+  { calls = [], ...options }: ReportingOptions,
+): Reporting {
+  const [program = ''] = argv
+  const said = new Collected(MAX_SAID_BYTES)
   const report = new PassThrough()
-  const launched = launcher.launch([program, ...args], {
+  const launched = launcher.launch(argv, {
     ...options,
     calls,
     detached: true,
@@ -261,11 +261,40 @@ export async function startReporting(
   const failed = new Promise<never>((_, reject) => {
     launched.ended.catch((error: NodeJS.ErrnoException) => reject(startFailure(program, error)))
   })
+  failed.catch(() => undefined)
   const release = (): void => {
     launched.release()
     report.destroy()
   }
-  return { report, said: () => said.text(), failed: never(failed), release }
+  return { report, said: () => said.text(), failed, go: launched.go, kill: () => launched.kill(SIGKILL), release }
+}
+
+function reportingSpawned(
+  program: string,
+  args: readonly string[],
+  { cwd, env, held = false }: ReportingOptions,
+): Reporting {
+  const said = new Collected(MAX_SAID_BYTES)
+  const child = spawn(program, args, {
+    cwd,
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', ...(held ? (['pipe'] as const) : [])],
+    detached: true,
+  })
+  child.stderr?.on('data', (chunk: Buffer) => said.add(chunk))
+  const report = child.stdio[3] as Readable
+  const start = held ? (child.stdio[4] as Writable) : undefined
+  start?.on('error', () => undefined)
+  const failed = new Promise<never>((_, reject) => {
+    child.on('error', (error) => reject(startFailure(program, error)))
+  })
+  failed.catch(() => undefined)
+  const release = (): void => {
+    report.destroy()
+    child.stderr?.destroy()
+  }
+  const go = (): void => void start?.end('x')
+  return { report, said: () => said.text(), failed, go, kill: () => void child.kill('SIGKILL'), release }
 }
 
 class Collected {

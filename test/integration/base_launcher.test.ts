@@ -200,6 +200,25 @@ describe('the helper', () => {
     expect(await reported('(sleep 0.05; echo late >&3) 2>/dev/null &')).toEqual(['late\n', ''])
   })
 
+  it('holds a program until it is told to go on, or ends it', async () => {
+    const begin = () => {
+      const parts: string[] = []
+      const script = 'echo up >&3; read -r go <&4; echo "$?" >&3'
+      const options = { held: true, quiet: true, onReport: (data: Buffer) => parts.push(data.toString('utf8')) }
+      return { parts, ...launcher.launch(['bash', '-c', script], options) }
+    }
+    const [first, second] = [begin(), begin()]
+    await eventually(() => first.parts.length === 1 && second.parts.length === 1)
+    second.kill(9)
+    await eventually(() => second.parts.at(-1) === '')
+    expect(second.parts).toEqual(['up\n', ''])
+    first.go()
+    // A byte without the end of a line, and then the end.
+    await eventually(() => first.parts.at(-1) === '')
+    expect(first.parts).toEqual(['up\n', '1\n', ''])
+    for (const one of [first, second]) one.release()
+  })
+
   it('starts a detached program in a session of its own', async () => {
     const said = (await reported('cut -d" " -f1,6 /proc/self/stat >&3; echo $$ >&3')).join('')
     const [, session] = said.split(/\s+/)
@@ -302,8 +321,17 @@ describe('the helper', () => {
 
   it('ends with its owner, and what waits for it is told', async () => {
     const waiting = launcher.launch(['sleep', '0.2'], {})
+    let held = 0
+    const onReport = (data: Buffer): void => {
+      held = Number(data.toString('utf8')) || held
+    }
+    launcher
+      .launch(['bash', '-c', 'echo $$ >&3; read -r go <&4; sleep 100'], { held: true, onReport })
+      .ended.catch(() => undefined)
+    await eventually(() => held > 0)
     launcher.close()
     await expect(waiting.ended).rejects.toThrow('has ended')
+    await eventually(() => identify(held) === undefined)
     await eventually(() => identify(child.pid ?? 0) === undefined)
     expect(launcher.alive).toBe(false)
   })

@@ -33,7 +33,8 @@ describe('a runtime driver that is killed', () => {
     const phases = new Set<string>()
     for (let i = 0; i < KILLS; i++) {
       // Odd ones begin with a pod that has users of its own.
-      const args = [victim, host.directory, host.cgroupParent, host.layer, String(i % 2)]
+      const way = i % 4 < 2 ? 'helped' : 'directly'
+      const args = [victim, host.directory, host.cgroupParent, host.layer, String(i % 2), way]
       const child = start(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
       const gone = once(child, 'exit')
       if (child.stdout !== null) await once(child.stdout, 'data')

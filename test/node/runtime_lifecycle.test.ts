@@ -1,12 +1,17 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { overlayCall } from '../../src/agent/runtime/overlay.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
+import { kernelCalls } from '../../src/base/kernel_calls.ts'
+import { readText } from '../../src/base/records.ts'
 import { describeRuntimes } from '../support/describe_runtimes.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
 const signal = new AbortController().signal
+
+const commandOf = (pid: string): string[] => (readText(`/proc/${pid}/cmdline`) ?? '').split('\0')
 
 describeRuntimes('containers under conmon', (runtime, itOnce) => {
   let host: RuntimeHost
@@ -163,6 +168,26 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
+  itOnce('creates nothing, and leaves no monitor, when what the container needs fails', async () => {
+    const sandbox = await host.sandbox('needs')
+    const monitors = (): string[] =>
+      readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(`--cid=drvt-needs-main-0`))
+    let tell: (error: Error) => void = () => undefined
+    const prerequisites = new Promise<void>((_, fail) => {
+      tell = fail
+    })
+    const starting = host.driver.startContainer(host.request(sandbox, { prerequisites }), signal)
+    const over = expect(starting).rejects.toThrow('no volume')
+    // It has come up and waits.
+    await eventually(() => expect(monitors()).toHaveLength(1))
+    tell(new Error('no volume'))
+    await over
+    expect(monitors()).toEqual([])
+    expect(await host.driver.listContainers()).toEqual([])
+    await host.driver.removeSandbox('needs')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
   itOnce('stops making a container when cancelled', async () => {
     const sandbox = await host.sandbox('cancel')
     const cancel = new AbortController()
@@ -187,8 +212,10 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
 
   itOnce('tells half-made containers as created, and removes them at any point', async () => {
     const data = join(host.directory, 'data/c')
-    // Died while filling the directory.
-    mkdirSync(join(data, '.new-drvt-x', 'upper'), { recursive: true })
+    // Died while filling the directory, where the overlay was mounted already.
+    const filled = join(data, '.new-drvt-x')
+    for (const name of ['upper', 'work', 'rootfs']) mkdirSync(join(filled, name), { recursive: true })
+    await kernelCalls([overlayCall(host.layer)], { cwd: filled })
     // Died before conmon was started.
     mkdirSync(join(data, 'drvt-half', 'rootfs'), { recursive: true })
     const meta = {
@@ -205,6 +232,7 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     mkdirSync(join(data, 'drvt-torn', 'rootfs'), { recursive: true })
     writeFileSync(join(data, 'drvt-torn/meta.json'), '')
     const next = await host.again()
+    expect(existsSync(filled)).toBe(false)
     expect(await next.listContainers()).toEqual([
       { id: 'drvt-half', podUid: 'half', name: 'main', attempt: 2, annotations: {}, phase: 'created' },
     ])

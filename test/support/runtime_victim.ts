@@ -1,11 +1,13 @@
-/** A process that starts and removes containers until it is killed. Arguments: the host's directory, cgroup parent, layer, first number. */
+/** A process that starts and removes containers until it is killed. Arguments: the host's directory, cgroup parent, layer, first number, and how it starts programs. */
 import { join } from 'node:path'
 import { createRuntimeDriver } from '../../src/agent/runtime/driver.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
+import { useLauncher } from '../../src/base/process.ts'
 import { systemRandom } from '../../src/base/random.ts'
 
-const [directory = '', cgroupParent = '', layer = '', first = '0'] = process.argv.slice(2)
+const [directory = '', cgroupParent = '', layer = '', first = '0', way = 'directly'] = process.argv.slice(2)
+if (way === 'helped' && !(await useLauncher())) throw new Error('no Perl to start programs through')
 const driver = createRuntimeDriver({
   runtime: 'runc',
   conmon: 'conmon',

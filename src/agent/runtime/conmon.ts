@@ -5,6 +5,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { KernelCall } from '../../base/kernel_calls.ts'
@@ -27,9 +28,10 @@ export interface CreateOptions extends ConmonCommon {
   tty: boolean
   stdin: boolean
   stdinOnce: boolean
-  /** Done by conmon's process before it becomes conmon, in the bundle's directory. */
+  /** Where it stands, whatever that is called later. At an OOM kill conmon leaves a file `oom` there. */
+  cwd: string
+  /** Done there by conmon's process before it becomes conmon. */
   calls: readonly KernelCall[]
-  signal: AbortSignal
 }
 
 /** What conmon says on its pipe. Negative: it failed, and the message says why. */
@@ -57,8 +59,19 @@ export function commonArgs(options: ConmonCommon, id: string, bundle: string): s
   ]
 }
 
-/** Starts conmon, which creates the container. Resolves with the pid of the container's init, which waits to be started. */
-export async function createContainer(options: CreateOptions): Promise<number> {
+/** A monitor that has come up and waits: what it takes to start a program is over before there is anything to create. */
+export interface Monitor {
+  /** Has it create the container. Resolves with the pid of the container's init, which waits to be started. */
+  create(signal: AbortSignal): Promise<number>
+  /** Instead of `create`: it ends and leaves nothing but what its calls have made. */
+  dismiss(): Promise<void>
+}
+
+/**
+ * Starts conmon, which waits on its start pipe before it does anything but open the log. Should we die meanwhile it goes on, and
+ * finds no bundle.
+ */
+export async function startMonitor(options: CreateOptions): Promise<Monitor> {
   const args = [
     ...commonArgs(options, options.id, options.bundle),
     `--conmon-pidfile=${options.conmonPidFile}`,
@@ -70,13 +83,25 @@ export async function createContainer(options: CreateOptions): Promise<number> {
   ]
   const started = await startReporting(options.conmon, args, {
     calls: options.calls.flat(),
-    env: conmonEnvironment({ _OCI_SYNCPIPE: '3' }),
-    // At an OOM kill conmon leaves a file `oom` where it stands.
-    cwd: options.bundle,
+    env: conmonEnvironment({ _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' }),
+    cwd: options.cwd,
+    held: true,
   })
-  const report = await firstReport(started, options.signal)
-  if (report.data < 0) throw runtimeFailure(report.message)
-  return report.data
+  return {
+    async create(signal) {
+      started.go()
+      const report = await firstReport(started, signal)
+      if (report.data < 0) throw runtimeFailure(report.message)
+      return report.data
+    },
+    async dismiss() {
+      const { report, failed, kill, release } = started
+      kill()
+      // Until it is gone it may still make what its calls make.
+      await Promise.race([finished(report.resume()), failed]).catch(() => undefined)
+      release()
+    },
+  }
 }
 
 function runtimeFailure(message: string): DroverError {

@@ -1,37 +1,29 @@
 /**
  * Containers, from making to removal. Order is what makes it safe to be killed at any point:
  *
- *   start:   .new-<id> filled → renamed to <id> → one process mounts the overlay and becomes conmon, which creates
- *            → started.json → runtime start
+ *   start:   make_container.ts → started.json → runtime start
  *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file → directory
  *
  * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
  */
 
 import { statSync } from 'node:fs'
-import { chmod, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
-import { totalmem } from 'node:os'
-import { dirname, join } from 'node:path'
+import { open, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
-import type { KernelCall } from '../../base/kernel_calls.ts'
 import type { Logger } from '../../base/log.ts'
 import { identify, isAlive } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
-import { boundingSet } from './capabilities.ts'
 import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
-import { createContainer } from './conmon.ts'
-import { hostDevices } from './devices.ts'
 import type { ExitWatcher } from './exits.ts'
 import type { Handlers } from './handlers.ts'
-import { has32BitLoader } from './loaders.ts'
+import { prepareContainer, removeUnfinished, unfinishedPath } from './make_container.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
-import { ociSpec } from './oci_spec.ts'
-import { overlayCall, prepareOverlay, unmountOverlay } from './overlay.ts'
+import { unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
-import { bootId, oomScoreAdjFloor, sendSignal } from './procfs.ts'
-import type { ContainerRequest, ContainerState, Mount } from './runtime.ts'
-import { shmPath } from './sandbox.ts'
+import { bootId, sendSignal } from './procfs.ts'
+import type { ContainerRequest, ContainerState } from './runtime.ts'
 import { startByFifo } from './start_fifo.ts'
 import {
   containerState,
@@ -42,7 +34,7 @@ import {
   type MetaRecord,
   type StartedRecord,
 } from './state.ts'
-import { checkForUsers, mountedAt, mountForUsers, unmountForUsers, userMountPaths } from './user_mounts.ts'
+import { unmountForUsers, userMountPaths } from './user_mounts.ts'
 
 export interface ContainersOptions {
   paths: RuntimePaths
@@ -94,7 +86,7 @@ export class Containers {
       if (!name.startsWith('.') && !unreadable) continue
       log.warn({ container: name }, 'removing a container directory that was never completed')
       if (unreadable) await this.remove(name)
-      else await removeTree(join(paths.containers, name))
+      else await removeUnfinished(join(paths.containers, name))
     }
   }
 
@@ -103,18 +95,17 @@ export class Containers {
     throwIfAborted(signal)
     const own = this.pathsOf(request.id)
     const runtime = this.#options.handlers.find(request.handler)
-    const mount = await this.#prepare(request, own, runtime)
+    const { meta, create, dismiss } = await prepareContainer(this.#options, { request, own, runtime })
+    this.#metas.set(request.id, meta)
     try {
-      const calls = await mount()
-      await request.prerequisites
+      await Promise.resolve(request.prerequisites)
+        .then(() => throwIfAborted(signal))
+        .catch(async (error: unknown) => {
+          await dismiss()
+          throw error
+        })
       this.#options.expectMoves()
-      const pid = await createContainer({
-        ...this.#conmonOptions(runtime),
-        ...request,
-        ...this.#files(request, own),
-        calls,
-        signal,
-      })
+      const pid = await create(signal)
       throwIfAborted(signal)
       const started = this.#identify(own, pid)
       await writeRecord(own.started, started)
@@ -132,104 +123,6 @@ export class Containers {
     const seen = this.observe(request.id, this.#options.exits.present())
     if (seen === undefined) throw new DroverError('internal', `container ${request.id} vanished while it was started`)
     return seen.state
-  }
-
-  #conmonOptions(runtime: OciRuntime) {
-    const { conmon, paths } = this.#options
-    return { conmon, runtime, socketDirectory: paths.sockets, exitDirectory: paths.exits }
-  }
-
-  #files(request: ContainerRequest, own: ContainerPaths) {
-    return {
-      bundle: own.directory,
-      conmonPidFile: own.conmonPid,
-      initPidFile: own.initPid,
-      stdinOnce: request.stdinOnce ?? false,
-    }
-  }
-
-  /**
-   * Fills the directory under another name, then makes it appear at once. Returns how its mounts are made; what that leaves
-   * to do, conmon's process does first.
-   */
-  async #prepare(
-    given: ContainerRequest,
-    own: ContainerPaths,
-    runtime: OciRuntime,
-  ): Promise<() => Promise<readonly KernelCall[]>> {
-    const { paths, cgroups, cgroupPathOf } = this.#options
-    const { request, shm, terminationLogPath, rootPath, mount } = this.#seen(given, own)
-    const { id, podUid, name, attempt, annotations, tty, stdin } = request
-    const status = readText('/proc/self/status') ?? ''
-    const spec = ociSpec(request, {
-      hostname: request.sandbox.hostname,
-      shmPath: shm,
-      cgroupsPath: cgroupPathOf(podUid, id),
-      swapAccounting: cgroups().swapAccounting,
-      availableCapabilities: boundingSet(status),
-      hostDevices: request.privileged ? hostDevices() : [],
-      oomScoreAdjFloor: oomScoreAdjFloor(),
-      memoryCapacityBytes: totalmem(),
-      terminationLogPath,
-      rootPath,
-      architecture: process.arch,
-      compat32: has32BitLoader(request.layerDirectories, process.arch),
-    })
-    const temporary = join(paths.containers, `.new-${id}`)
-    await removeTree(temporary)
-    await mkdir(temporary, { mode: 0o711 })
-    const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
-    const [lowerDirectories] = await Promise.all([
-      prepareOverlay(temporary, request.sandbox.users === undefined ? request.layerDirectories : []),
-      // Its directory appears whole or not at all.
-      writeFile(join(temporary, 'meta.json'), JSON.stringify(meta), { mode: 0o600 }),
-      writeFile(join(temporary, 'config.json'), JSON.stringify(spec), { mode: 0o600 }),
-      request.terminationMessagePath === undefined ? undefined : makeWritable(join(temporary, 'termination-log')),
-      mkdir(dirname(request.logPath), { recursive: true }),
-      rm(own.exitFile, { force: true }),
-    ])
-    try {
-      await rename(temporary, own.directory)
-    } catch (error) {
-      await removeTree(temporary)
-      throw new DroverError('alreadyExists', `container ${id} already exists`, { cause: error })
-    }
-    this.#metas.set(id, meta)
-    return () => mount(lowerDirectories)
-  }
-
-  /** Where the container's program finds what it is given: as it lies on the host, or mounted with the pod's own ids. */
-  #seen(request: ContainerRequest, own: ContainerPaths) {
-    const { sandbox, layerDirectories, podUid, id } = request
-    const { userMounts, sandboxes } = this.#options.paths
-    const { users } = sandbox
-    const shm = shmPath(sandboxes, podUid)
-    const { directory, terminationLog: terminationLogPath } = own
-    if (users === undefined) {
-      const mount = async (lower: string): Promise<readonly KernelCall[]> => [overlayCall(lower)]
-      return { request, shm, terminationLogPath, rootPath: 'rootfs', mount }
-    }
-    checkForUsers(request, users)
-    const paths = userMountPaths(userMounts, id)
-    const withLog = request.terminationMessagePath === undefined ? [shm] : [shm, terminationLogPath]
-    const sources = [...withLog.map((hostPath) => ({ hostPath, readOnly: false })), ...request.mounts]
-    const mounts = request.mounts.map(
-      ({ containerPath }, i): Mount => ({
-        containerPath,
-        hostPath: mountedAt(paths, withLog.length + i),
-        readOnly: false,
-      }),
-    )
-    return {
-      request: { ...request, mounts },
-      shm: mountedAt(paths, 0),
-      terminationLogPath: mountedAt(paths, 1),
-      rootPath: paths.rootfs,
-      mount: async (): Promise<readonly KernelCall[]> => {
-        await mountForUsers({ paths, users, layerDirectories, sources, directory })
-        return []
-      },
-    }
   }
 
   #identify(own: ContainerPaths, pid: number): StartedRecord {
@@ -358,7 +251,7 @@ export class Containers {
     }
     await Promise.all([own.exitFile, own.conmonPid, own.initPid].map((path) => rm(path, { force: true })))
     await removeTree(own.directory)
-    await removeTree(join(paths.containers, `.new-${id}`))
+    await removeUnfinished(unfinishedPath(paths, id))
     this.#forget(id)
   }
 
@@ -440,12 +333,6 @@ export class Containers {
       await file.close()
     }
   }
-}
-
-async function makeWritable(path: string): Promise<void> {
-  await writeFile(path, '')
-  // Whoever the container runs as may write; the umask would say no.
-  await chmod(path, 0o666)
 }
 
 /** Modification time, or undefined when there is no such file. */
