@@ -3,8 +3,11 @@
  * as any client would see it.
  */
 
+import { isPodReady } from '../../src/api/conditions.ts'
 import type { Deployment } from '../../src/api/deployment.ts'
 import { deploymentKind } from '../../src/api/deployment.ts'
+import type { KubeObject } from '../../src/api/meta.ts'
+import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { loadKubeconfig } from '../../src/cli/kubeconfig.ts'
@@ -25,6 +28,7 @@ const NAMESPACE = 'default'
 const TIMEOUT_MS = 180_000
 
 const path = (name?: string) => resourcePath(deploymentKind, NAMESPACE, name)
+const podPath = (name?: string) => resourcePath(podKind, NAMESPACE, name)
 
 export class BenchCluster {
   readonly local = new LocalCluster(`drvb-${systemClock.now().toString(36).slice(-6)}`)
@@ -53,10 +57,19 @@ export class BenchCluster {
 
   /** Milliseconds from sending the Deployment until a watch says that all replicas are ready. */
   async apply(name: string, replicas: number, choices: PodChoices = {}): Promise<number> {
-    const ready = await this.watchReady(name, replicas)
+    return this.#apply(path(), manifest(name, replicas, choices), await this.watchReady(name, replicas))
+  }
+
+  /** Milliseconds from sending a pod of its own until a watch says that it is ready. */
+  async applyPod(name: string, choices: PodChoices = {}): Promise<number> {
+    const body = { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: podSpec(choices) }
+    return this.#apply(podPath(), body, await this.#watch<Pod>(podPath(), name, isPodReady))
+  }
+
+  async #apply(to: string, body: object, ready: Reached): Promise<number> {
     const startedMs = systemClock.monotonicMs()
     try {
-      await this.client.call('POST', path(), { body: manifest(name, replicas, choices) })
+      await this.client.call('POST', to, { body })
       return (await ready.reached) - startedMs
     } finally {
       ready.stop()
@@ -84,32 +97,42 @@ export class BenchCluster {
     await this.#noPods()
   }
 
-  async pods(): Promise<ObjectList<import('../../src/api/pod.ts').Pod>> {
-    return this.client.call('GET', resourcePath(podKind, NAMESPACE))
+  async deletePod(name: string): Promise<void> {
+    await this.client.call('DELETE', podPath(name))
+    await this.#noPods()
+  }
+
+  async pods(): Promise<ObjectList<Pod>> {
+    return this.client.call('GET', podPath())
   }
 
   async #noPods(): Promise<void> {
     await eventually(async () => (await this.pods()).items.length === 0, { timeoutMs: TIMEOUT_MS, intervalMs: 50 })
   }
 
-  /** Watches from now on; `reached` is the clock's reading when the wanted state was seen. */
-  async watchReady(name: string, replicas: number): Promise<{ reached: Promise<number>; stop(): void }> {
-    const list = await this.client.call<ObjectList<Deployment>>('GET', path())
+  watchReady(name: string, replicas: number): Promise<Reached> {
+    return this.#watch<Deployment>(path(), name, ({ spec, status, metadata }) => {
+      const current = spec.replicas === replicas && (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0)
+      return current && (status?.readyReplicas ?? 0) === replicas
+    })
+  }
+
+  /** Watches from now on. */
+  async #watch<T extends KubeObject>(at: string, name: string, isReached: (object: T) => boolean): Promise<Reached> {
+    const list = await this.client.call<ObjectList<T>>('GET', at)
     const over = new AbortController()
     const query = {
       watch: true,
       resourceVersion: list.metadata.resourceVersion,
       fieldSelector: `metadata.name=${name}`,
     }
-    const stream = await this.client.open('GET', path(), { query, timeoutMs: 0, signal: over.signal })
+    const stream = await this.client.open('GET', at, { query, timeoutMs: 0, signal: over.signal })
     // The watch has taken the connection that was open; what is measured next shall not begin with a TLS handshake.
     await this.client.call('GET', '/version')
     const deadline = systemClock.schedule(TIMEOUT_MS, () => stream.destroy(new Error(`${name}: not ready in time`)))
     const reached = (async () => {
-      for await (const event of jsonLines<WatchEvent<Deployment>>(stream)) {
-        const { spec, status, metadata } = event.object
-        const current = spec.replicas === replicas && (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0)
-        if (current && (status?.readyReplicas ?? 0) === replicas) return systemClock.monotonicMs()
+      for await (const { object } of jsonLines<WatchEvent<T>>(stream)) {
+        if (isReached(object)) return systemClock.monotonicMs()
       }
       throw new Error(`the watch on ${name} ended`)
     })()
@@ -124,10 +147,18 @@ export class BenchCluster {
   }
 }
 
-function manifest(name: string, replicas: number, choices: PodChoices): object {
-  const { command = COMMAND, runtimeClassName } = choices
+/** `reached` is the clock's reading when the wanted state was seen. */
+interface Reached {
+  reached: Promise<number>
+  stop(): void
+}
+
+function podSpec({ command = COMMAND, runtimeClassName }: PodChoices): object {
   const runtime = runtimeClassName === undefined ? {} : { runtimeClassName }
-  const container = { name: 'main', image: SAMPLE_IMAGE, command }
+  return { containers: [{ name: 'main', image: SAMPLE_IMAGE, command }], ...runtime }
+}
+
+function manifest(name: string, replicas: number, choices: PodChoices): object {
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -135,7 +166,7 @@ function manifest(name: string, replicas: number, choices: PodChoices): object {
     spec: {
       replicas,
       selector: { matchLabels: { app: name } },
-      template: { metadata: { labels: { app: name } }, spec: { containers: [container], ...runtime } },
+      template: { metadata: { labels: { app: name } }, spec: podSpec(choices) },
     },
   }
 }

@@ -95,6 +95,8 @@ export class Containers {
     throwIfAborted(signal)
     const own = this.pathsOf(request.id)
     const runtime = this.#options.handlers.find(request.handler)
+    // Of a restart nobody has asked for it yet.
+    this.#options.expectMoves()
     const { meta, create, dismiss } = await prepareContainer(this.#options, { request, own, runtime })
     this.#metas.set(request.id, meta)
     try {
