@@ -105,16 +105,25 @@ describe('a deployment of one pod', () => {
 describe('a deployment and its set', () => {
   it('say in one commit that a pod serves, and that it does no more', async () => {
     await runUnready()
-    const [pod] = plane.pods()
+    const [first, last] = plane.pods().map(({ metadata }) => metadata.name)
+    const says = (count: number): boolean =>
+      [plane.deployment('web'), plane.resources.list(replicaSetKind)[0]].every(
+        (each) => (each?.status?.readyReplicas ?? 0) === count && (each?.status?.availableReplicas ?? 0) === count,
+      )
+    await setReady(first ?? '', 'True')
+    // Of one that is not the last nobody need know at once.
+    await eventually(() => says(1))
+    await plane.resources.waitForRevision(await plane.resources.currentRevision(), 5_000)
     const recorder = recordCommits()
-    await setReady(pod?.metadata.name ?? '', 'True')
-    await eventually(() => recorder.kinds().length >= 2)
-    expect(recorder.kinds()).toEqual([['Pod'], ['Deployment', 'ReplicaSet']])
-    expect(plane.deployment('web').status).toMatchObject({ readyReplicas: 1, availableReplicas: 1 })
-    await setReady(pod?.metadata.name ?? '', 'False')
-    await eventually(() => recorder.kinds().length >= 4)
-    expect(recorder.kinds().slice(2)).toEqual([['Pod'], ['Deployment', 'ReplicaSet']])
-    expect(plane.deployment('web').status).toMatchObject({ readyReplicas: 0, availableReplicas: 0 })
+    await setReady(last ?? '', 'True')
+    await eventually(() => recorder.kinds().length >= 3)
+    // The last is the note that all have served under this revision.
+    expect(recorder.kinds()).toEqual([['Pod'], ['Deployment', 'ReplicaSet'], ['ReplicaSet']])
+    expect(says(2)).toBe(true)
+    await setReady(last ?? '', 'False')
+    await eventually(() => recorder.kinds().length >= 5)
+    expect(recorder.kinds().slice(3)).toEqual([['Pod'], ['Deployment', 'ReplicaSet']])
+    expect(says(1)).toBe(true)
     await recorder.stop()
   })
 

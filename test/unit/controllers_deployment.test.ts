@@ -510,8 +510,12 @@ describe('a status that may be put off', () => {
     ['pods were made', { replicas: 3, conditions: moved }, true],
     ['pods were made, and nothing is said of it', { replicas: 3 }, true],
     ['pods went', { replicas: 0, conditions: moved }, false],
-    ['a pod serves', { replicas: 3, readyReplicas: 2, conditions: moved }, false],
-    ['a pod is available', { replicas: 3, availableReplicas: 2, conditions: moved }, false],
+    ['a pod serves, and more are to come', { replicas: 3, readyReplicas: 2, conditions: moved }, true],
+    ['the last one serves', { replicas: 3, readyReplicas: 3, conditions: moved }, false],
+    ['a pod is available, and more are to serve', { readyReplicas: 2, availableReplicas: 2, conditions: moved }, true],
+    ['the last one is available', { readyReplicas: 3, availableReplicas: 3, conditions: moved }, false],
+    ['a pod serves no more', { replicas: 3, readyReplicas: 0, conditions: moved }, false],
+    ['a pod is not available any more', { readyReplicas: 2, availableReplicas: 0, conditions: moved }, false],
     ['a generation was seen', { replicas: 3, observedGeneration: 3, conditions: moved }, false],
     [
       'a rollout began',
@@ -526,7 +530,7 @@ describe('a status that may be put off', () => {
     ['there is one more condition', { replicas: 3, conditions: [...moved, condition('Other', 'True', 'x')] }, false],
   ]
   it.each(cases)('%s', (_what, change, may) => {
-    expect(mayPutOff(before, { ...before, ...change })).toBe(may)
+    expect(mayPutOff(before, { ...before, ...change }, 3)).toBe(may)
   })
 
   it('is due when it has waited, and waits anew when it was written', () => {

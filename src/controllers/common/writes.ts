@@ -54,11 +54,19 @@ export function isPatient(before: PodCounts | undefined, after: PodCounts): bool
 }
 
 /**
- * Whether pods were made, and none has begun or ceased to serve: on their way up, the next status is the one that people
- * wait for, and it says all of this too.
+ * Whether pods were made, or more of them serve and not yet all: on their way up, the next status is the one that people
+ * wait for, and it says all of this too. `wanted`: how many are to serve in the end.
  */
-export function isOnTheWayUp(before: PodCounts | undefined, after: PodCounts): boolean {
-  return isPatient(before, after) && (after.replicas ?? 0) > (before?.replicas ?? 0)
+export function isOnTheWayUp(before: PodCounts | undefined, after: PodCounts, wanted: number): boolean {
+  const [old, next] = [countsOf(before), countsOf(after)]
+  if (next.made < old.made || next.ready < old.ready || next.available < old.available) return false
+  const filling = next.ready > old.ready || next.available > old.available
+  return filling ? next.ready < wanted : next.made > old.made
+}
+
+function countsOf(status: PodCounts | undefined) {
+  const { replicas: made = 0, readyReplicas: ready = 0, availableReplicas: available = 0 } = status ?? {}
+  return { made, ready, available }
 }
 
 interface PodCounts {

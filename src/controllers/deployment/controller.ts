@@ -20,14 +20,14 @@ import {
   withoutOwner,
 } from '../common/owners.ts'
 import { PutOff } from '../common/put_off.ts'
-import { changeObject, deleteObject } from '../common/writes.ts'
+import { changeObject, deleteObject, isPatient } from '../common/writes.ts'
 import { findConfig, findTroubles, rollsBack, watchCauses } from './causes.ts'
 import { withConfigHash } from './config_hash.ts'
 import { countSets, watchCounts } from './counted.ts'
 import { sameTemplate } from './hash.ts'
 import { type Own, writeOwn } from './own.ts'
 import { type DeploymentStep, type DeploymentSteps, planDeployment } from './plan.ts'
-import { foregoesSurge, replicasOf, type StoredSet } from './sets.ts'
+import { boundsOf, foregoesSurge, replicasOf, type StoredSet } from './sets.ts'
 import { mayPutOff } from './status.ts'
 
 export function createDeploymentController(context: ControllerContext): Service {
@@ -67,15 +67,22 @@ export function createDeploymentController(context: ControllerContext): Service 
   ): Promise<number | undefined> {
     // One that is being deleted is left as it is.
     if (steps.length === 0) return undefined
-    const own: Own = { status: deployment.status ?? {}, annotations: {} }
+    let status = deployment.status ?? {}
+    let annotations: Own['annotations'] = {}
     for (const step of steps) {
-      if (step.type === 'setStatus') own.status = step.status
-      else own.annotations = step.annotations
+      if (step.type === 'setStatus') status = step.status
+      else annotations = step.annotations
     }
-    const waitMs = mayPutOff(deployment.status, own.status) ? putOff.waitMs(key, clock.monotonicMs()) : 0
+    const mayWait = mayPutOff(deployment.status, status, boundsOf(deployment).replicas)
+    const waitMs = mayWait ? putOff.waitMs(key, clock.monotonicMs()) : 0
     if (waitMs > 0) return waitMs
     putOff.end(key)
-    await writeOwn(context, deployment, own)
+    // What was put off leaves beside what the set has put off.
+    await writeOwn(context, deployment, {
+      status,
+      annotations,
+      patient: mayWait || isPatient(deployment.status, status),
+    })
     return undefined
   }
 

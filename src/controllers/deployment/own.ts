@@ -8,20 +8,21 @@ import { isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
 import { withCollisions, writeStatus } from '../common/collisions.ts'
 import type { ControllerContext } from '../common/context.ts'
-import { changeObject, isPatient } from '../common/writes.ts'
+import { changeObject } from '../common/writes.ts'
 import type { DeploymentStatus } from './status.ts'
 
 export interface Own {
   status: DeploymentStatus
   annotations: Readonly<Record<string, string>>
+  /** It may wait for company. */
+  patient: boolean
 }
 
 export async function writeOwn(
   context: ControllerContext,
   deployment: Stored<Deployment>,
-  { status, annotations }: Own,
+  { status, annotations, patient }: Own,
 ): Promise<void> {
-  const patient = isPatient(deployment.status, status)
   const writeStatusAlone = () => writeStatus(context, deploymentKind, deployment, status, patient)
   const { annotations: present } = deployment.metadata
   if (Object.entries(annotations).every(([key, value]) => present?.[key] === value)) return writeStatusAlone()

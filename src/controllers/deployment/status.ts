@@ -110,11 +110,11 @@ function failureCondition(sets: readonly StoredSet[]): Unstamped | undefined {
 }
 
 /**
- * Whether the next status will say all that this one does: pods were made on the way up, and of the conditions only the
+ * Whether the next status will say all that this one does: pods are on the way up, and of the conditions only the
  * progress was touched, which is reckoned from the stored counts and so is found again.
  */
-export function mayPutOff(before: DeploymentStatus | undefined, after: DeploymentStatus): boolean {
-  if (!isOnTheWayUp(before, after) || before?.observedGeneration !== after.observedGeneration) return false
+export function mayPutOff(before: DeploymentStatus | undefined, after: DeploymentStatus, wanted: number): boolean {
+  if (!isOnTheWayUp(before, after, wanted) || before?.observedGeneration !== after.observedGeneration) return false
   if (before?.conditions?.length !== after.conditions?.length) return false
   return (after.conditions ?? []).every((next) => {
     const old = findCondition(before?.conditions, next.type)

@@ -63,7 +63,8 @@ export function createReplicaSetController(context: ControllerContext): Service 
     status: NonNullable<ReplicaSet['status']>,
   ): Promise<number | undefined> {
     const { status: before } = replicaSet
-    const mayWait = isOnTheWayUp(before, status) && jsonEqual(before?.conditions, status.conditions)
+    const mayWait =
+      isOnTheWayUp(before, status, replicaSet.spec.replicas ?? 1) && jsonEqual(before?.conditions, status.conditions)
     const waitMs = mayWait ? putOff.waitMs(key, clock.monotonicMs()) : 0
     if (waitMs > 0) return waitMs
     putOff.end(key)
@@ -71,7 +72,7 @@ export function createReplicaSetController(context: ControllerContext): Service 
     await changeObject(context, replicaSetKind, replicaSet, {
       part: 'status',
       change: (current) => ({ ...current, status }),
-      patient: isPatient(before, status),
+      patient: mayWait || isPatient(before, status),
     })
     return undefined
   }
