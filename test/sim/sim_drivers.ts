@@ -124,6 +124,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     terminationMessage: () => call('terminationMessage', LOOK, () => ''),
     cgroupPathOf: (podUid) => `/sim/${podUid}`,
     usage: () => undefined,
+    cpuSeconds: () => undefined,
     reopenLog: async () => undefined,
     writableLayerOf: () => undefined,
     emptyLayer: async () => undefined,

@@ -180,6 +180,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     terminationMessage: async () => '',
     cgroupPathOf: (podUid) => `/fake/${podUid}`,
     usage: () => undefined,
+    cpuSeconds: () => undefined,
     reopenLog: async () => undefined,
     writableLayerOf: (id) => `/nonexistent/${id}`,
     emptyLayer: async () => undefined,

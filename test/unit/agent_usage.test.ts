@@ -67,6 +67,7 @@ describe('rates', () => {
     const used = { cpuSeconds: 0 }
     const drivers = fakeDrivers(host)
     drivers.runtime.usage = () => ({ ...used, memoryBytes: 10, memoryWorkingSetBytes: 7 })
+    drivers.runtime.cpuSeconds = () => used.cpuSeconds
     const desired = new Desired()
     const metadata = { name: 'p', namespace: 'default', uid: 'u1' }
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [{ name: 'app', image: 'app:1' }] } }
@@ -115,12 +116,12 @@ describe('rates', () => {
 
   it('come again after a look that failed', async () => {
     const { clock, used, cores, drivers, end } = setUp()
-    const { usage } = drivers.runtime
-    drivers.runtime.usage = () => {
+    const { cpuSeconds } = drivers.runtime
+    drivers.runtime.cpuSeconds = () => {
       throw new Error('the kernel does not say')
     }
     await clock.advance(25_000)
-    drivers.runtime.usage = usage
+    drivers.runtime.cpuSeconds = cpuSeconds
     for (let step = 0; step < 300; step++) {
       await clock.advance(100)
       used.cpuSeconds += 0.05

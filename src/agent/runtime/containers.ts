@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
-import { identify, isAlive } from '../../base/process_table.ts'
+import { identify, isAlive, isTaken } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
 import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
 import type { ExitWatcher } from './exits.ts'
@@ -65,6 +65,7 @@ export class Containers {
   readonly #metas = new Map<string, MetaRecord>()
   readonly #starteds = new Map<string, StartedRecord>()
   readonly #ends = new Map<string, ExitRecord>()
+  readonly #paths = new Map<string, ContainerPaths>()
   /** Every container that was here before us has been seen. */
   #listed = false
   /** Containers known to have passed `start`. */
@@ -75,7 +76,9 @@ export class Containers {
   }
 
   pathsOf(id: string): ContainerPaths {
-    return containerPaths(this.#options.paths, id)
+    const paths = this.#paths.get(id) ?? containerPaths(this.#options.paths, id)
+    if (this.#metas.has(id)) this.#paths.set(id, paths)
+    return paths
   }
 
   /** Removes directories that were never completed, of an agent that died while making them. */
@@ -137,14 +140,17 @@ export class Containers {
   /**
    * Of one pod the others' are not looked at: each is some files and processes to ask for. Once all have been seen, which are a
    * pod's is known, for nobody else makes any here; whether they are there still is looked at.
+   *
+   * `closely`: of what is known to run it is looked at whether its process is still the same one. Else it has that pid until
+   * the next close look, which comes every 10 s: an end leaves a file, but for one whose monitor was killed first.
    */
-  async list(podUid?: string): Promise<ContainerState[]> {
+  async list({ podUid, closely }: { podUid?: string | undefined; closely: boolean }): Promise<ContainerState[]> {
     const names = podUid !== undefined && this.#listed ? this.#idsOf(podUid) : await this.#ids()
     const exits = this.#options.exits.present()
     const states: ContainerState[] = []
     for (const id of names) {
       if (podUid !== undefined && this.meta(id)?.podUid !== podUid) continue
-      const state = this.observe(id, exits)?.state
+      const state = (closely ? undefined : this.#stillRuns(id, exits)) ?? this.observe(id, exits)?.state
       if (state !== undefined) states.push(state)
     }
     return states
@@ -160,6 +166,12 @@ export class Containers {
   #idsOf(podUid: string): string[] {
     const own = [...this.#metas].filter(([, meta]) => meta.podUid === podUid)
     return own.flatMap(([id]) => (fileTimeMs(this.pathsOf(id).directory) === undefined ? [] : [id]))
+  }
+
+  #stillRuns(id: string, exits: ReadonlySet<string>): ContainerState | undefined {
+    const [meta, started] = [this.#metas.get(id), this.#starteds.get(id)]
+    if (meta === undefined || started === undefined || !this.#running.has(id) || exits.has(id)) return undefined
+    return isTaken(started.init.pid) ? containerState(meta, 'running', started, undefined) : undefined
   }
 
   /** Looks at one container; undefined when it has no directory. */
@@ -318,7 +330,7 @@ export class Containers {
   }
 
   #forget(id: string): void {
-    for (const map of [this.#metas, this.#starteds, this.#ends]) map.delete(id)
+    for (const map of [this.#metas, this.#starteds, this.#ends, this.#paths]) map.delete(id)
     this.#running.delete(id)
   }
 

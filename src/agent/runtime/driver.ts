@@ -19,7 +19,7 @@ import { checkId, runtimePaths } from './paths.ts'
 import type { RuntimeDriver } from './runtime.ts'
 import { createSpares, ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
 import { reopenLog } from './stream_pump.ts'
-import { cgroupDetails, cgroupUsage } from './usage.ts'
+import { cgroupCpuSeconds, cgroupDetails, cgroupUsage } from './usage.ts'
 
 export interface RuntimeDriverOptions {
   /** An OCI runtime: a path, or a name on the PATH (`runc`, `crun`). */
@@ -79,7 +79,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
   /** A container whose conmon was killed leaves no exit file: it is found by looking. */
   async function announceLost(): Promise<void> {
     try {
-      const states = await containers.list()
+      const states = await containers.list({ closely: true })
       const files = exits.present()
       const lost = states.filter(({ id, phase }) => phase === 'exited' && alive.has(id) && !files.has(id))
       alive = new Set(states.filter((state) => state.phase === 'running').map((state) => state.id))
@@ -133,7 +133,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
       await rmdir(paths.userMounts).catch(() => undefined)
     },
     startContainer: (request, signal) => containers.start(request, signal),
-    listContainers: (podUid) => containers.list(podUid),
+    listContainers: (podUid) => containers.list({ podUid, closely: podUid !== undefined }),
     podOf: (id) => containers.meta(id)?.podUid,
     async signalContainer(id, signal, all = false) {
       checkId(id, 'container id')
@@ -154,6 +154,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     emptyLayer: (id) => containers.emptyLayer(id),
     usage: (podUid, containerId, details) =>
       (details ? cgroupDetails : cgroupUsage)(cgroups(), cgroupPathOf(podUid, containerId)),
+    cpuSeconds: (podUid, containerId) => cgroupCpuSeconds(cgroups(), cgroupPathOf(podUid, containerId)),
     cgroupPathOf,
     findDamage: () =>
       findRuntimeDamage({
@@ -162,7 +163,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
         cgroups: cgroups(),
         cgroupParent,
         clock,
-        containers: () => containers.list(),
+        containers: () => containers.list({ closely: true }),
         sandboxes: () => listSandboxes(paths.sandboxes),
       }),
   }

@@ -180,7 +180,10 @@ export interface RuntimeDriver {
 
   /** Creates and starts. On failure nothing of the container is left. */
   startContainer(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
-  /** Every container that has a directory, in any state, read from disk and the kernel; of one pod, or of all. */
+  /**
+   * Every container that has a directory, in any state, read from disk and the kernel; of one pod, or of all. Of all, one that ran
+   * and left no exit file may be told as running for up to 10 s after its end: whoever acts on that asks for the pod.
+   */
   listContainers(podUid?: string): Promise<ContainerState[]>
   /** Whose a container is; undefined when there is none of this id. */
   podOf(containerId: string): string | undefined
@@ -204,6 +207,8 @@ export interface RuntimeDriver {
   terminationMessage(id: string): Promise<string>
   /** What a pod's container uses; undefined once its cgroup is gone. `details`: with what is absent otherwise. */
   usage(podUid: string, containerId: string, details: boolean): CgroupUsage | undefined
+  /** Of that the processor's time alone, which is asked for often. */
+  cpuSeconds(podUid: string, containerId: string): number | undefined
   /** Has a container's log file be opened anew, after it was renamed. One that has ended is no error. */
   reopenLog(containerId: string): Promise<void>
   /** Directory of what a container has written over its image. */

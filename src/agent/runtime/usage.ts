@@ -47,15 +47,23 @@ export function parseDiskBytes(text: string, version: 1 | 2): { readBytes: numbe
   return { readBytes, writtenBytes }
 }
 
+/** Processor time that it has used; undefined when the cgroup is gone. */
+export function cgroupCpuSeconds(cgroups: Cgroups, path: string): number | undefined {
+  const cpu = reader(cgroups, path)('cpuacct', 'cpuacct.usage', 'cpu.stat')
+  if (cpu === undefined) return undefined
+  return cpu.version === 1 ? Number(cpu.text) / 1e9 : (parseFlat(cpu.text).get('usage_usec') ?? 0) / 1e6
+}
+
 /** Undefined when the cgroup is gone. */
 export function cgroupUsage(cgroups: Cgroups, path: string): CgroupUsage | undefined {
   const read = reader(cgroups, path)
-  const cpu = read('cpuacct', 'cpuacct.usage', 'cpu.stat')
+  const cpuSeconds = cgroupCpuSeconds(cgroups, path)
   const memory = read('memory', 'memory.usage_in_bytes', 'memory.current')
-  if (cpu === undefined && memory === undefined) return undefined
-  const usage: CgroupUsage = { cpuSeconds: 0, memoryBytes: Number(memory?.text ?? 0), memoryWorkingSetBytes: 0 }
-  if (cpu !== undefined) {
-    usage.cpuSeconds = cpu.version === 1 ? Number(cpu.text) / 1e9 : (parseFlat(cpu.text).get('usage_usec') ?? 0) / 1e6
+  if (cpuSeconds === undefined && memory === undefined) return undefined
+  const usage: CgroupUsage = {
+    cpuSeconds: cpuSeconds ?? 0,
+    memoryBytes: Number(memory?.text ?? 0),
+    memoryWorkingSetBytes: 0,
   }
   const statistics = read('memory', 'memory.stat', 'memory.stat')
   if (statistics !== undefined) {

@@ -81,9 +81,9 @@ export class UsageSampler {
     for (const id of this.#counters.keys()) if (!present.has(id)) this.#counters.delete(id)
     const atMs = this.#clock.monotonicMs()
     for (const { id, podUid, startedAtMs } of running) {
-      const usage = drivers.runtime.usage(podUid, id, false)
-      if (usage === undefined) continue
-      const look = { atMs, cpuSeconds: usage.cpuSeconds }
+      const cpuSeconds = drivers.runtime.cpuSeconds(podUid, id)
+      if (cpuSeconds === undefined) continue
+      const look = { atMs, cpuSeconds }
       const known = this.#counters.get(id)
       if (known === undefined) this.#counters.set(id, new Counter(this.#beginning(atMs, startedAtMs)))
       this.#counters.get(id)?.look(look)
