@@ -91,7 +91,7 @@ esac
 if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then fail 'run it as root'; fi
 
 install_packages() {
-  if [ "$role" = server ]; then wanted='etcd:etcd-server'; else
+  if [ "$role" = server ]; then wanted='etcd:etcd-server etcdctl:etcd-client'; else
     wanted='runc:runc conmon:conmon nft:nftables ip:iproute2 conntrack:conntrack setfattr:attr zstd:zstd nsenter:util-linux perl:perl-base'
   fi
   missing=''

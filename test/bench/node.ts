@@ -37,16 +37,12 @@ export async function benchNode(): Promise<BenchResult[]> {
   const crun = findProgram('crun') === undefined ? undefined : await letCrunRun()
   try {
     await cluster.start('--nodes', '1')
-    const loop = { cluster, plain }
-    await round(loop, 1)
-    const one = await rounds(loop, 1, ONE_ROUNDS)
-    const many = await rounds(loop, MANY, MANY_ROUNDS)
+    const withRunc = await besidePlain({ cluster, plain }, 'runc')
     const withCrun = crun === undefined ? [] : await besideCrun(cluster)
     const restarts = await restartTimes(cluster)
     const rest = await atRest(cluster)
     return [
-      besideLoop(`apply to Ready, 1 pod on one node, beside a plain loop`, one),
-      besideLoop(`apply to Ready, ${MANY} pods on one node, beside a plain loop`, many),
+      ...withRunc,
       ...withCrun,
       {
         name: 'exit of a killed container to its successor running (ms / ms)',
@@ -68,15 +64,8 @@ export async function benchNode(): Promise<BenchResult[]> {
 /** The same with pods of the class crun, beside the loop with crun. */
 async function besideCrun(cluster: BenchCluster): Promise<BenchResult[]> {
   const plain = await createPlainLoop(await sampleRootfs(), 'crun')
-  const loop = { cluster, plain, choices: { runtimeClassName: 'crun' } }
   try {
-    await round(loop, 1)
-    const one = await rounds(loop, 1, ONE_ROUNDS)
-    const many = await rounds(loop, MANY, MANY_ROUNDS)
-    return [
-      besideLoop('apply to Ready, 1 pod of crun on one node, beside a plain loop of crun', one),
-      besideLoop(`apply to Ready, ${MANY} pods of crun on one node, beside a plain loop of crun`, many),
-    ]
+    return await besidePlain({ cluster, plain, choices: { runtimeClassName: 'crun' } }, 'crun')
   } finally {
     await plain.remove()
   }
@@ -88,33 +77,46 @@ interface Loop {
   choices?: PodChoices
 }
 
-interface Times {
-  cluster: number[]
-  plain: number[]
+/** A pod by itself; one by way of a Deployment, which is three objects more to write and to count; and many at once. */
+async function besidePlain({ cluster, plain, choices = {} }: Loop, runtime: string): Promise<BenchResult[]> {
+  const plainly = async (count: number): Promise<number> => {
+    const tookMs = await plain.start(count)
+    await plain.stop(count)
+    return tookMs
+  }
+  const asPod = async (): Promise<number> => {
+    const tookMs = await cluster.applyPod('bench', choices)
+    await cluster.deletePod('bench')
+    return tookMs
+  }
+  const deployed = async (count: number): Promise<number> => {
+    const tookMs = await cluster.apply('bench', count, choices)
+    await cluster.delete('bench')
+    return tookMs
+  }
+  // Neither side pays for cold caches.
+  for (const measure of [plainly, asPod, deployed]) await measure(1)
+  const [plainOne, pod, one] = await alternate([() => plainly(1), asPod, () => deployed(1)], ONE_ROUNDS)
+  const [plainMany, many] = await alternate([() => plainly(MANY), () => deployed(MANY)], MANY_ROUNDS)
+  const { limit: _, ...told } = besideLoop(`apply to Ready, a Deployment of 1 with ${runtime}`, one, plainOne)
+  return [
+    besideLoop(`apply to Ready, 1 pod on one node with ${runtime}, beside a plain loop`, pod, plainOne),
+    told,
+    besideLoop(`apply to Ready, ${MANY} pods on one node with ${runtime}, beside a plain loop`, many, plainMany),
+  ]
 }
 
-async function rounds(loop: Loop, count: number, times: number): Promise<Times> {
-  const all: Times = { cluster: [], plain: [] }
-  for (let i = 0; i < times; i++) {
-    const measured = await round(loop, count)
-    all.cluster.push(measured.cluster)
-    all.plain.push(measured.plain)
-  }
+/** What each takes, in turn. */
+async function alternate(measures: readonly (() => Promise<number>)[], times: number): Promise<number[][]> {
+  const all: number[][] = measures.map(() => [])
+  for (let i = 0; i < times; i++) for (const [k, measure] of measures.entries()) all[k]?.push(await measure())
   return all
 }
 
-async function round({ cluster, plain, choices = {} }: Loop, count: number) {
-  const plainMs = await plain.start(count)
-  await plain.stop(count)
-  const clusterMs = await cluster.apply('bench', count, choices)
-  await cluster.delete('bench')
-  return { plain: plainMs, cluster: clusterMs }
-}
-
-function besideLoop(name: string, { cluster, plain }: Times): BenchResult {
+function besideLoop(name: string, own: readonly number[] = [], plain: readonly number[] = []): BenchResult {
   const said = (ms: readonly number[]) => `${median(ms).toFixed(0)} ms (best ${Math.min(...ms).toFixed(0)})`
-  const ratio = median(cluster) / median(plain)
-  return { name, ratio, limit: LIMIT, better: 'lower', detail: `${said(cluster)}, plain ${said(plain)}` }
+  const detail = `${said(own)}, plain ${said(plain)}`
+  return { name, ratio: median(own) / median(plain), limit: LIMIT, better: 'lower', detail }
 }
 
 /** SIGKILL until the successor has written its first line, by the time that its log gives it. */
