@@ -3,7 +3,8 @@
  * message; a new session hears everything again, since nobody knows what was lost with the old one.
  *
  * What is still on its way up is said a moment later: a pod that starts meanwhile, as most do, costs its server one write
- * instead of three. What runs, ends or is gone is said at once.
+ * instead of three. That no more is known than that its containers are being made waits longer still: where a hundred start
+ * at once, each takes most of a second. What runs, ends or is gone is said at once.
  */
 import type { PodStatus } from '../api/pod.ts'
 import type { Clock, Timer } from '../base/clock.ts'
@@ -17,17 +18,27 @@ export interface PodName {
 
 /** A message carries about this much. */
 const MAX_MESSAGE_BYTES = 512 << 10
-const PENDING_DELAY_MS = 50
+
+/** How long what is said may wait. */
+const DELAY_MS = { urgent: 0, pending: 50, creating: 1_000 } as const
+
+function delayOf({ phase, initContainerStatuses = [], containerStatuses = [] }: PodStatus): number {
+  if (phase !== 'Pending') return DELAY_MS.urgent
+  const quiet = [...initContainerStatuses, ...containerStatuses].every(({ state = {}, lastState = {} }) => {
+    const { reason = '', message } = state.waiting ?? {}
+    const isMade = reason === 'ContainerCreating' || reason === 'PodInitializing'
+    return isMade && message === undefined && Object.keys(lastState).length === 0
+  })
+  return quiet ? DELAY_MS.creating : DELAY_MS.pending
+}
 
 export class StatusReporter {
   readonly #clock: Clock
   readonly #send: (message: AgentMessage) => boolean
   readonly #reports = new Map<string, PodStatusReport>()
-  readonly #dirty = new Set<string>()
-  /** Those of the dirty that do not wait. */
-  readonly #urgent = new Set<string>()
-  #soon: Timer | undefined
-  #later: Timer | undefined
+  /** When what has not been said is due, on the monotonic clock. */
+  readonly #due = new Map<string, number>()
+  #timer: { atMs: number; timer: Timer } | undefined
 
   constructor(clock: Clock, send: (message: AgentMessage) => boolean) {
     this.#clock = clock
@@ -39,61 +50,60 @@ export class StatusReporter {
     if (known?.removed) return
     const statusJson = jsonBytes(status)
     if (known !== undefined && Buffer.compare(known.statusJson, statusJson) === 0) return
-    this.#put({ ...pod, statusJson, removed: false }, status.phase !== 'Pending')
+    this.#put({ ...pod, statusJson, removed: false }, delayOf(status))
   }
 
   /** Said again in every session until the pod is no longer assigned. */
   removed(pod: PodName): void {
     if (this.#reports.get(pod.uid)?.removed) return
-    this.#put({ ...pod, statusJson: this.#reports.get(pod.uid)?.statusJson ?? new Uint8Array(0), removed: true }, true)
+    const statusJson = this.#reports.get(pod.uid)?.statusJson ?? new Uint8Array(0)
+    this.#put({ ...pod, statusJson, removed: true }, DELAY_MS.urgent)
   }
 
   forget(uid: string): void {
     this.#reports.delete(uid)
-    this.#said(uid)
+    this.#due.delete(uid)
   }
 
   resendAll(): void {
-    for (const uid of this.#reports.keys()) {
-      this.#dirty.add(uid)
-      this.#urgent.add(uid)
-    }
-    this.#sendSoon()
+    const nowMs = this.#clock.monotonicMs()
+    for (const uid of this.#reports.keys()) this.#due.set(uid, nowMs)
+    this.#sendBy(nowMs)
   }
 
-  #put(report: PodStatusReport, urgent: boolean): void {
+  #put(report: PodStatusReport, delayMs: number): void {
     this.#reports.set(report.uid, report)
-    this.#dirty.add(report.uid)
-    if (urgent) {
-      this.#urgent.add(report.uid)
-      this.#sendSoon()
-      return
-    }
-    this.#later ??= this.#clock.schedule(PENDING_DELAY_MS, () => {
-      this.#later = undefined
-      this.#flush(this.#dirty)
-    })
+    // What was to be said sooner is not held up by what came after it.
+    const atMs = Math.min(this.#clock.monotonicMs() + delayMs, this.#due.get(report.uid) ?? Number.POSITIVE_INFINITY)
+    this.#due.set(report.uid, atMs)
+    this.#sendBy(atMs)
   }
 
-  #sendSoon(): void {
-    this.#soon ??= this.#clock.schedule(0, () => {
-      this.#soon = undefined
-      this.#flush(this.#urgent)
-    })
+  #sendBy(atMs: number): void {
+    if (this.#timer !== undefined && this.#timer.atMs <= atMs) return
+    this.#timer?.timer.cancel()
+    const waitMs = Math.max(0, atMs - this.#clock.monotonicMs())
+    this.#timer = { atMs, timer: this.#clock.schedule(waitMs, () => this.#sendDue()) }
   }
 
-  #said(uid: string): void {
-    this.#dirty.delete(uid)
-    this.#urgent.delete(uid)
+  #sendDue(): void {
+    this.#timer = undefined
+    const nowMs = this.#clock.monotonicMs()
+    const due = [...this.#due].filter(([, atMs]) => atMs <= nowMs).map(([uid]) => uid)
+    // Without a session nothing is left of it, and the next hears everything.
+    if (!this.#flush(due)) return
+    const next = Math.min(...this.#due.values())
+    if (Number.isFinite(next)) this.#sendBy(next)
   }
 
-  #flush(uids: ReadonlySet<string>): void {
+  /** False when there is no session. */
+  #flush(uids: readonly string[]): boolean {
     let reports: PodStatusReport[] = []
     let bytes = 0
     const send = (): boolean => {
       if (reports.length === 0) return true
       const sent = this.#send({ type: 'podStatuses', reports })
-      if (sent) for (const { uid } of reports) this.#said(uid)
+      if (sent) for (const { uid } of reports) this.#due.delete(uid)
       reports = []
       bytes = 0
       return sent
@@ -104,8 +114,8 @@ export class StatusReporter {
       reports.push(report)
       bytes += report.statusJson.length
       // Without a session all of it stays for the next.
-      if (bytes > MAX_MESSAGE_BYTES && !send()) return
+      if (bytes > MAX_MESSAGE_BYTES && !send()) return false
     }
-    send()
+    return send()
   }
 }

@@ -6,8 +6,15 @@ import type { AgentMessage } from '../../src/rpc/messages.ts'
 import { createManualClock, type ManualClock } from '../support/manual_clock.ts'
 
 const pod = (name: string) => ({ namespace: 'default', name, uid: `uid-${name}` })
-const pending = (message = ''): PodStatus => ({ phase: 'Pending', message })
 const running: PodStatus = { phase: 'Running' }
+const creating = (waiting: object = { reason: 'ContainerCreating' }, more: object = {}): PodStatus => ({
+  phase: 'Pending',
+  containerStatuses: [
+    { name: 'main', image: '', imageID: '', ready: false, restartCount: 0, state: { waiting }, ...more },
+  ],
+})
+const pulling = creating({ reason: 'ErrImagePull', message: 'no such image' })
+const pending = (message = ''): PodStatus => ({ ...pulling, message })
 
 let clock: ManualClock
 let connected: boolean
@@ -69,6 +76,44 @@ describe('a change', () => {
     expect(said).toEqual([['b Running']])
     await clock.advance(40)
     expect(said).toEqual([['b Running'], ['a Pending']])
+  })
+
+  it('that says no more than that containers are being made waits longer', async () => {
+    reporter.report(pod('a'), creating())
+    reporter.report(pod('b'), creating({ reason: 'PodInitializing' }))
+    await clock.advance(600)
+    reporter.report(pod('c'), creating())
+    await clock.advance(399)
+    expect(said).toEqual([])
+    await clock.advance(1)
+    expect(said).toEqual([['a Pending', 'b Pending']])
+    reporter.report(pod('c'), running)
+    await clock.advance(1000)
+    expect(said).toEqual([['a Pending', 'b Pending'], ['c Running']])
+  })
+
+  it.each([
+    ['why they are not', pulling],
+    ['what hinders them', creating({ reason: 'ContainerCreating', message: 'no volume' })],
+    ['that they ran before', creating(undefined, { lastState: { terminated: { exitCode: 1 } } })],
+    ['that one runs', creating(undefined, { state: { running: {} } })],
+  ])('that says %s does not', async (_what, status) => {
+    reporter.report(pod('a'), creating())
+    await clock.advance(10)
+    reporter.report(pod('a'), status)
+    await clock.advance(49)
+    expect(said).toEqual([])
+    await clock.advance(1)
+    expect(said).toEqual([['a Pending']])
+    await clock.advance(1000)
+    expect(said).toHaveLength(1)
+  })
+
+  it('that may wait does not hold up one that may not', async () => {
+    reporter.report(pod('a'), pulling)
+    reporter.report(pod('a'), creating())
+    await clock.advance(50)
+    expect(said).toEqual([['a Pending']])
   })
 
   it('that changes nothing is not said, nor anything after the removal', async () => {
