@@ -193,6 +193,7 @@ function checkLostNodes(world: World): void {
         pod.spec.nodeName === name &&
         !isPodFinished(pod) &&
         !isDaemon(pod) &&
+        !world.watcher.jobs.keepsForItsCount(pod) &&
         goneMs >= LOST_MS + (isExclusive(pod) ? FENCED_MS : 0),
     )
     if (left !== undefined) world.fail('lost nodes are left', `pod ${left.metadata.name} is still bound to ${name}`)

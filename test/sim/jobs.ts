@@ -3,7 +3,7 @@
  * above its completions; and no success is counted that there was not. A write of the user is known to all after KNOWN_MS.
  */
 import { isPodFinished, isTerminating } from '../../src/api/conditions.ts'
-import { type Job, TRACKING_FINALIZER } from '../../src/api/job.ts'
+import { COMPLETION_INDEX, INDEX_FAILURES, type Job, jobOutcome, TRACKING_FINALIZER } from '../../src/api/job.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { jsonEqual } from '../../src/base/json.ts'
@@ -32,6 +32,28 @@ export class Jobs {
     if (kind === 'jobs' && object !== undefined)
       this.#onJob(old as Stored<Job> | undefined, object as unknown as Stored<Job>)
     if (kind === 'pods' && object !== undefined) this.#onPod(old === undefined, object as Stored<Pod>)
+  }
+
+  /**
+   * Removed from its node by force, in its job's books, and the last of an index that counts its own failures: the
+   * object, not the pod, waits for the one that carries the count on (docs/design/workloads.md), which is a back-off away.
+   */
+  keepsForItsCount(pod: Stored<Pod>): boolean {
+    const { uid, finalizers, deletionGracePeriodSeconds } = pod.metadata
+    if (!isTerminating(pod) || deletionGracePeriodSeconds !== 0) return false
+    if (finalizers?.length !== 1 || finalizers[0] !== TRACKING_FINALIZER) return false
+    const jobUid = jobUidOf(pod)
+    const job = this.#watcher.list<Job>('jobs').find(({ metadata }) => metadata.uid === jobUid)
+    if (job?.spec.backoffLimitPerIndex === undefined || jobOutcome(job) !== undefined) return false
+    if (job.status?.uncountedTerminatedPods?.failed?.includes(uid) !== true) return false
+    const failures = (each: Stored<Pod>): number => Number(each.metadata.annotations?.[INDEX_FAILURES] ?? 0)
+    const index = pod.metadata.annotations?.[COMPLETION_INDEX]
+    return !this.#watcher.pods.some(
+      (each) =>
+        jobUidOf(each) === jobUid &&
+        each.metadata.annotations?.[COMPLETION_INDEX] === index &&
+        failures(each) > failures(pod),
+    )
   }
 
   #onJob(old: Stored<Job> | undefined, job: Stored<Job>): void {

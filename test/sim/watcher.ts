@@ -42,7 +42,7 @@ export class Watcher {
   readonly endingSinceMs = new Map<string, number>()
   readonly rollouts: Rollouts
   readonly exclusives: Exclusives
-  readonly #jobs: Jobs
+  readonly jobs: Jobs
   /** How many changes of objects there were, events aside. */
   changes = 0
 
@@ -50,7 +50,7 @@ export class Watcher {
     this.#world = world
     this.rollouts = new Rollouts(world, this)
     this.exclusives = new Exclusives(world)
-    this.#jobs = new Jobs(world, this)
+    this.jobs = new Jobs(world, this)
   }
 
   start(): void {
@@ -139,7 +139,7 @@ export class Watcher {
     }
     checkChange(this.#world, change)
     this.rollouts.check(change)
-    this.#jobs.check(change)
+    this.jobs.check(change)
   }
 }
 
