@@ -1,6 +1,7 @@
 /**
  * The network between agents and servers, at the place of gRPC: calls with two ends, messages in order within a call,
- * latency, partitions that hold back what is on its way, resets when a process dies, silence when a host does.
+ * latency, partitions that hold back what is on its way, resets when a process dies, silence when a host does, resets
+ * once it runs again.
  */
 import { DroverError } from '../../src/base/errors.ts'
 import type { Random } from '../../src/base/random.ts'
@@ -132,7 +133,11 @@ export class SimNetwork {
   }
 
   #dial({ process, node }: { process: SimProcess; node: string }, address: string): MessageStream<unknown, unknown> {
-    const call = new Call({ ...this.#options, client: process, node, address })
+    const isUp = (side: 'client' | 'server'): boolean =>
+      side === 'server'
+        ? this.#listeners.has(address)
+        : this.#calls.some((other) => other.node === node && other.client.process.alive)
+    const call = new Call({ ...this.#options, client: process, node, address, isUp })
     this.#calls = this.#calls.filter((other) => !other.over)
     this.#calls.push(call)
     call.arrive(() => {
@@ -169,6 +174,8 @@ interface CallOptions extends NetworkOptions {
   client: SimProcess
   node: string
   address: string
+  /** Whether the machine at that end runs, by what runs on it. */
+  isUp: (side: 'client' | 'server') => boolean
 }
 
 class Call {
@@ -253,6 +260,13 @@ class Call {
     time.schedule(dueMs - time.nowMs, () => this.#flush(direction))
   }
 
+  /** A machine that runs again knows nothing of the call, and says so to whoever goes on with it. */
+  #reset(direction: 'up' | 'down'): void {
+    if (!this.#options.isUp(direction === 'up' ? 'server' : 'client')) return
+    const error = new DroverError('unavailable', 'connection reset by peer')
+    this.#transmit(direction === 'up' ? 'down' : 'up', { type: 'close', error })
+  }
+
   #flush(direction: 'up' | 'down'): void {
     const { time, links } = this.#options
     const queue = direction === 'up' ? this.#up : this.#down
@@ -267,7 +281,8 @@ class Call {
     if (receiver === undefined || (receiver !== this.client && !this.#open)) return
     queue.shift()
     const { item } = first
-    receiver.process.enter(() => receiver.take(item))
+    if (receiver.process.alive) receiver.process.enter(() => receiver.take(item))
+    else if (first.item.type !== 'close') this.#reset(direction)
     if (item.type === 'message' && item.onTaken !== undefined) sender?.process.enter(item.onTaken)
     if (queue.length > 0) time.schedule(0, () => this.#flush(direction))
   }
