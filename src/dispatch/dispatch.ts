@@ -176,6 +176,7 @@ class RunningDispatch {
       notReadyAfterMs: options.notReadyAfterMs ?? DEFAULT_NOT_READY_MS,
       isServerAlive: options.isServerAlive ?? (() => false),
       onRemoved: (nodeName) => this.#removed(nodeName),
+      onMoved: (nodeName) => this.#moved(nodeName),
     })
     const isServerAlive = options.isServerAlive ?? (() => false)
     this.#barrier = new Barrier({ ...options, isServerAlive, tables: this.#shared, sessions })
@@ -242,6 +243,13 @@ class RunningDispatch {
       ?.stream.close(
         new DroverError('gone', `node ${nodeName} was removed from the cluster; join again with a new token`),
       )
+  }
+
+  /** What its agent still says in the session here was sent before it went on to another server. */
+  #moved(nodeName: string): void {
+    this.#sessions
+      .get(nodeName)
+      ?.stream.close(new DroverError('conflict', `another session of node ${nodeName} has begun, at another server`))
   }
 
   #accept(caller: NodeCaller, stream: AgentStream): void {

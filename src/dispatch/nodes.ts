@@ -8,6 +8,9 @@
  *
  * A node's right to run exclusive pods is renewed (`mayGrant`) only while the store names this server as the holder of its
  * session, by a write made in this session and in the present term of this server's own presence.
+ *
+ * An agent has one session at a time. So once the store names another living server after it named us, what still comes in
+ * our session was sent before: it must not take the node back, and the session is ended.
  */
 import { keyOf } from '../api/kind.ts'
 import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
@@ -33,6 +36,8 @@ export interface NodesOptions {
   presenceTerm?: () => number | undefined
   /** The Node of a live session that may not register itself has been deleted. */
   onRemoved?: (nodeName: string) => void
+  /** The node has a session at another server now: the one that it had here is of the past. */
+  onMoved?: (nodeName: string) => void
 }
 
 interface Known {
@@ -46,6 +51,8 @@ interface Known {
   registers: boolean
   /** The term in which the store was seen to hold the node as live and ours; since then it was never lost. */
   claimedTerm: number | undefined
+  /** A write of this session has named this server, in whatever term. */
+  claimed: boolean
   /** Counts its losses: a write that began before one claims nothing. */
   losses: number
 }
@@ -90,6 +97,10 @@ export class Nodes {
         if (known.connected) this.#options.onRemoved?.(name)
         return
       }
+      if (type !== 'DELETED' && known?.connected && known.claimed && !this.#isOurs(object)) {
+        this.#moved(name, known)
+        return
+      }
       // Deleted or overwritten under a live session: put back what is true. Its range says how many pods it takes.
       const hasNewRange = type === 'MODIFIED' && event.old.spec?.podCIDR !== object.spec?.podCIDR
       const stale = type === 'DELETED' || !isNodeReady(object) || hasNewRange
@@ -116,6 +127,7 @@ export class Nodes {
       reported,
       registers,
       claimedTerm: undefined,
+      claimed: false,
       losses: 0,
     })
     this.#queue.add(nodeName)
@@ -178,6 +190,18 @@ export class Nodes {
     return node !== undefined && !this.#isOurs(node)
   }
 
+  /** Whether what this session says is still the node's word: it stands, and no later one has been claimed elsewhere. */
+  #speaks(nodeName: string, known: Known, node: Node): boolean {
+    if (!known.connected || this.#known.get(nodeName) !== known) return false
+    return !known.claimed || this.#isOurs(node)
+  }
+
+  #moved(nodeName: string, known: Known): void {
+    if (this.#known.get(nodeName) !== known) return
+    this.#known.delete(nodeName)
+    this.#options.onMoved?.(nodeName)
+  }
+
   #await(nodeName: string): void {
     if (this.#known.has(nodeName)) return
     const lastHeardMs = this.#options.clock.monotonicMs()
@@ -189,6 +213,7 @@ export class Nodes {
       reported: undefined,
       registers: true,
       claimedTerm: undefined,
+      claimed: false,
       losses: 0,
     })
   }
@@ -298,16 +323,23 @@ export class Nodes {
     const claims = !known.lost && !known.late && known.claimedTerm !== term
     // An object that looks right may be old: another server may have called the node lost since.
     if (claims) await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
+    let stands = false
     await resources.modify<Node>(nodeKind, '', name, 'all', (node) => {
-      // While this write waited, another server may have taken the node over.
-      if ((known.lost || known.late) && !this.#isOurs(node)) return undefined
       const liveness: Liveness = { state: known.lost ? 'lost' : known.late ? 'late' : 'live' }
+      stands = liveness.state === 'live' && this.#speaks(name, known, node)
+      // While this write waited, another server may have taken the node over, or the session have ended.
+      if (liveness.state === 'live' ? !stands : !this.#isOurs(node)) return undefined
       const desired = desiredNode(node, { liveness, reported: known.reported, serverId, now: this.#now() })
       return jsonEqual(desired, node) ? undefined : desired
     })
-    if (!claims) return
+    if (!claims || !stands) return
     // The agent may start what it is told to run: it must have been told of every deletion before this claim.
     await resources.waitForRevision(await resources.currentRevision(), CACHE_WAIT_MS)
+    if (this.#isElsewhere(name)) {
+      this.#moved(name, known)
+      return
+    }
+    known.claimed = true
     if (known.losses === losses && !known.late) known.claimedTerm = term
   }
 

@@ -30,7 +30,11 @@ afterEach(async () => {
 const reported = { labels: {}, status: { capacity: { cpu: '1' } } }
 const ready = (name: string) => nodeCondition(harness.resources.get(nodeKind, '', name) as Node, 'Ready')?.status
 
-function startNodes(serverId = 's1', isServerAlive = (_id: string) => false): Nodes {
+function startNodes(
+  serverId = 's1',
+  isServerAlive = (_id: string) => false,
+  onMoved: (nodeName: string) => void = () => undefined,
+): Nodes {
   const nodes = new Nodes({
     resources: harness.resources,
     clock: { ...clock, monotonicMs: () => clock.monotonicMs() + stalledMs },
@@ -39,6 +43,7 @@ function startNodes(serverId = 's1', isServerAlive = (_id: string) => false): No
     serverId,
     notReadyAfterMs: 4_000,
     isServerAlive,
+    onMoved,
   })
   void nodes.run(control.signal)
   return nodes
@@ -64,6 +69,17 @@ async function storedNode(name: string, server: string): Promise<void> {
 
 const late = (name: string) =>
   nodeCondition(harness.resources.get(nodeKind, '', name) as Node, 'drover.dev/Late')?.status
+
+/** As a session at another server does. */
+async function claimFor(name: string, server: string): Promise<void> {
+  await harness.resources.modify<Node>(nodeKind, '', name, 'all', (node) => ({
+    ...node,
+    metadata: { ...node.metadata, annotations: { [SESSION_ANNOTATION]: server } },
+    status: { ...node.status, conditions: [{ type: 'Ready', status: 'True' }] },
+  }))
+}
+
+const holder = (name: string) => harness.resources.get(nodeKind, '', name)?.metadata.annotations?.[SESSION_ANNOTATION]
 
 describe('nodes', () => {
   test('are called late before they are lost, and what late nodes were they stay', async () => {
@@ -180,5 +196,48 @@ describe('nodes', () => {
     expect(ready('n1')).toBe('True')
     await pass(4_500)
     expect(ready('n1')).toBe('Unknown')
+  })
+
+  test('beats of an old session that come late do not take a node back from the server that it went to', async () => {
+    const moved: string[] = []
+    const nodes = startNodes(
+      's1',
+      () => true,
+      (name) => moved.push(name),
+    )
+    nodes.connected('n1', reported)
+    await pass(0)
+    expect(holder('n1')).toBe('s1')
+    // The way from the agent is cut: nobody says here that the session is over.
+    await pass(3_000)
+    await claimFor('n1', 's2')
+    await pass(2_000)
+    expect(moved).toEqual(['n1'])
+    nodes.heard('n1')
+    await pass(0)
+    expect([holder('n1'), ready('n1'), nodes.mayGrant('n1')]).toEqual(['s2', 'True', false])
+  })
+
+  test('a node that comes from another server is taken, though that one lives', async () => {
+    await storedNode('n1', 's2')
+    const moved: string[] = []
+    const nodes = startNodes(
+      's1',
+      () => true,
+      (name) => moved.push(name),
+    )
+    nodes.connected('n1', reported)
+    await pass(0)
+    expect([holder('n1'), nodes.mayGrant('n1'), moved]).toEqual(['s1', true, []])
+  })
+
+  test('a session that ended while its word was being written has not spoken', async () => {
+    await storedNode('n1', 's2')
+    const nodes = startNodes('s1', () => true)
+    nodes.connected('n1', reported)
+    const written = pass(0)
+    nodes.disconnected('n1')
+    await written
+    expect([holder('n1'), nodes.mayGrant('n1')]).toEqual(['s2', false])
   })
 })
