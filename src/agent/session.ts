@@ -3,7 +3,7 @@
  * that breaks or falls silent is replaced, by the next server in turn, with jitter so that a server's death does not
  * bring all agents to the others in one instant.
  */
-import { backoffDelayMs, reconnectPolicy } from '../base/backoff.ts'
+import { type BackoffPolicy, backoffDelayMs, reconnectPolicy } from '../base/backoff.ts'
 import { type Clock, sleep, type Timer } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -54,6 +54,11 @@ export interface SessionOptions {
   handlers: SessionHandlers
 }
 
+/**
+ * The longest wait from one call of a server to the next of the same, give or take jitter. A server that starts takes a node for
+ * lost that has not called it within `--not-ready-after`, 4 s: who waited longer would lose its pods without being ill.
+ */
+const MAX_ROUND_MS = 2_000
 /** From dialling to Welcome. */
 const WELCOME_TIMEOUT_MS = 10_000
 /** The same where there are other servers to turn to; twice as long each time that none has taken us. */
@@ -118,10 +123,15 @@ export class Session implements Service {
       if (signal.aborted) return
       if (error.code === 'gone') this.#options.handlers.onRemoved?.()
       failures = this.#sessions > before ? 1 : failures + 1
-      const delayMs = backoffDelayMs(reconnectPolicy, failures, random)
+      const delayMs = backoffDelayMs(this.#redialPolicy(), failures, random)
       log.warn({ server: address, err: error, delayMs: Math.round(delayMs) }, 'no session; dialling again')
       await sleep(clock, delayMs, signal).catch(() => undefined)
     }
+  }
+
+  #redialPolicy(): BackoffPolicy {
+    const maxMs = Math.max(reconnectPolicy.initialMs, MAX_ROUND_MS / this.#servers.all().length)
+    return { ...reconnectPolicy, maxMs }
   }
 
   /** One session from dialling to its end; resolves with what ended it. */

@@ -6,7 +6,7 @@ import { findCondition, isPodFinished, isPodReady, isTerminating } from '../../s
 import { CLOCK_RATE_ERROR, fenceAfterMs, isExclusive } from '../../src/api/exclusive.ts'
 import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
-import type { Node } from '../../src/api/node.ts'
+import { isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { confirmLimitMs, graceMsOf } from '../../src/api/termination.ts'
 import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
@@ -24,6 +24,8 @@ const LOST_MS = 15_000
 const FENCED_MS = fenceAfterMs() * (1 + CLOCK_RATE_ERROR)
 /** A machine is held to its duties when it, its links and all servers have been well for this long. */
 const WELL_MS = 10_000
+/** An agent that is well has a session again within this time of the servers being well. */
+const FOUND_MS = 3_900
 /** What clocks, latencies and rounding may take off a wait. */
 const CLOSE_MS = 300
 /** A scheduler may not know yet of a cordon that is this young. */
@@ -33,7 +35,20 @@ export function checkChange(world: World, change: Change): void {
   const { old, object, key } = change
   if (old !== undefined && object !== undefined) checkIdentity(world, key, old, object)
   if (change.kind === 'pods') checkPod(world, old as Stored<Pod> | undefined, object as Stored<Pod> | undefined)
-  if (change.kind === 'nodes' && object !== undefined) checkRanges(world)
+  if (change.kind === 'nodes' && object !== undefined) {
+    checkRanges(world)
+    checkLiving(world, old as Stored<Node> | undefined, object as Stored<Node>)
+  }
+}
+
+/** A machine that is well, as all servers are, is not called lost: its agent has found a server before its time is up. */
+function checkLiving(world: World, old: Stored<Node> | undefined, node: Stored<Node>): void {
+  if (old === undefined || !isNodeReady(old) || isNodeReady(node)) return
+  const agent = world.agents.find(({ name }) => name === node.metadata.name)
+  if (agent === undefined || !agent.running || agent.host.down) return
+  const wellMs = world.time.nowMs - Math.max(agent.healthySinceMs, world.calmSinceMs)
+  if (wellMs < FOUND_MS) return
+  world.fail('the living are not lost', `${agent.name} has been well for ${Math.round(wellMs)} ms and is called lost`)
 }
 
 function checkIdentity(world: World, key: string, old: Stored<KubeObject>, object: Stored<KubeObject>): void {

@@ -12,6 +12,7 @@ import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { createControllers } from '../../src/controllers/manager.ts'
 import type { ResourceEvent, Resources } from '../../src/resources/resources.ts'
+import type { NodeClient } from '../../src/rpc/client.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Seams } from './world.ts'
 
@@ -104,6 +105,20 @@ function serving(pod: Stored<Pod>): Stored<Pod> {
 function withoutUncounted(job: Stored<Job>): Stored<Job> {
   const { uncountedTerminatedPods: _forgotten, ...status } = job.status ?? {}
   return { ...job, status }
+}
+
+/** A session whose beats get lost after so many. */
+function losingBeats(client: NodeClient, beats: number): NodeClient {
+  const connect = (): ReturnType<NodeClient['connect']> => {
+    const stream = client.connect()
+    let sent = 0
+    const write = stream.write.bind(stream)
+    stream.write = (message, onTaken) => {
+      if (message.type !== 'heartbeat' || ++sent <= beats) write(message, onTaken)
+    }
+    return stream
+  }
+  return { connect, stream: (id) => client.stream(id), close: () => client.close() }
 }
 
 export const PLANTED_BUGS: readonly PlantedBug[] = [
@@ -238,6 +253,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
           ? altered(resources, { podsOnNode: (name) => resources.podsOnNode(name).map((pod) => notExclusive(pod)) })
           : resources,
     }),
+  },
+  {
+    name: 'beats of an agent get lost',
+    firstSeed: 3,
+    breaks: ['the living are not lost'],
+    plant: () => ({ dial: (client) => losingBeats(client, 20) }),
   },
   {
     name: 'drained pods go before others serve',

@@ -69,7 +69,10 @@ export class SimAgent {
       log,
       registry: new Registry(),
       version: '0',
-      dial: (address) => world.network.client({ process, node: host.name }, address),
+      dial: (address) => {
+        const client = world.network.client({ process, node: host.name }, address)
+        return world.seams.dial?.(client) ?? client
+      },
     })
     void runServices([agent.service], { clock: process, random, log }, new AbortController().signal)
   }

@@ -6,6 +6,7 @@ import type { Drivers } from '../../src/agent/context.ts'
 import type { Fencer } from '../../src/agent/fence/fencer.ts'
 import { CLOCK_RATE_ERROR } from '../../src/api/exclusive.ts'
 import type { Random } from '../../src/base/random.ts'
+import type { NodeClient } from '../../src/rpc/client.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
 import { checkTraffic } from './invariants.ts'
@@ -32,6 +33,7 @@ export interface WorldSettings {
 export interface Seams extends ServerSeams {
   drivers?(drivers: Drivers, host: SimHost): Drivers
   fencer?(fencer: Fencer): Fencer
+  dial?(client: NodeClient): NodeClient
 }
 
 export interface Violation {
