@@ -71,7 +71,7 @@ export class Faults {
     const durationMs = between(random, lasts[0] * 1000, lasts[1] * 1000)
     trace.add(`FAULT ${name}: ${target}${durationMs === 0 ? '' : ` for ${durationMs / 1000} s`}`)
     if (durationMs === 0) return
-    const agent = this.#world.agents.find((each) => target.startsWith(`${each.name}`))
+    const agent = this.#agentOf(target)
     if (agent !== undefined) agent.healthySinceMs = Number.POSITIVE_INFINITY
     else this.#world.calmSinceMs = Number.POSITIVE_INFINITY
     const end = (): void => {
@@ -80,10 +80,16 @@ export class Faults {
       trace.add(`HEALED ${name}: ${target}`)
       heal()
       if (agent !== undefined) agent.healthySinceMs = time.nowMs
-      else this.#world.calmSinceMs = time.nowMs
+      // Another server may still be ill.
+      else if (![...this.#active.keys()].some((each) => this.#agentOf(each) === undefined))
+        this.#world.calmSinceMs = time.nowMs
     }
     this.#active.set(target, end)
     time.schedule(durationMs, end)
+  }
+
+  #agentOf(target: string): SimAgent | undefined {
+    return this.#world.agents.find(({ name }) => name === target)
   }
 
   #agent(random: Random): SimAgent | undefined {
