@@ -9,6 +9,9 @@
  * The finalizer keeps the pod until its end is in the books, whoever deletes it (users, pod garbage, a lost node); the uid in the books
  * keeps it from being counted again while the finalizer stands. Indexes are a set, so they need no such list. Rejected: counting the
  * finished pods that are stored, which a deletion of any of them would undo.
+ *
+ * A pod that was told to end counts as failed before it has ended. While its finalizer stands it may still end well: then it is a
+ * success and no failure.
  */
 import { findCondition, isPodFinished, isPodReady, isTerminating, withCondition } from '../../api/conditions.ts'
 import { type Job, jobOutcome } from '../../api/job.ts'
@@ -73,6 +76,11 @@ export function isAccounted(job: Job, pod: Pod): boolean {
   }
 }
 
+/** Whether nothing of the pod is left to count: the job is over, or how the pod ended is in the books. */
+export function isReleased(job: Stored<Job>, pod: Pod): boolean {
+  return jobOutcome(job) !== undefined || isTerminating(job) || isAccounted(job, pod)
+}
+
 /** The status as the books and the pods now say. Conditions that were reached stay. */
 export function planStatus(snapshot: JobSnapshot): JobStatus {
   const { job, pods, nowMs } = snapshot
@@ -101,9 +109,11 @@ function count({ job, pods }: JobSnapshot): Partial<JobStatus> & { fatal: string
   const pending = old.uncountedTerminatedPods ?? {}
   // Those whose finalizer has gone are booked for good.
   const keptSucceeded = (pending.succeeded ?? []).filter((uid) => tracked.has(uid))
-  const keptFailed = (pending.failed ?? []).filter((uid) => tracked.has(uid))
+  const endedWell = (uid: string): boolean => tracked.get(uid)?.status?.phase === 'Succeeded'
+  const tookBack = (pending.failed ?? []).filter(endedWell)
+  const keptFailed = (pending.failed ?? []).filter((uid) => tracked.has(uid) && !endedWell(uid))
   let succeeded = (old.succeeded ?? 0) + (pending.succeeded ?? []).length - keptSucceeded.length
-  const failed = (old.failed ?? 0) + (pending.failed ?? []).length - keptFailed.length
+  const failed = (old.failed ?? 0) + (pending.failed ?? []).length - keptFailed.length - tookBack.length
   const isIndexed = job.spec.completionMode === 'Indexed'
   const indexes = completionsDone(job)
   const lost = failedIndexes(job)

@@ -24,7 +24,7 @@ import { type ControllerContext, queueService } from '../common/context.ts'
 import { controllerOf, OrphanIndex } from '../common/owners.ts'
 import { claimPods, createPod, deletePod, ownPods, podFromTemplate, watchOwners } from '../common/workload.ts'
 import { changeObject, deleteObject } from '../common/writes.ts'
-import { type JobStatus, planStatus } from './account.ts'
+import { isReleased, type JobStatus, planStatus } from './account.ts'
 import { hasOwnLimits } from './per_index.ts'
 import { planJob } from './plan.ts'
 import { isTracked } from './verdict.ts'
@@ -80,7 +80,7 @@ async function follow(context: ControllerContext, job: Stored<Job>): Promise<Rec
     return undefined
   }
   await settleAll([
-    ...plan.release.map((pod) => release(context, pod)),
+    ...plan.release.map((pod) => release(context, pod, (current) => isReleased(job, current))),
     ...plan.track.map((pod) => track(context, pod)),
     ...plan.delete.map((pod) => giveUp(context, job, pod)),
     ...plan.create.map((index) => createPod(context, job, newPod(context, job, index, plan.failures))),
@@ -120,8 +120,16 @@ function tell({ events }: ControllerContext, before: Job, after: Stored<Job>): v
   }
 }
 
-async function release(context: ControllerContext, pod: Stored<Pod>): Promise<void> {
-  await changeObject(context, podKind, pod, { part: 'main', change: withoutTracking })
+/** One that has ended well since it was judged is left: as it is now, it is not in the books. */
+async function release(
+  context: ControllerContext,
+  pod: Stored<Pod>,
+  isDue: (current: Pod) => boolean = () => true,
+): Promise<void> {
+  await changeObject(context, podKind, pod, {
+    part: 'main',
+    change: (current) => (isDue(current) ? withoutTracking(current) : undefined),
+  })
 }
 
 async function track(context: ControllerContext, pod: Stored<Pod>): Promise<void> {
