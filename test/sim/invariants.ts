@@ -8,6 +8,7 @@ import type { KubeObject, Stored } from '../../src/api/meta.ts'
 import { POD_CONDITION } from '../../src/api/names.ts'
 import { isNodeReady, type Node } from '../../src/api/node.ts'
 import type { Pod } from '../../src/api/pod.ts'
+import type { Service } from '../../src/api/service.ts'
 import { confirmLimitMs, graceMsOf } from '../../src/api/termination.ts'
 import { parseBytes, parseCpuMillis } from '../../src/base/quantity.ts'
 import { isDaemon } from './convergence.ts'
@@ -176,8 +177,11 @@ export function checkTraffic(world: World, host: SimHost, { state }: SimContaine
   const well = ({ host: each, running, healthySinceMs }: SimAgent): boolean =>
     running && !each.down && world.time.nowMs - Math.max(healthySinceMs, world.calmSinceMs) > WELL_MS
   if (!world.agents.some((agent) => agent.host === host && well(agent))) return
+  const services = world.watcher.list<Service>('services')
   for (const agent of world.agents.filter(well)) {
-    for (const { name, ports } of agent.host.services) {
+    for (const { namespace, name, ports } of agent.host.services) {
+      // Whoever deletes a service gives up its requests: a pod of no service is asked to stop at once.
+      if (!services.some(({ metadata }) => metadata.namespace === namespace && metadata.name === name)) continue
       const led = ports.some(({ endpoints }) =>
         endpoints.some(({ ready, address }) => ready && address === pod.status?.podIP),
       )
