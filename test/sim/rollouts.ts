@@ -3,7 +3,8 @@
  *
  *  - a write that grows a ReplicaSet never brings the sum of all sets above replicas + maxSurge;
  *  - a pod that is created never brings its set above the set's size;
- *  - a ready pod that Drover deletes leaves at least replicas - maxUnavailable ready ones.
+ *  - a ready pod that Drover deletes leaves at least replicas - maxUnavailable ready ones, unless a drain exchanges it for one
+ *    that its set has more than it should;
  *
  *  - a ready pod that leaves a drained node leaves its set whole, unless it may not run twice;
  *  - a healthy pod that a drain or an eviction takes leaves what its disruption budget wants.
@@ -204,7 +205,9 @@ export class Rollouts {
     ).length
     this.#onDrained(pod, set)
     const { least } = boundsOf(deployment)
-    if (left < least) {
+    // A drain exchanges pods within a set. Where other sets' pods do not serve, it leaves the deployment as far below as it was.
+    const exchanged = this.#isLeaving(pod) && this.#servingOf(set) >= (set.spec.replicas ?? 1)
+    if (left < least && !exchanged) {
       this.#world.fail(
         'never below availability',
         `${pod.metadata.name} was deleted: ${left} of ${deployment.metadata.name} are ready, ${least} must be`,
@@ -215,12 +218,16 @@ export class Rollouts {
   /** A pod that leaves a drained node, and could have been replaced first, leaves its set whole. */
   #onDrained(pod: Stored<Pod>, set: Stored<ReplicaSet>): void {
     if (!this.#isLeaving(pod) || isExclusive(pod) || this.#isDisturbed(set.metadata.uid)) return
-    const left = this.#watcher.pods.filter(
-      (each) => ownerUid(each) === set.metadata.uid && isActive(each) && isServing(each),
-    ).length
+    const left = this.#servingOf(set)
     const size = set.spec.replicas ?? 1
     if (left >= size) return
     this.#world.fail('drains surge first', `${pod.metadata.name} left its node, and ${left} of ${size} serve`)
+  }
+
+  #servingOf(set: Stored<ReplicaSet>): number {
+    return this.#watcher.pods.filter(
+      (each) => ownerUid(each) === set.metadata.uid && isActive(each) && isServing(each),
+    ).length
   }
 
   #isLeaving({ spec }: Pod): boolean {
