@@ -301,6 +301,14 @@ class RunningDispatch {
     })
     await this.#checkMember(caller)
     if (!open) return undefined
+    // Its Welcome may have to wait for the store: that it called is a sign of life.
+    this.#nodes.heard(nodeName)
+    // An agent removes what COMPLETE does not name: it must show all that was ever acknowledged, by any server. So too what the
+    // agent reports once it is welcome is about pods that are known here: it would not say again what was dropped.
+    await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
+    if (!open) return undefined
+    // Looked at again: the node may have been removed while this waited.
+    checkMember(resources, caller)
     stream.write({
       type: 'welcome',
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_MS,
@@ -308,11 +316,6 @@ class RunningDispatch {
       serverId,
       exclusiveLeaseMs: EXCLUSIVE_LEASE_MS,
     })
-    // An agent removes what COMPLETE does not name: it must show all that was ever acknowledged, by any server.
-    await resources.waitForRevision(await resources.currentRevision(), BARRIER_TIMEOUT_MS)
-    if (!open) return undefined
-    // Looked at again: the node may have been removed while this waited.
-    checkMember(resources, caller)
     const replaced = this.#sessions.get(nodeName)
     const pump = () => this.#sessions.get(nodeName)?.pump()
     const policies = this.#policies.open(nodeName, pump)
