@@ -13,7 +13,8 @@
  * our session was sent before: it must not take the node back, and the session is ended.
  */
 import { keyOf } from '../api/kind.ts'
-import { isNodeReady, type Node, nodeKind } from '../api/node.ts'
+import { NODE_CONDITION } from '../api/names.ts'
+import { isNodeReady, type Node, nodeCondition, nodeKind } from '../api/node.ts'
 import { type Clock, type Timer, timestamp } from '../base/clock.ts'
 import { isCode } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
@@ -103,7 +104,8 @@ export class Nodes {
       }
       // Deleted or overwritten under a live session: put back what is true. Its range says how many pods it takes.
       const hasNewRange = type === 'MODIFIED' && event.old.spec?.podCIDR !== object.spec?.podCIDR
-      const stale = type === 'DELETED' || !isNodeReady(object) || hasNewRange
+      const isCalledLate = nodeCondition(object, NODE_CONDITION.late)?.status === 'True' && known?.late === false
+      const stale = type === 'DELETED' || !isNodeReady(object) || isCalledLate || hasNewRange
       if (!known?.connected || known.lost || !stale) return
       known.claimedTerm = undefined
       this.#queue.add(name)

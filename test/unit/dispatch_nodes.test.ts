@@ -240,4 +240,19 @@ describe('nodes', () => {
     await written
     expect([holder('n1'), nodes.mayGrant('n1')]).toEqual(['s2', false])
   })
+
+  test('a live node that another server called late is late no more', async () => {
+    const nodes = startNodes('s1', () => true)
+    nodes.connected('n1', reported)
+    await pass(0)
+    await harness.resources.modify<Node>(nodeKind, '', 'n1', 'status', (node) => ({
+      ...node,
+      status: {
+        ...node.status,
+        conditions: [...(node.status?.conditions ?? []), { type: 'drover.dev/Late', status: 'True' }],
+      },
+    }))
+    await pass(0)
+    expect([ready('n1'), late('n1')]).toEqual(['True', undefined])
+  })
 })
