@@ -225,9 +225,8 @@ export class Rollouts {
   }
 
   #servingOf(set: Stored<ReplicaSet>): number {
-    return this.#watcher.pods.filter(
-      (each) => ownerUid(each) === set.metadata.uid && isActive(each) && isServing(each),
-    ).length
+    return this.#watcher.pods.filter((each) => ownerUid(each) === set.metadata.uid && isActive(each) && isServing(each))
+      .length
   }
 
   #isLeaving({ spec }: Pod): boolean {

@@ -130,6 +130,7 @@ export class SimServer {
       cluster: CLUSTER,
       serverId: this.name,
       isServerAlive: presence.servers.isAlive,
+      presenceTerm: presence.term,
       createServer: network.serverAt(this.name, process),
     })
     const makeControllers = seams.controllers ?? createControllers
