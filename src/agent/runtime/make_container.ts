@@ -63,8 +63,7 @@ export async function prepareContainer(options: MakeOptions, making: Making): Pr
   const spec = specOf(options, seen)
   const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
   const temporary = unfinishedPath(paths, id)
-  await removeUnfinished(temporary)
-  await mkdir(temporary, { mode: 0o711 })
+  await makeNew(temporary)
   let monitor: Monitor | undefined
   let standing: FileHandle | undefined
   try {
@@ -103,6 +102,16 @@ export async function prepareContainer(options: MakeOptions, making: Making): Pr
     throw error
   }
   return { meta, ...whole(monitor, standing, seen) }
+}
+
+/** Hardly ever is anything there: what an attempt before left, whose end could not be removed. */
+async function makeNew(directory: string): Promise<void> {
+  const make = () => mkdir(directory, { mode: 0o711 })
+  await make().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+    await removeUnfinished(directory)
+    await make()
+  })
 }
 
 /** With what has to be done before and after. */
