@@ -80,7 +80,12 @@ sub tell {
   $! = $type == 2 ? -$error : 71;
   return $type == 2 && $error == 0;
 }
-my %special = (up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell);
+# Writes to a file of the kernel's.
+sub put {
+  my ($path, $text) = @_; my $file;
+  return open($file, '>', $path) && defined syswrite($file, $text);
+}
+my %special = (put => \\&put, up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell);
 # 0: all done; 1: those after \`?\` alone failed; 2: one failed, and none was done after it.
 sub calls {
   my $say = shift; my $failed = 0;

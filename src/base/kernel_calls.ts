@@ -119,6 +119,11 @@ export function idmapCall({ source, target, users, readOnly }: IdmapOptions): Ke
   return word(`mount ${source} with the ids of a user namespace`, 'idmap', [source, target, users, fixed])
 }
 
+/** Writes to a file of the kernel's that may let its writer wait: Node would hold one of its few threads for as long. */
+export function writeCall(path: string, text: string): KernelCall {
+  return word(`write ${path}`, 'put', [path, text])
+}
+
 /** Raises the loopback interface of the network namespace in which it is done. */
 export function raiseLoopbackCall(): KernelCall {
   return ['raise lo', 'up', '1', 'slo']

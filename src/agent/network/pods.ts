@@ -81,6 +81,7 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
   const perPod = new Map<string, Promise<unknown>>()
   let current: Allocations | undefined
   let dirty = false
+  let isThere = false
   let mtu = 0
   let isolate = false
   /** Namespaces of pods that this process has seen to, for changes inside them. */
@@ -107,7 +108,8 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     return writing(async () => {
       if (!dirty) return
       dirty = false
-      await mkdir(dataDir, { recursive: true })
+      if (!isThere) await mkdir(dataDir, { recursive: true })
+      isThere = true
       await writeFile(`${path}.new`, JSON.stringify(held()))
       await rename(`${path}.new`, path)
     })

@@ -4,10 +4,11 @@
  * for a directory below every mounted hierarchy.
  */
 import { readdirSync } from 'node:fs'
-import { readdir, rmdir, writeFile } from 'node:fs/promises'
+import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, sleep } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import { kernelCalls, writeCall } from '../../base/kernel_calls.ts'
 import { parseMountinfo } from '../../base/mountinfo.ts'
 import { readText } from '../../base/records.ts'
 import { sendSignal } from './procfs.ts'
@@ -110,13 +111,16 @@ export function ownCgroup(hierarchies: readonly Hierarchy[], selfCgroup: string)
 /**
  * Has the kernel get ready for processes to be moved between cgroups. The first move after a quiet while waits for an RCU
  * grace period (measured: 8 to 20 of the 28 ms that runc takes to create a container); those that follow within one do
- * not. Moving ourselves to where we are changes nothing, and waits now, beside other work. A pod asks for it when it
- * begins, and again just before its containers are created. Source: kernel/rcu/sync.c.
+ * not. A process that is moved to where it is changes nothing, and waits now, beside other work: one of the launcher's, since
+ * files are written by the threads that it would hold here. A pod asks for it when it begins, and again just before its
+ * containers are created. Source: kernel/rcu/sync.c; 0 is whoever writes it (kernel/cgroup/cgroup.c).
  */
 export async function expectMoves({ hierarchies }: Cgroups): Promise<void> {
   const directory = ownCgroup(hierarchies, readText('/proc/self/cgroup') ?? '')
+  if (directory === undefined) return
+  const path = join(directory, 'cgroup.procs')
   // Where it is refused, containers start as they would have.
-  if (directory !== undefined) await writeFile(join(directory, 'cgroup.procs'), `${process.pid}`).catch(() => undefined)
+  await kernelCalls([writeCall(path, '0')]).catch(() => undefined)
 }
 
 const REMOVE_TIMEOUT_MS = 10_000

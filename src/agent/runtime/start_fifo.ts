@@ -5,8 +5,7 @@
  * Source: opencontainers/runc, libcontainer/container_linux.go (exec) and standard_init_linux.go; containers/crun,
  * src/libcrun/status.c (libcrun_status_write_exec_fifo) and container.c (container_init).
  */
-import { closeSync, constants, openSync, readdirSync, statSync, writeSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { closeSync, constants, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -36,7 +35,8 @@ export async function startByFifo(path: string, init: ProcessIdentity, clock: Cl
   }
   if (isRuncs) await firstByte(new Socket({ fd, readable: true, writable: false }), () => isAlive(init), clock)
   else writeByte(fd)
-  await rm(path, { force: true })
+  // At once: it lies in memory.
+  rmSync(path, { force: true })
   return true
 }
 
