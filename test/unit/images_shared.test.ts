@@ -50,6 +50,30 @@ describe('shared work', () => {
     expect(signals).toHaveLength(2)
   })
 
+  test('the last who leaves hears of it when all has been cleared up', async () => {
+    const shared = new SharedWork<string>()
+    let clearUp: () => void = () => undefined
+    const work = (own: AbortSignal) =>
+      new Promise<string>((_, reject) => {
+        own.addEventListener('abort', () => {
+          clearUp = () => reject(new Error('stopped'))
+        })
+      })
+    const [one, two] = [new AbortController(), new AbortController()]
+    const left: string[] = []
+    for (const [name, { signal }] of [['one', one] as const, ['two', two] as const]) {
+      shared.join('k', signal, work).catch(({ code }) => left.push(`${name} ${code}`))
+    }
+    await new Promise(setImmediate)
+    one.abort()
+    two.abort()
+    await new Promise(setImmediate)
+    expect(left).toEqual(['one cancelled'])
+    clearUp()
+    await new Promise(setImmediate)
+    expect(left).toEqual(['one cancelled', 'two cancelled'])
+  })
+
   test('a failure is everyone’s, once', async () => {
     const shared = new SharedWork<string>()
     const work = () => Promise.reject(new Error('no'))

@@ -15,7 +15,10 @@ export type Work<T, E> = (signal: AbortSignal, notify: (event: E) => void) => Pr
 export class SharedWork<T, E = never> {
   readonly #running = new Map<string, Running<T, E>>()
 
-  /** Joins the work of this key, or starts it. Rejects with `cancelled` when the caller's signal is raised. */
+  /**
+   * Joins the work of this key, or starts it. Rejects with `cancelled` when the caller's signal is raised: at once, but for the last
+   * to leave, who hears of it when the work has cleared up.
+   */
   async join(
     key: string,
     signal: AbortSignal,
@@ -38,11 +41,22 @@ export class SharedWork<T, E = never> {
     return new Promise<T>((resolve, reject) => {
       const onAbort = () => {
         listeners.delete(own)
-        if (listeners.size === 0) stop.abort(signal.reason)
-        reject(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
+        const leave = (): void => reject(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
+        if (listeners.size > 0) {
+          leave()
+          return
+        }
+        stop.abort(signal.reason)
+        done.then(leave, leave)
       }
       signal.addEventListener('abort', onAbort, { once: true })
-      done.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+      const settle = <V>(how: (value: V) => void) => {
+        return (value: V): void => {
+          signal.removeEventListener('abort', onAbort)
+          if (listeners.has(own)) how(value)
+        }
+      }
+      done.then(settle(resolve), settle(reject))
     })
   }
 
