@@ -49,6 +49,17 @@ function startNodes(
   return nodes
 }
 
+/** Server s1, all of whose neighbours live, and the nodes that it gives up to one of them. */
+function startBesideOthers() {
+  const moved: string[] = []
+  const nodes = startNodes(
+    's1',
+    () => true,
+    (name) => moved.push(name),
+  )
+  return { nodes, moved }
+}
+
 /** Moves time and lets writes finish: the store's own work runs on real promises. */
 async function pass(ms: number): Promise<void> {
   await clock.advance(ms)
@@ -199,12 +210,7 @@ describe('nodes', () => {
   })
 
   test('beats of an old session that come late do not take a node back from the server that it went to', async () => {
-    const moved: string[] = []
-    const nodes = startNodes(
-      's1',
-      () => true,
-      (name) => moved.push(name),
-    )
+    const { nodes, moved } = startBesideOthers()
     nodes.connected('n1', reported)
     await pass(0)
     expect(holder('n1')).toBe('s1')
@@ -220,12 +226,7 @@ describe('nodes', () => {
 
   test('a node that comes from another server is taken, though that one lives', async () => {
     await storedNode('n1', 's2')
-    const moved: string[] = []
-    const nodes = startNodes(
-      's1',
-      () => true,
-      (name) => moved.push(name),
-    )
+    const { nodes, moved } = startBesideOthers()
     nodes.connected('n1', reported)
     await pass(0)
     expect([holder('n1'), nodes.mayGrant('n1'), moved]).toEqual(['s1', true, []])

@@ -81,7 +81,6 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
   const perPod = new Map<string, Promise<unknown>>()
   let current: Allocations | undefined
   let dirty = false
-  let isThere = false
   let mtu = 0
   let isolate = false
   /** Namespaces of pods that this process has seen to, for changes inside them. */
@@ -108,8 +107,6 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
     return writing(async () => {
       if (!dirty) return
       dirty = false
-      if (!isThere) await mkdir(dataDir, { recursive: true })
-      isThere = true
       await writeFile(`${path}.new`, JSON.stringify(held()))
       await rename(`${path}.new`, path)
     })
@@ -224,6 +221,8 @@ export function createPodPorts(options: { programs: Programs; dataDir: string; l
       mtu = form.mtu
       isolate = form.isolate
       if (current?.podCidr === podCidr) return
+      // Before anybody may be given an address, and so save.
+      await mkdir(dataDir, { recursive: true })
       current = adopt(current ?? (await read()), podCidr, interfaces)
       await save()
     },
