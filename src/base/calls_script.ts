@@ -85,7 +85,26 @@ sub put {
   my ($path, $text) = @_; my $file;
   return open($file, '>', $path) && defined syswrite($file, $text);
 }
-my %special = (put => \\&put, up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell);
+# A file that is not there yet; on a full disk a part of it stays.
+sub file {
+  my ($path, $mode, $text) = @_; my ($file, $at) = (undef, 0);
+  # O_WRONLY, O_CREAT, O_EXCL
+  sysopen($file, $path, 0301, $mode) && chmod($mode, $file) or return;
+  while ($at < length $text) { $at += syswrite($file, $text, length($text) - $at, $at) // return }
+  return close $file;
+}
+# A directory with those above it, unless it is there.
+sub path {
+  my ($path, $mode) = @_;
+  my ($above) = $path =~ m{^(.+)/[^/]+$};
+  return -d $path || (!defined $above || path($above, $mode)) && (mkdir($path, $mode) || -d $path);
+}
+my %special = (
+  put => \\&put, up => \\&up, idmap => \\&idmap, users => \\&users, enter => \\&enter, netlink => \\&tell,
+  file => \\&file, path => \\&path,
+  mkdir => sub { mkdir $_[0], $_[1] }, symlink => sub { symlink $_[0], $_[1] }, rename => sub { rename $_[0], $_[1] },
+  chdir => sub { chdir $_[0] },
+);
 # 0: all done; 1: those after \`?\` alone failed; 2: one failed, and none was done after it.
 sub calls {
   my $say = shift; my $failed = 0;
@@ -123,5 +142,5 @@ sub serve {
 }
 `
 
-/** Does the calls that are its arguments, and ends. */
-export const CALLS_SCRIPT = `${CALLS}exit(calls(sub { syswrite STDERR, $_[0] }, @ARGV) ? 1 : 0);`
+/** Does the calls that stand on its input, split by NUL, and ends. Not its arguments: those everybody may read, and they are bounded. */
+export const CALLS_SCRIPT = `${CALLS}local $/; exit(calls(sub { syswrite STDERR, $_[0] }, split /\\0/, <STDIN>, -1) ? 1 : 0);`

@@ -46,13 +46,14 @@ function numbersHere(): Numbers {
   throw new DroverError('unsupported', `the kernel's calls are not known for the processor "${process.arch}"`)
 }
 
-function word(what: string, name: string, values: readonly (string | number)[]): KernelCall {
+/** `name`: a number of the kernel's, or what calls_script.ts has a sub for. */
+export function wordCall(what: string, name: string, values: readonly (string | number)[]): KernelCall {
   const marked = values.map((value) => (typeof value === 'number' ? `n${value}` : `s${value}`))
   return [what, name, String(values.length), ...marked]
 }
 
 function call(what: string, name: keyof Numbers, ...values: (string | number)[]): KernelCall {
-  return word(what, String(numbersHere()[name]), values)
+  return wordCall(what, String(numbersHere()[name]), values)
 }
 
 export interface MountOptions {
@@ -99,7 +100,7 @@ export function newUsersCall({ firstId, size, pins }: NewUsers): KernelCall {
   const { unshare, mount } = numbersHere()
   const flags = pins.reduce((sum, { name }) => sum | NAMESPACE[name], 0)
   const values = [unshare, mount, flags, firstId, size, ...pins.flatMap(({ name, path }) => [name, path])]
-  return word('new user namespace', 'users', values)
+  return wordCall('new user namespace', 'users', values)
 }
 
 export interface IdmapOptions {
@@ -116,12 +117,12 @@ export function idmapCall({ source, target, users, readOnly }: IdmapOptions): Ke
   const AT_EMPTY_PATH = 0x1000
   const AT_RECURSIVE = 0x8000
   const fixed = readOnly === undefined ? 0 : AT_EMPTY_PATH | (readOnly === 'all' ? AT_RECURSIVE : 0)
-  return word(`mount ${source} with the ids of a user namespace`, 'idmap', [source, target, users, fixed])
+  return wordCall(`mount ${source} with the ids of a user namespace`, 'idmap', [source, target, users, fixed])
 }
 
 /** Writes to a file of the kernel's that may let its writer wait: Node would hold one of its few threads for as long. */
 export function writeCall(path: string, text: string): KernelCall {
-  return word(`write ${path}`, 'put', [path, text])
+  return wordCall(`write ${path}`, 'put', [path, text])
 }
 
 /** Raises the loopback interface of the network namespace in which it is done. */
@@ -131,7 +132,7 @@ export function raiseLoopbackCall(): KernelCall {
 
 /** What follows it happens in the network namespace of the file. */
 export function enterNetworkCall(path: string): KernelCall {
-  return word(`enter ${path}`, 'enter', [numbersHere().setns, path, NAMESPACE.net])
+  return wordCall(`enter ${path}`, 'enter', [numbersHere().setns, path, NAMESPACE.net])
 }
 
 /** Netlink's families: NETLINK_ROUTE and NETLINK_NETFILTER. */
@@ -158,7 +159,7 @@ export function netlinkCall(
   places: readonly Place[] = [],
 ): KernelCall {
   const values = places.flatMap(({ offset, value }) => [offset, value])
-  return word(what, 'netlink', [family, Buffer.from(message).toString('hex'), ...values])
+  return wordCall(what, 'netlink', [family, Buffer.from(message).toString('hex'), ...values])
 }
 
 /** Does one after the other; the first that fails is told as `internal`, and those before it stay done. */

@@ -25,10 +25,11 @@ export const MAX_LAUNCH_INPUT_BYTES = 60_000
 const MAX_FRAME_BYTES = 1 << 20
 
 export interface LaunchOptions {
-  /** System calls that the new process does before it runs the program (see kernel_calls.ts); one that fails is its end. */
+  /** What the new process does before it runs the program (see kernel_calls.ts); one that fails is its end. */
   calls?: readonly string[]
   /** No program is run: it tells what it has heard of its network namespace (see network_news.ts). */
   news?: boolean
+  /** Where the program runs; calls without a program are done there. */
   cwd?: string
   env?: NodeJS.ProcessEnv
   input?: string | Uint8Array

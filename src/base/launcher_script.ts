@@ -103,8 +103,9 @@ sub launch {
     syscall($dup3, $high{$_} // fileno $null, $_, 0) for 0, 1, 2;
     close $null;
     syscall($dup3, $high{$_} + 0, $_, 0) for grep { $high{$_} } 3, 4;
-    if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
+    # They may make the directory.
     exit 1 if calls(sub { syswrite STDERR, $_[0] }, @$calls) == 2;
+    if ($cwd ne '') { chdir $cwd or $fail->("chdir $cwd") }
     if ($envs >= 0) { %ENV = map { split /=/, $_, 2 } @$env }
     { no warnings; exec { $argv->[0] } @$argv }
     $fail->('exec');

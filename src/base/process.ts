@@ -67,7 +67,7 @@ export function run(program: string, args: readonly string[], options: RunOption
 export function runCalls(calls: readonly string[], options: { cwd?: string } = {}): Promise<RunResult> {
   const { launcher } = chosen
   if (launcher?.alive) return runLaunched(launcher, [], { ...options, calls })
-  return runSpawned('perl', ['-e', CALLS_SCRIPT, '--', ...calls], options)
+  return runSpawned('perl', ['-e', CALLS_SCRIPT], { ...options, input: calls.join('\0') })
 }
 
 /** Throws `internal` with what is said of the first that fails. */
@@ -214,14 +214,17 @@ export interface Reporting {
   go(): void
   /** Ends it, whether it is held or not. */
   kill(): void
-  /** Closes its pipes on our side; it runs on. */
+  /** The program that was started has ended; what it has left behind may run on. Never rejects. */
+  ended: Promise<void>
+  /** Closes its pipes on our side; it runs on. Until then one may wait for its end. */
   release(): void
 }
 
 export interface ReportingOptions {
+  /** The calls may make it. */
   cwd: string
   env: NodeJS.ProcessEnv
-  /** System calls to be done first, in its directory: by the program's own process before it becomes the program. */
+  /** To be done first, by the program's own process before it becomes the program. */
   calls?: readonly string[]
   /** Its file descriptor 4 can be read from once `go` has been called. */
   held?: boolean
@@ -237,8 +240,8 @@ export async function startReporting(
 ): Promise<Reporting> {
   const { launcher } = chosen
   if (launcher?.alive) return reportingLaunched(launcher, [program, ...args], options)
-  const { calls = [], cwd } = options
-  if (calls.length > 0) await callsOk(calls, { cwd })
+  const { calls = [] } = options
+  if (calls.length > 0) await callsOk(calls)
   return reportingSpawned(program, args, options)
 }
 
@@ -262,11 +265,16 @@ function reportingLaunched(
     launched.ended.catch((error: NodeJS.ErrnoException) => reject(startFailure(program, error)))
   })
   failed.catch(() => undefined)
+  const ended = launched.ended.then(
+    () => undefined,
+    () => undefined,
+  )
   const release = (): void => {
     launched.release()
     report.destroy()
   }
-  return { report, said: () => said.text(), failed, go: launched.go, kill: () => launched.kill(SIGKILL), release }
+  const kill = (): void => launched.kill(SIGKILL)
+  return { report, said: () => said.text(), failed, ended, go: launched.go, kill, release }
 }
 
 function reportingSpawned(
@@ -289,12 +297,13 @@ function reportingSpawned(
     child.on('error', (error) => reject(startFailure(program, error)))
   })
   failed.catch(() => undefined)
+  const ended = new Promise<void>((resolve) => child.on('exit', () => resolve()).on('error', () => resolve()))
   const release = (): void => {
     report.destroy()
     child.stderr?.destroy()
   }
   const go = (): void => void start?.end('x')
-  return { report, said: () => said.text(), failed, go, kill: () => void child.kill('SIGKILL'), release }
+  return { report, said: () => said.text(), failed, ended, go, kill: () => void child.kill('SIGKILL'), release }
 }
 
 class Collected {

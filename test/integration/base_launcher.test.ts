@@ -30,6 +30,14 @@ import {
 import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
 import { run, runOk, startReporting, useLauncher } from '../../src/base/process.ts'
 import { identify } from '../../src/base/process_table.ts'
+import {
+  enterDirectoryCall,
+  linkCall,
+  makeDirectoryCall,
+  makeFileCall,
+  makePathCall,
+  renameCall,
+} from '../../src/base/tree_calls.ts'
 import { eventually } from '../support/eventually.ts'
 
 const directory = realpathSync(mkdtempSync(join(tmpdir(), 'drvt-launcher-')))
@@ -133,7 +141,11 @@ function behaves(): void {
     const report = async (calls: readonly KernelCall[]) => {
       const env = { PATH: process.env.PATH ?? '' }
       const script = ['-c', 'cat inside/file >&3']
-      const started = await startReporting('sh', script, { cwd: directory, env, calls: calls.flat() })
+      const started = await startReporting('sh', script, {
+        cwd: directory,
+        env,
+        calls: [enterDirectoryCall(directory), ...calls].flat(),
+      })
       let text = ''
       for await (const chunk of started.report) text += String(chunk)
       started.release()
@@ -146,6 +158,31 @@ function behaves(): void {
     }
     const failed = await report([bindCall('nowhere', 'inside')]).catch(({ message }) => ({ text: '', said: message }))
     expect(failed).toEqual({ text: '', said: 'mount nowhere at inside: No such file or directory' })
+  })
+
+  it('makes directories and files on the way, and says which it could not', async () => {
+    const root = mkdtempSync(join(directory, 'tree-'))
+    const text = `{"a": "\\u0000 ä"}\n${'x'.repeat(300_000)}`
+    await kernelCalls([
+      makePathCall(join(root, 'a/b'), 0o755),
+      makePathCall(join(root, 'a/b'), 0o755),
+      enterDirectoryCall(root),
+      makeDirectoryCall('.new', 0o711),
+      makeFileCall('.new/file', text, 0o666),
+      linkCall('../a', '.new/link'),
+      renameCall('.new', 'whole'),
+    ])
+    expect(readFileSync(join(root, 'whole/file'), 'utf8')).toBe(text)
+    const modes = ['whole', 'whole/file', 'a'].map((name) => (statSync(join(root, name)).mode & 0o777).toString(8))
+    expect(modes).toEqual(['711', '666', '755'])
+    expect(readlinkSync(join(root, 'whole/link'))).toBe('../a')
+    const refused = async (call: KernelCall) => kernelCalls([call], { cwd: root }).catch(({ message }) => message)
+    expect(await refused(makeDirectoryCall('a', 0o755))).toBe('make a: File exists')
+    expect(await refused(makeFileCall('whole/file', '', 0o600))).toBe('write whole/file: File exists')
+    expect(await refused(makePathCall('whole/file/x', 0o755))).toBe('make whole/file/x: File exists')
+    expect(await refused(renameCall('whole', 'a'))).toBe('rename whole to a: Directory not empty')
+    expect(await refused(enterDirectoryCall('nowhere'))).toBe('enter nowhere: No such file or directory')
+    expect(readFileSync(join(root, 'whole/file'), 'utf8')).toBe(text)
   })
 
   it('ends what takes too long', async () => {

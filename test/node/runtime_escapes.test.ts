@@ -194,7 +194,7 @@ describeRuntimes('ways out of a container that are known', (runtime, itOnce) => 
     for (const variant of variants) {
       const request = requestFor({ ...variant })
       await host.driver.startContainer(request, signal)
-      const path = join(host.directory, 'data/c', request.id, 'config.json')
+      const path = join(host.directory, 'run/c', request.id, 'config.json')
       expect(existsSync(path)).toBe(true)
       const config = JSON.parse(readFileSync(path, 'utf8')) as { linux: { namespaces: { type: string }[] } }
       check(config)

@@ -68,7 +68,7 @@ it('finds damage of each kind without touching it, mends it, and leaves what is 
   await runOk('mount', ['-t', 'tmpfs', 'drvt', bare])
   mkdirSync(join(node.directory, 'data/c/.new-x'))
   writeFileSync(run_('exits/ghost-1'), '0')
-  writeFileSync(run_('pids/ghost-1.conmon'), '1')
+  mkdirSync(run_('c/ghost-1'))
   // cgroups of nobody, one with a process in it.
   const [root = ''] = node.cgroups().map((path) => path.slice(0, path.indexOf(node.cgroupParent)))
   const parent = join(root, node.cgroupParent)
@@ -110,8 +110,8 @@ it('finds damage of each kind without touching it, mends it, and leaves what is 
     'containers pod forgotten',
     'containers pod nobody',
     'containers pod nobody2',
+    `files ${run_('c/ghost-1')}`,
     `files ${run_('exits/ghost-1')}`,
-    `files ${run_('pids/ghost-1.conmon')}`,
     `mounts ${bare}`,
     `mounts shared memory of pod ${uid}`,
     `namespaces net of pod ${uid}`,

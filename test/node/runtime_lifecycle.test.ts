@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { overlayCall } from '../../src/agent/runtime/overlay.ts'
+import { overlayOf } from '../../src/agent/runtime/overlay.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
 import { kernelCalls } from '../../src/base/kernel_calls.ts'
 import { readText } from '../../src/base/records.ts'
@@ -139,7 +139,7 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
 
   it('reports a container whose monitor and init were killed as killed', async () => {
     const container = await start({})
-    const monitor = Number(readFileSync(join(host.directory, 'run/pids', `${container.id}.conmon`), 'utf8'))
+    const monitor = Number(readFileSync(join(host.directory, 'run/c', container.id, 'conmon.pid'), 'utf8'))
     process.kill(monitor, 'SIGKILL')
     expect(await stateOf(container.id)).toMatchObject({ phase: 'running' })
     process.kill(container.pid, 'SIGKILL')
@@ -212,12 +212,14 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
 
   itOnce('tells half-made containers as created, and removes them at any point', async () => {
     const data = join(host.directory, 'data/c')
-    // Died while filling the directory, where the overlay was mounted already.
+    // Died while filling the directory.
     const filled = join(data, '.new-drvt-x')
-    for (const name of ['upper', 'work', 'rootfs']) mkdirSync(join(filled, name), { recursive: true })
-    await kernelCalls([overlayCall(host.layer)], { cwd: filled })
-    // Died before conmon was started.
-    mkdirSync(join(data, 'drvt-half', 'rootfs'), { recursive: true })
+    mkdirSync(join(filled, 'upper'), { recursive: true })
+    // Died before conmon was started, with the overlay mounted.
+    const half = join(data, 'drvt-half')
+    mkdirSync(half)
+    const { prepare, mount } = overlayOf([host.layer])
+    await kernelCalls([...prepare, mount], { cwd: half })
     const meta = {
       id: 'drvt-half',
       podUid: 'half',
@@ -227,7 +229,7 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
       tty: false,
       stdin: false,
     }
-    writeFileSync(join(data, 'drvt-half/meta.json'), JSON.stringify(meta))
+    writeFileSync(join(half, 'meta.json'), JSON.stringify(meta))
     // A power cut tore the record.
     mkdirSync(join(data, 'drvt-torn', 'rootfs'), { recursive: true })
     writeFileSync(join(data, 'drvt-torn/meta.json'), '')
@@ -237,9 +239,15 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
       { id: 'drvt-half', podUid: 'half', name: 'main', attempt: 2, annotations: {}, phase: 'created' },
     ])
     await next.removeContainer('drvt-half')
-    // Died between create and start: the process waits, and must not be taken for a running one.
+    // Died after the start, before the disk had its record of it: the one in memory is enough, and is written once more.
     const container = await start({})
-    rmSync(join(data, container.id, 'started.json'))
+    const lasting = join(data, container.id, 'started.json')
+    await eventually(() => expect(existsSync(lasting)).toBe(true))
+    rmSync(lasting)
+    expect(await stateOf(container.id, await host.again())).toMatchObject({ phase: 'running', pid: container.pid })
+    await eventually(() => expect(existsSync(lasting)).toBe(true))
+    // Died between create and start: the process waits, and must not be taken for a running one.
+    for (const path of [lasting, join(host.directory, 'run/c', container.id, 'started.json')]) rmSync(path)
     const other = await host.again()
     expect(await stateOf(container.id, other)).toMatchObject({ phase: 'created' })
     await other.removeContainer(container.id)

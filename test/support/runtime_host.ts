@@ -168,7 +168,7 @@ function remains(directory: string, cgroupParent: string): string[] {
       }
     })
     .map((pid) => `process ${pid}`)
-  const files = ['data/c', 'run/s', 'run/exits', 'run/oci', 'run/sock'].flatMap((name) =>
+  const files = ['data/c', 'run/s', 'run/exits', 'run/oci', 'run/sock', 'run/c'].flatMap((name) =>
     readdirSync(join(directory, name)).map((entry) => join(name, entry)),
   )
   return [...mounts, ...cgroups, ...processes, ...files]

@@ -28,9 +28,9 @@ export interface CreateOptions extends ConmonCommon {
   tty: boolean
   stdin: boolean
   stdinOnce: boolean
-  /** Where it stands, whatever that is called later. At an OOM kill conmon leaves a file `oom` there. */
+  /** At an OOM kill conmon leaves a file `oom` there. */
   cwd: string
-  /** Done there by conmon's process before it becomes conmon. */
+  /** Done by conmon's process before it becomes conmon: they make what it needs. */
   calls: readonly KernelCall[]
 }
 
@@ -59,17 +59,19 @@ export function commonArgs(options: ConmonCommon, id: string, bundle: string): s
   ]
 }
 
-/** A monitor that has come up and waits: what it takes to start a program is over before there is anything to create. */
+/** A monitor that comes up and waits: what it takes to start a program is over before the container may be created. */
 export interface Monitor {
-  /** Has it create the container. Resolves with the pid of the container's init, which waits to be started. */
+  /**
+   * Has it create the container. Resolves with the pid of the container's init, which waits to be started. Once it has rejected, its
+   * calls are over and done with, and a monitor that runs on is named in its pid file.
+   */
   create(signal: AbortSignal): Promise<number>
   /** Instead of `create`: it ends and leaves nothing but what its calls have made. */
   dismiss(): Promise<void>
 }
 
 /**
- * Starts conmon, which waits on its start pipe before it does anything but open the log. Should we die meanwhile it goes on, and
- * finds no bundle.
+ * Starts conmon, which waits on its start pipe before it does anything but open the log.
  */
 export async function startMonitor(options: CreateOptions): Promise<Monitor> {
   const args = [
@@ -156,11 +158,17 @@ export function watchStderr(child: ChildProcess): { failed: Promise<never>; text
 }
 
 async function firstReport(started: Reporting, signal: AbortSignal): Promise<ConmonReport> {
-  const { report, said, failed, release } = started
-  const onAbort = () => report.destroy(new DroverError('cancelled', 'cancelled', { cause: signal.reason }))
+  const { report, said, failed, ended, kill, release } = started
+  const onAbort = (): void => {
+    // Past the fork that makes it a daemon, which has written the pid file by then, this reaches nobody.
+    kill()
+    void ended.then(() => report.destroy())
+  }
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     return await Promise.race([readFirst(report, said), failed])
+  } catch (error) {
+    throw signal.aborted ? new DroverError('cancelled', 'cancelled', { cause: signal.reason }) : error
   } finally {
     signal.removeEventListener('abort', onAbort)
     release()

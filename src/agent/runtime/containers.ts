@@ -2,23 +2,23 @@
  * Containers, from making to removal. Order is what makes it safe to be killed at any point:
  *
  *   start:   make_container.ts → started.json → runtime start
- *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file → directory
+ *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file, bundle → directory
  *
  * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
  */
 
-import { statSync } from 'node:fs'
-import { open, readdir, rm } from 'node:fs/promises'
+import { rmSync, statSync } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { identify, isAlive, isTaken } from '../../base/process_table.ts'
-import { readRecord, readText, removeTree, writeRecord } from '../../base/records.ts'
+import { readRecord, readText, removeTree, writeRecord, writeRecordInMemory } from '../../base/records.ts'
 import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
 import type { ExitWatcher } from './exits.ts'
 import type { Handlers } from './handlers.ts'
-import { prepareContainer, removeUnfinished, unfinishedPath } from './make_container.ts'
+import { prepareContainer, unfinishedPath } from './make_container.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
@@ -65,6 +65,8 @@ export class Containers {
   readonly #metas = new Map<string, MetaRecord>()
   readonly #starteds = new Map<string, StartedRecord>()
   readonly #ends = new Map<string, ExitRecord>()
+  /** Records on their way to the disk, by container. */
+  readonly #writes = new Map<string, Promise<void>>()
   readonly #paths = new Map<string, ContainerPaths>()
   /** Every container that was here before us has been seen. */
   #listed = false
@@ -89,7 +91,7 @@ export class Containers {
       if (!name.startsWith('.') && !unreadable) continue
       log.warn({ container: name }, 'removing a container directory that was never completed')
       if (unreadable) await this.remove(name)
-      else await removeUnfinished(join(paths.containers, name))
+      else await removeTree(join(paths.containers, name))
     }
   }
 
@@ -97,12 +99,16 @@ export class Containers {
     checkId(request.id, 'container id')
     throwIfAborted(signal)
     const own = this.pathsOf(request.id)
+    if (fileTimeMs(own.directory) !== undefined) {
+      throw new DroverError('alreadyExists', `container ${request.id} already exists`)
+    }
     const runtime = this.#options.handlers.find(request.handler)
     // Of a restart nobody has asked for it yet.
     this.#options.expectMoves()
-    const { meta, create, dismiss } = await prepareContainer(this.#options, { request, own, runtime })
-    this.#metas.set(request.id, meta)
+    rmSync(own.exitFile, { force: true })
     try {
+      const { meta, create, dismiss } = await prepareContainer(this.#options, { request, own, runtime })
+      this.#metas.set(request.id, meta)
       await Promise.resolve(request.prerequisites)
         .then(() => throwIfAborted(signal))
         .catch(async (error: unknown) => {
@@ -113,9 +119,10 @@ export class Containers {
       const pid = await create(signal)
       throwIfAborted(signal)
       const started = this.#identify(own, pid)
-      await writeRecord(own.started, started)
+      writeRecordInMemory(own.started, started)
       await request.ready
       if (!(await startByFifo(own.execFifo, started.init, this.#options.clock))) await runtime.start(request.id)
+      this.#keep(request.id, own.startedOnce, started)
       this.#starteds.set(request.id, started)
       this.#running.add(request.id)
     } catch (thrown) {
@@ -207,9 +214,25 @@ export class Containers {
   }
 
   #started(id: string, own: ContainerPaths): StartedRecord | undefined {
-    const started = this.#starteds.get(id) ?? readRecord<StartedRecord>(own.started)
-    if (started !== undefined) this.#starteds.set(id, started)
+    const known = this.#starteds.get(id)
+    if (known !== undefined) return known
+    const lasting = readRecord<StartedRecord>(own.startedOnce)
+    const started = lasting ?? readRecord<StartedRecord>(own.started)
+    if (started === undefined) return undefined
+    this.#starteds.set(id, started)
+    if (lasting === undefined) this.#keep(id, own.startedOnce, started)
     return started
+  }
+
+  /** Writes a record that must outlive a reboot, but not the container. */
+  #keep(id: string, path: string, record: StartedRecord | ExitRecord): void {
+    const written = Promise.resolve(this.#writes.get(id))
+      .then(() => writeRecord(path, record))
+      .catch((error: unknown) => this.#options.log.debug({ err: error, path }, 'a record could not be written'))
+      .finally(() => {
+        if (this.#writes.get(id) === written) this.#writes.delete(id)
+      })
+    this.#writes.set(id, written)
   }
 
   #end(id: string, own: ContainerPaths): ExitRecord | undefined {
@@ -223,7 +246,7 @@ export class Containers {
 
   /** Keeps how it ended beside the container: the exit file and the cgroup do not outlive a reboot. */
   #recordExit(meta: MetaRecord, own: ContainerPaths): ExitRecord {
-    const { cgroups, cgroupPathOf, clock, log } = this.#options
+    const { cgroups, cgroupPathOf, clock } = this.#options
     // Where it shares its processes' namespace, what its program has left behind runs on: the kernel ends only namespaces.
     for (const pid of cgroupProcesses(cgroups(), cgroupPathOf(meta.podUid, meta.id))) sendSignal(pid, 'SIGKILL')
     // conmon may have written the file between our looks, so look once more before calling the container lost.
@@ -232,9 +255,7 @@ export class Containers {
     const kills = oomKills(cgroups(), cgroupPathOf(meta.podUid, meta.id))
     const exit = exitRecord(Number.isInteger(code) ? code : LOST_EXIT_CODE, kills, finishedAtMs ?? clock.now())
     this.#ends.set(meta.id, exit)
-    writeRecord(own.exit, exit).catch((error: unknown) => {
-      log.debug({ err: error, container: meta.id }, 'how the container ended could not be recorded')
-    })
+    this.#keep(meta.id, own.exit, exit)
     return exit
   }
 
@@ -263,9 +284,10 @@ export class Containers {
       ])
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
     }
-    await Promise.all([own.exitFile, own.conmonPid, own.initPid].map((path) => rm(path, { force: true })))
+    for (const path of [own.exitFile, own.bundle]) rmSync(path, { recursive: true, force: true })
+    await this.#writes.get(id)
     await removeTree(own.directory)
-    await removeUnfinished(unfinishedPath(paths, id))
+    await removeTree(unfinishedPath(paths, id))
     this.#forget(id)
   }
 

@@ -9,8 +9,8 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import type { Clock } from '../../base/clock.ts'
@@ -76,13 +76,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const own = containers.pathsOf(id)
     const spec = readRecord<OciSpec>(own.config)
     if (spec === undefined) throw new DroverError('notFound', `no container ${id}`)
-    const directory = join(own.directory, 'exec', random.uuid().slice(0, 13))
+    const directory = join(own.bundle, 'exec', random.uuid().slice(0, 13))
     const session = { directory, processFile: join(directory, 'process.json'), pidFile: join(directory, 'pid') }
     const env = [...spec.process.env, ...(execOptions.env ?? [])]
     if (execOptions.tty && !env.some((entry) => entry.startsWith('TERM='))) env.push('TERM=xterm')
     const process = { ...spec.process, args: execOptions.args, env, terminal: execOptions.tty }
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    await writeFile(session.processFile, JSON.stringify(process), { mode: 0o600 })
+    // At once: they lie in memory.
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    writeFileSync(session.processFile, JSON.stringify(process), { mode: 0o600 })
     return session
   }
 
@@ -182,7 +183,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     requireRunning(id)
     const own = containers.pathsOf(id)
     const { tty, stdin } = containers.meta(id) ?? { tty: false, stdin: false }
-    const client = await connectAttach(own.directory)
+    const client = await connectAttach(own.bundle)
     const resize = (width: number, height: number) =>
       tty ? resizeTerminal(own.control, width, height) : Promise.resolve()
     const input = pumpInput(stream, stdin ? client.input : undefined, resize)

@@ -121,7 +121,7 @@ function listMounts(containers: string): HostView['mounts'] {
   })
 }
 
-async function listFiles({ exits, pids, ociRoot }: RuntimePaths): Promise<HostView['files']> {
+async function listFiles({ exits, bundles, ociRoot }: RuntimePaths): Promise<HostView['files']> {
   const list = async (directory: string, pattern: RegExp) =>
     (await readdir(directory).catch(() => [])).flatMap((name) => {
       const id = pattern.exec(name)?.[1]
@@ -129,7 +129,7 @@ async function listFiles({ exits, pids, ociRoot }: RuntimePaths): Promise<HostVi
     })
   return [
     ...(await list(exits, /^([A-Za-z0-9_-]+)$/)),
-    ...(await list(pids, /^([A-Za-z0-9_-]+)\.(?:conmon|init)$/)),
+    ...(await list(bundles, /^([A-Za-z0-9_-]+)$/)),
     ...(await list(ociRoot, /^([A-Za-z0-9_-]+)$/)),
   ]
 }

@@ -1,18 +1,15 @@
 /**
- * How a container comes to be, up to the moment in which the runtime has created it and it waits to be started.
+ * How a container comes to be, up to the moment in which the runtime has created it and it waits to be started. One process does it:
  *
- *   .new-<id> with its directories ─┬─► one process mounts the overlay there, becomes conmon, and waits
- *                                   └─► records and configuration ─► renamed to <id> ─► conmon is told to create it
+ *   .new-<id> with its directories and records ─► renamed to <id> ─► the bundle ─► the overlay ─► conmon, which waits, and creates it
  *
- * Both ways take about as long, so conmon costs a start nothing but what it does itself. A directory without a dot in its
- * name is complete; one with a dot may hold the mount, and is only good for removal.
+ * A directory without a dot in its name is complete; one with a dot is only good for removal.
  */
-import { chmod, type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
-import { DroverError } from '../../base/errors.ts'
-import type { KernelCall } from '../../base/kernel_calls.ts'
-import { readText, removeTree } from '../../base/records.ts'
+import { type KernelCall, kernelCalls } from '../../base/kernel_calls.ts'
+import { readText } from '../../base/records.ts'
+import { enterDirectoryCall, makeDirectoryCall, makeFileCall, makePathCall, renameCall } from '../../base/tree_calls.ts'
 import { boundingSet } from './capabilities.ts'
 import type { Cgroups } from './cgroups.ts'
 import { type Monitor, startMonitor } from './conmon.ts'
@@ -20,7 +17,7 @@ import { hostDevices } from './devices.ts'
 import { has32BitLoader } from './loaders.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 import { ociSpec } from './oci_spec.ts'
-import { overlayCall, prepareOverlay, unmountOverlay } from './overlay.ts'
+import { overlayOf } from './overlay.ts'
 import type { ContainerPaths, RuntimePaths } from './paths.ts'
 import { oomScoreAdjFloor } from './procfs.ts'
 import type { ContainerRequest, Mount } from './runtime.ts'
@@ -49,83 +46,64 @@ export function unfinishedPath({ containers }: Pick<RuntimePaths, 'containers'>,
   return join(containers, `.new-${id}`)
 }
 
-export async function removeUnfinished(directory: string): Promise<void> {
-  await unmountOverlay(directory)
-  await removeTree(directory)
-}
-
-/** Its directory is there, whole, and a monitor waits to create it. Whatever fails before leaves nothing. */
+/** A process makes it from now on; what becomes of that, `create` and `dismiss` tell. Whatever fails may leave some of it. */
 export async function prepareContainer(options: MakeOptions, making: Making): Promise<PreparedContainer> {
-  const { request: given, own, runtime } = making
-  const { paths } = options
-  const seen = seenFromInside(paths, making)
-  const { id, podUid, name, attempt, annotations, tty, stdin } = given
-  const spec = specOf(options, seen)
+  const { request, own, runtime } = making
+  const { id, podUid, name, attempt, annotations, tty, stdin } = request
   const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
-  const temporary = unfinishedPath(paths, id)
-  await makeNew(temporary)
-  let monitor: Monitor | undefined
-  let standing: FileHandle | undefined
-  try {
-    const [lowerDirectories] = await Promise.all([
-      prepareOverlay(temporary, given.sandbox.users === undefined ? given.layerDirectories : []),
-      mkdir(dirname(given.logPath), { recursive: true }),
-      rm(own.exitFile, { force: true }),
-    ])
-    // By its handle: it may have its new name before the monitor goes there.
-    standing = await open(temporary, 'r')
-    monitor = await startMonitor({
-      ...given,
-      runtime,
-      conmon: options.conmon,
-      socketDirectory: paths.sockets,
-      exitDirectory: paths.exits,
-      bundle: own.directory,
-      conmonPidFile: own.conmonPid,
-      initPidFile: own.initPid,
-      stdinOnce: given.stdinOnce ?? false,
-      cwd: `/proc/${process.pid}/fd/${standing.fd}`,
-      calls: seen.calls(lowerDirectories),
-    })
-    await Promise.all([
-      writeFile(join(temporary, 'meta.json'), JSON.stringify(meta), { mode: 0o600 }),
-      writeFile(join(temporary, 'config.json'), JSON.stringify(spec), { mode: 0o600 }),
-      given.terminationMessagePath === undefined ? undefined : makeWritable(join(temporary, 'termination-log')),
-    ])
-    await rename(temporary, own.directory).catch((error: unknown) => {
-      throw new DroverError('alreadyExists', `container ${id} already exists`, { cause: error })
-    })
-  } catch (error) {
-    await monitor?.dismiss()
-    await standing?.close()
-    await removeUnfinished(temporary)
-    throw error
-  }
-  return { meta, ...whole(monitor, standing, seen) }
-}
-
-/** Hardly ever is anything there: what an attempt before left, whose end could not be removed. */
-async function makeNew(directory: string): Promise<void> {
-  const make = () => mkdir(directory, { mode: 0o711 })
-  await make().catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error
-    await removeUnfinished(directory)
-    await make()
+  const seen = seenFromInside(options.paths, making)
+  const calls = makingCalls(options, making, { seen, meta })
+  // What is mounted there later needs it to be there.
+  if (seen.mount !== undefined) await kernelCalls(calls)
+  const monitor = await startMonitor({
+    ...request,
+    runtime,
+    conmon: options.conmon,
+    socketDirectory: options.paths.sockets,
+    exitDirectory: options.paths.exits,
+    bundle: own.bundle,
+    conmonPidFile: own.conmonPid,
+    initPidFile: own.initPid,
+    stdinOnce: request.stdinOnce ?? false,
+    cwd: own.directory,
+    calls: seen.mount === undefined ? calls : [],
   })
+  return { meta, ...withMount(monitor, seen) }
 }
 
-/** With what has to be done before and after. */
-function whole(monitor: Monitor, standing: FileHandle, { mount }: Seen): Monitor {
-  const dismiss = (): Promise<void> => monitor.dismiss().finally(() => standing.close())
+function makingCalls(
+  options: MakeOptions,
+  { request, own }: Making,
+  { seen, meta }: { seen: Seen; meta: MetaRecord },
+): KernelCall[] {
+  const temporary = unfinishedPath(options.paths, request.id)
+  const overlay = overlayOf(seen.layerDirectories)
+  return [
+    makePathCall(dirname(request.logPath), 0o755),
+    makeDirectoryCall(temporary, 0o711),
+    enterDirectoryCall(temporary),
+    ...overlay.prepare,
+    makeFileCall('meta.json', JSON.stringify(meta), 0o600),
+    // Whoever the container runs as may write.
+    ...(request.terminationMessagePath === undefined ? [] : [makeFileCall('termination-log', '', 0o666)]),
+    renameCall(temporary, own.directory),
+    makeDirectoryCall(own.bundle, 0o700),
+    makeFileCall(own.config, JSON.stringify(specOf(options, seen)), 0o600),
+    ...(seen.mount === undefined ? [overlay.mount] : []),
+  ]
+}
+
+function withMount(monitor: Monitor, { mount }: Seen): Monitor {
+  if (mount === undefined) return monitor
   return {
-    dismiss,
+    ...monitor,
     async create(signal) {
       // Needs what the pod's containers share, of which the caller has waited for all.
-      await mount?.().catch(async (error: unknown) => {
-        await dismiss()
+      await mount().catch(async (error: unknown) => {
+        await monitor.dismiss()
         throw error
       })
-      return monitor.create(signal).finally(() => standing.close())
+      return monitor.create(signal)
     },
   }
 }
@@ -134,8 +112,8 @@ interface Seen extends Pick<Making, 'request'> {
   shm: string
   terminationLogPath: string
   rootPath: string
-  /** What conmon's process does first, in the container's directory. */
-  calls(lowerDirectories: string): readonly KernelCall[]
+  /** Mounted as its root file system while it is made; lowest first. */
+  layerDirectories: readonly string[]
   /** Of a pod with users of its own: before the container is created. */
   mount?(): Promise<void>
 }
@@ -145,10 +123,8 @@ function seenFromInside({ userMounts, sandboxes }: RuntimePaths, { request, own 
   const { sandbox, layerDirectories, podUid, id } = request
   const { users } = sandbox
   const shm = shmPath(sandboxes, podUid)
-  const { directory, terminationLog: terminationLogPath } = own
-  if (users === undefined) {
-    return { request, shm, terminationLogPath, rootPath: 'rootfs', calls: (lower) => [overlayCall(lower)] }
-  }
+  const { directory, rootfs, terminationLog: terminationLogPath } = own
+  if (users === undefined) return { request, shm, terminationLogPath, rootPath: rootfs, layerDirectories }
   checkForUsers(request, users)
   const paths = userMountPaths(userMounts, id)
   const withLog = request.terminationMessagePath === undefined ? [shm] : [shm, terminationLogPath]
@@ -165,7 +141,7 @@ function seenFromInside({ userMounts, sandboxes }: RuntimePaths, { request, own 
     shm: mountedAt(paths, 0),
     terminationLogPath: mountedAt(paths, 1),
     rootPath: paths.rootfs,
-    calls: () => [],
+    layerDirectories: [],
     mount: () => mountForUsers({ paths, users, layerDirectories, sources, directory }),
   }
 }
@@ -185,10 +161,4 @@ function specOf({ cgroups, cgroupPathOf }: MakeOptions, { request, shm, terminat
     architecture: process.arch,
     compat32: has32BitLoader(request.layerDirectories, process.arch),
   })
-}
-
-async function makeWritable(path: string): Promise<void> {
-  await writeFile(path, '')
-  // Whoever the container runs as may write; the umask would say no.
-  await chmod(path, 0o666)
 }

@@ -3,10 +3,11 @@
  * "/" in the OCI configuration, which needs no process and leaves no mount behind, but which runc refuses since it fixed
  * CVE-2025-52881.
  */
-import { mkdir, rmdir, symlink } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 import { type KernelCall, mountCall, tryUnmount } from '../../base/kernel_calls.ts'
+import { linkCall, makeDirectoryCall } from '../../base/tree_calls.ts'
 
 /** mount(2) takes one page of options; upper and work directories need a little of it. */
 const MAX_LOWER_BYTES = 3_800
@@ -20,29 +21,35 @@ export function plainLowerDirectories(layers: readonly string[]): string | undef
   return special || Buffer.byteLength(text) > MAX_LOWER_BYTES ? undefined : text
 }
 
-/** Makes the directories of an overlay in `directory`; returns its lowerdir option, relative to that directory. */
-export async function prepareOverlay(directory: string, layers: readonly string[]): Promise<string> {
+/** An overlay, to be made in the container's directory, where names are relative. */
+export interface Overlay {
+  /** Fill the directory, which is empty. */
+  prepare: readonly KernelCall[]
+  mount: KernelCall
+}
+
+/** Layers: lowest first. */
+export function overlayOf(layers: readonly string[]): Overlay {
   if (layers.length > MAX_LAYERS) {
     throw new DroverError('unsupported', `the image has ${layers.length} layers; overlayfs takes at most ${MAX_LAYERS}`)
   }
   // The root of the merged tree takes its mode from the upper directory.
-  await Promise.all([
-    mkdir(join(directory, 'upper'), { mode: 0o755 }),
-    mkdir(join(directory, 'work'), { mode: 0o700 }),
-    mkdir(join(directory, 'rootfs'), { mode: 0o755 }),
-  ])
+  const directories = [
+    makeDirectoryCall('upper', 0o755),
+    makeDirectoryCall('work', 0o700),
+    makeDirectoryCall('rootfs', 0o755),
+  ]
   const plain = plainLowerDirectories(layers)
-  if (plain !== undefined) return plain
-  await mkdir(join(directory, 'l'))
-  await Promise.all(layers.map((layer, i) => symlink(layer, join(directory, 'l', String(i)))))
-  return layers
-    .map((_, i) => `l/${i}`)
-    .reverse()
-    .join(':')
+  if (plain !== undefined) return { prepare: directories, mount: overlayCall(plain) }
+  const names = layers.map((_, i) => `l/${i}`)
+  const links = layers.map((layer, i) => linkCall(layer, `l/${i}`))
+  return {
+    prepare: [...directories, makeDirectoryCall('l', 0o755), ...links],
+    mount: overlayCall([...names].reverse().join(':')),
+  }
 }
 
-/** To be done in the container's directory. */
-export function overlayCall(lowerDirectories: string): KernelCall {
+function overlayCall(lowerDirectories: string): KernelCall {
   const data = `lowerdir=${lowerDirectories},upperdir=upper,workdir=work`
   // By mount(2), not by fsconfig(2), which cuts each option at 256 bytes.
   return mountCall({ source: 'overlay', target: 'rootfs', type: 'overlay', data })

@@ -1,15 +1,16 @@
 /**
  * Where the runtime driver keeps things. Three roots, two lifetimes:
  *
- *   dataDir/c/<id>/        survives a reboot: what a container is (meta.json, config.json), its layers' overlay, how it ended
- *   runDir/s/<podUid>/     gone after a reboot, like what it names: pinned namespaces and the pod's /dev/shm
+ *   dataDir/c/<id>/        survives a reboot: what a container is (meta.json), its layers' overlay, that it was started, how it ended
+ *   runDir/c/<id>/         gone after a reboot, like what it names: the OCI bundle with conmon's pipes and pid files, processes
+ *   runDir/s/<podUid>/     pinned namespaces and the pod's /dev/shm
  *   runDir/exits/<id>      exit codes, written by conmon, atomically
  *   runDir/oci/            the OCI runtime's own state
  *   usersDir/ids/<n>       whose a range of user ids is; of all agents on the machine
  *   usersDir/<name>/<id>/  mounts of a container that has users of its own (user_mounts.ts)
  *
  * A container's directory is made under a dotted name and renamed when complete, so that a name without a dot always
- * has its meta.json.
+ * has its meta.json. It is there before its bundle, and goes after it.
  */
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
@@ -21,8 +22,7 @@ export interface RuntimePaths {
   ociRoot: string
   /** conmon insists that it exists, though with --full-attach it holds nothing. */
   sockets: string
-  /** Pid files of monitors and inits. */
-  pids: string
+  bundles: string
   userRanges: string
   userMounts: string
 }
@@ -42,7 +42,7 @@ export function runtimePaths({ dataDir, runDir, usersDir, name }: RuntimeRoots):
     exits: join(runDir, 'exits'),
     ociRoot: join(runDir, 'oci'),
     sockets: join(runDir, 'sock'),
-    pids: join(runDir, 'pids'),
+    bundles: join(runDir, 'c'),
     userRanges: join(usersDir, 'ids'),
     userMounts: join(usersDir, name),
   }
@@ -51,9 +51,12 @@ export function runtimePaths({ dataDir, runDir, usersDir, name }: RuntimeRoots):
 export interface ContainerPaths {
   directory: string
   meta: string
+  /** What is left of `started` after a reboot. */
+  startedOnce: string
+  exit: string
+  bundle: string
   config: string
   started: string
-  exit: string
   conmonPid: string
   initPid: string
   rootfs: string
@@ -67,17 +70,20 @@ export interface ContainerPaths {
 
 export function containerPaths(paths: RuntimePaths, id: string): ContainerPaths {
   const directory = join(paths.containers, id)
+  const bundle = join(paths.bundles, id)
   return {
     directory,
     meta: join(directory, 'meta.json'),
-    config: join(directory, 'config.json'),
-    started: join(directory, 'started.json'),
+    startedOnce: join(directory, 'started.json'),
     exit: join(directory, 'exit.json'),
-    conmonPid: join(paths.pids, `${id}.conmon`),
-    initPid: join(paths.pids, `${id}.init`),
+    bundle,
+    config: join(bundle, 'config.json'),
+    started: join(bundle, 'started.json'),
+    conmonPid: join(bundle, 'conmon.pid'),
+    initPid: join(bundle, 'init.pid'),
     rootfs: join(directory, 'rootfs'),
     terminationLog: join(directory, 'termination-log'),
-    control: join(directory, 'ctl'),
+    control: join(bundle, 'ctl'),
     exitFile: join(paths.exits, id),
     execFifo: join(paths.ociRoot, id, 'exec.fifo'),
   }

@@ -9,8 +9,8 @@ import { kernelCalls, MOUNT, mountCall, tryUnmount } from '../../base/kernel_cal
 
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
-/** Some 20 kB a container; pods' shared memory is not in it. */
-const DATA = 'size=64m,mode=0700'
+/** Some 50 kB a container, and its environment; pods' shared memory is not in it. */
+const DATA = 'size=256m,mode=0700'
 
 async function isInMemory(path: string): Promise<boolean> {
   const { type } = await statfs(path)

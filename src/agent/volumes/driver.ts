@@ -3,6 +3,7 @@
  * called again. What is mounted is unmounted before a tree is removed, and a tree in which something stays mounted is left.
  */
 import { createHash } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { chmod, chown, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
@@ -15,6 +16,7 @@ import { mountsBelow } from '../../base/mountinfo.ts'
 import { parseQuantity } from '../../base/quantity.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { settleAll } from '../../base/settle.ts'
+import { makeFileCall, makePathCall } from '../../base/tree_calls.ts'
 import { writeAtomically } from './atomic_writer.ts'
 import { ensureHostPath } from './host_path.ts'
 import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from './layout.ts'
@@ -35,6 +37,7 @@ export interface VolumeDriverOptions {
 /** Far above what a pod's secrets can hold (1 MiB each); a bound on what they may take of the node's memory. */
 const SECRETS_OPTIONS = 'size=64m,mode=0711'
 const ACCESS_MODE = 0o644
+const ETC_MODE = 0o644
 
 interface PodContext {
   layout: PodLayout
@@ -169,8 +172,12 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       const paths = new Map(Object.keys(files).map((name) => [name, join(etc, basename(name))] as const))
       for (const path of paths.values()) checkName(basename(path), 'file')
       onKnown?.(paths)
-      const isNew = (await mkdir(etc, { recursive: true, mode: 0o711 })) !== undefined
-      await settleAll([...paths].map(([name, path]) => writeInPlace(path, files[name] ?? '', isNew)))
+      const contents = [...paths].map(([name, path]) => [path, files[name] ?? ''] as const)
+      const isNew = statSync(etc, { throwIfNoEntry: false }) === undefined
+      if (isNew) {
+        const made = contents.map(([path, text]) => makeFileCall(path, text, ETC_MODE))
+        await kernelCalls([makePathCall(etc, 0o711), ...made])
+      } else await settleAll(contents.map(([path, text]) => writeInPlace(path, text)))
       return paths
     },
     removeVolume: (name) => persistent.remove(name),
@@ -215,11 +222,11 @@ async function ensureTmpfs(directory: string, data: string): Promise<void> {
 }
 
 /** A file that containers have mounted is rewritten, not replaced: they hold on to the file, not to its name. */
-async function writeInPlace(path: string, content: string, isNew: boolean): Promise<void> {
-  const current = isNew ? undefined : await readFile(path, 'utf8').catch(() => undefined)
+async function writeInPlace(path: string, content: string): Promise<void> {
+  const current = await readFile(path, 'utf8').catch(() => undefined)
   if (current === content) return
   // Cut off half-way it is written again before anything mounts it.
-  await writeFile(path, content, { mode: 0o644 })
+  await writeFile(path, content, { mode: ETC_MODE })
 }
 
 function pathOf(fd: number): Promise<string> {
