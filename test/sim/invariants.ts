@@ -99,9 +99,10 @@ function hostPorts(pod: Pod): number[] {
 /** At the moment of a binding: everything on the node, with what is ending, must fit. */
 function checkRoom(world: World, pod: Stored<Pod>, nodeName: string): void {
   const node = world.watcher.list<Node>('nodes').find(({ metadata }) => metadata.name === nodeName)
-  if (node === undefined) return
+  const allocatable = node?.status?.allocatable
+  // Of one that was deleted and has come back without having said what it has, nobody knew when the pod was given to it.
+  if (node === undefined || allocatable === undefined) return
   const pods = world.watcher.pods.filter((each) => each.spec.nodeName === nodeName && !isPodFinished(each))
-  const allocatable = node.status?.allocatable ?? {}
   const over = (what: string, used: number, limit: number): void => {
     if (used > limit) {
       world.fail(

@@ -62,6 +62,8 @@ export function simDrivers(host: SimHost, agent: SimProcess, random: Random): Dr
 }
 
 function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
+  /** Begun by this agent and not started; of another's only the disk tells. */
+  const begun = new Set<string>()
   return {
     initialize: () => call('initialize', LOOK, () => undefined),
     version: () => call('version', LOOK, () => 'sim://1.0'),
@@ -96,10 +98,37 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         return host.start(request, request.annotations[NOTE.image] ?? '')
       })
     },
+    beginContainer(head) {
+      const { id } = head
+      host.begin(head, head.annotations[NOTE.image] ?? '')
+      begun.add(id)
+      const forget = (): void => {
+        begun.delete(id)
+        host.containers.delete(id)
+      }
+      return {
+        async start(request, signal) {
+          try {
+            await Promise.all([request.prerequisites, request.ready])
+            return await call('startContainer', START, () => {
+              if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
+              host.containers.delete(id)
+              const state = host.start(request, request.annotations[NOTE.image] ?? '')
+              begun.delete(id)
+              return state
+            })
+          } catch (error) {
+            forget()
+            throw error
+          }
+        },
+        dismiss: () => call('dismiss', LOOK, forget),
+      }
+    },
     listContainers: (podUid) =>
       call('listContainers', LOOK, () => {
         const states = [...host.containers.values()].map(({ state }) => state)
-        return podUid === undefined ? states : states.filter((state) => state.podUid === podUid)
+        return podUid === undefined ? states : states.filter((one) => one.podUid === podUid && !begun.has(one.id))
       }),
     podOf: (id) => host.containers.get(id)?.state.podUid,
     signalContainer: (id, signal) => call('signalContainer', LOOK, () => host.signal(id, signal)),

@@ -4,7 +4,7 @@
  */
 import { type Allocations, adopt, allocate, release } from '../../src/agent/network/addresses.ts'
 import type { NodeNetworkConfig } from '../../src/agent/network/network.ts'
-import type { ContainerRequest, ContainerState, Sandbox } from '../../src/agent/runtime/runtime.ts'
+import type { ContainerHead, ContainerRequest, ContainerState, Sandbox } from '../../src/agent/runtime/runtime.ts'
 import { LOST_EXIT_CODE } from '../../src/agent/runtime/state.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import type { Random } from '../../src/base/random.ts'
@@ -105,6 +105,13 @@ export class SimHost {
     return () => {
       if (this.#exitListener === listener) this.#exitListener = undefined
     }
+  }
+
+  /** Its directory is there; nothing runs of it. */
+  begin({ id, podUid, name, attempt, annotations }: ContainerHead, image: string): void {
+    if (this.containers.has(id)) throw new DroverError('alreadyExists', `container ${id} exists already`)
+    const state: ContainerState = { id, podUid, name, attempt, annotations, phase: 'created' }
+    this.containers.set(id, { state, image, startedMs: this.options.time.nowMs })
   }
 
   start(request: ContainerRequest, image: string): ContainerState {

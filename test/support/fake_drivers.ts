@@ -6,7 +6,13 @@ import { PassThrough, Readable } from 'node:stream'
 import type { DnsDriver } from '../../src/agent/dns/dns.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
 import type { HostPortRow, NetworkDriver, NodeNetworkConfig, PodSocket } from '../../src/agent/network/network.ts'
-import type { ContainerRequest, ContainerState, RuntimeDriver, Sandbox } from '../../src/agent/runtime/runtime.ts'
+import type {
+  ContainerHead,
+  ContainerRequest,
+  ContainerState,
+  RuntimeDriver,
+  Sandbox,
+} from '../../src/agent/runtime/runtime.ts'
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
@@ -54,6 +60,8 @@ export class FakeHost {
   execHandler: (args: readonly string[]) => { exitCode: number; output: string } = () => ({ exitCode: 0, output: '' })
   /** No address is left. */
   full = false
+  /** Agents that were killed here: none of them dismisses anything any more. */
+  kills = 0
   #nextAddress = 2
   readonly #exitListeners = new Set<(id: string) => void>()
 
@@ -64,7 +72,7 @@ export class FakeHost {
 
   exit(id: string, code: number, signal?: number): void {
     const container = this.containers.get(id)
-    if (container === undefined || container.state.phase === 'exited') return
+    if (container?.state.phase !== 'running') return
     const { pid: _pid, ...state } = container.state
     container.state = {
       ...state,
@@ -101,7 +109,18 @@ export function fakeDrivers(host: FakeHost) {
 }
 
 function fakeRuntime(host: FakeHost): RuntimeDriver {
-  return {
+  /** Containers that were begun and are not started: whoever comes after us finds them half made. */
+  const begun = new Set<string>()
+  const { kills } = host
+  const stateOf = ({ id, podUid, name, attempt, annotations }: ContainerHead): ContainerState => ({
+    id,
+    podUid,
+    name,
+    attempt,
+    annotations,
+    phase: 'created',
+  })
+  const runtime: RuntimeDriver = {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
     handlers: async () => [{ name: 'runc', version: 'fake://1.0' }],
@@ -133,26 +152,38 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       host.act(`startContainer ${request.id}`)
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
       if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
-      const { id, podUid, name, attempt, annotations } = request
-      const state: ContainerState = {
-        id,
-        podUid,
-        name,
-        attempt,
-        annotations,
-        phase: 'running',
-        pid: 1,
-        startedAtMs: host.now(),
-      }
+      const { id, name } = request
+      const state: ContainerState = { ...stateOf(request), phase: 'running', pid: 1, startedAtMs: host.now() }
       host.containers.set(id, { state, request })
       host.started.push(id)
       const code = host.exitsAtOnce.get(name)
       if (code !== undefined) host.exit(id, code)
       return state
     },
+    beginContainer(head) {
+      host.act(`beginContainer ${head.id}`)
+      if (host.containers.has(head.id)) throw new DroverError('alreadyExists', `container ${head.id} exists`)
+      host.containers.set(head.id, { state: stateOf(head), request: head as ContainerRequest })
+      begun.add(head.id)
+      const forget = (): void => {
+        begun.delete(head.id)
+        host.containers.delete(head.id)
+      }
+      return {
+        start(request, signal) {
+          forget()
+          return runtime.startContainer(request, signal)
+        },
+        async dismiss() {
+          if (host.kills !== kills) return
+          host.act(`dismiss ${head.id}`)
+          forget()
+        },
+      }
+    },
     listContainers: async (podUid) =>
       [...host.containers.values()].flatMap(({ state }) =>
-        podUid === undefined || state.podUid === podUid ? [state] : [],
+        podUid === undefined || (state.podUid === podUid && !begun.has(state.id)) ? [state] : [],
       ),
     podOf: (id) => host.containers.get(id)?.state.podUid,
     async signalContainer(id, signal) {
@@ -185,6 +216,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     writableLayerOf: (id) => `/nonexistent/${id}`,
     emptyLayer: async () => undefined,
   }
+  return runtime
 }
 
 function fakeImages(host: FakeHost): ImageDriver {

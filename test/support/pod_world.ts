@@ -24,10 +24,17 @@ class Killed extends DroverError {
 class Fuse {
   left = Number.POSITIVE_INFINITY
   calls = 0
+  readonly #host: FakeHost
+
+  constructor(host: FakeHost) {
+    this.#host = host
+  }
 
   burn(): void {
     this.calls++
-    if (--this.left < 0) throw new Killed()
+    if (--this.left >= 0) return
+    if (this.left === -1) this.#host.kills++
+    throw new Killed()
   }
 }
 
@@ -38,6 +45,7 @@ function fused<T extends object>(driver: T, fuse: Fuse): T {
       if (typeof method !== 'function' || name === 'onExit') return method
       return (...args: unknown[]) => {
         const result: unknown = method.apply(target, args)
+        if (name === 'beginContainer') return fused(result as object, fuse)
         if (!(result instanceof Promise)) return result
         return result.then((value) => {
           fuse.burn()
@@ -71,7 +79,7 @@ function memoryFiles(): NodeFiles {
 export class World {
   readonly clock: ManualClock = createManualClock()
   readonly host = new FakeHost()
-  readonly fuse = new Fuse()
+  readonly fuse = new Fuse(this.host)
   reports: PodStatusReport[] = []
   readonly events: string[] = []
   worker: PodWorker
@@ -82,7 +90,6 @@ export class World {
   giveToken: AgentContext['requestToken'] = async () => {
     throw new DroverError('unavailable', 'no server here')
   }
-  kills = 0
   #pod: Pod
 
   constructor(pod: Pod) {
@@ -158,12 +165,16 @@ export class World {
     this.worker.configChanged()
   }
 
+  change(to: (pod: Pod) => Pod): void {
+    this.#pod = to(this.#pod)
+    this.worker.setPod(this.#pod)
+  }
+
   /** `lateMs`: how far the server's clock is behind this node's. */
   delete(graceSeconds: number, lateMs = 0): void {
     const deletionTimestamp = new Date(this.clock.now() + graceSeconds * 1000 - lateMs).toISOString()
     const metadata = { ...this.#pod.metadata, deletionTimestamp, deletionGracePeriodSeconds: graceSeconds }
-    this.#pod = { ...this.#pod, metadata }
-    this.worker.setPod(this.#pod)
+    this.change((pod) => ({ ...pod, metadata }))
   }
 
   /** Calls the worker as its queue would, a second of time passing between; an agent that is killed is made anew. */
@@ -176,7 +187,6 @@ export class World {
         this.worker.dispose()
         this.fuse.left = Number.POSITIVE_INFINITY
         this.worker = this.#newWorker(true)
-        this.kills++
       }
       expect(this.host.running('app').length).toBeLessThanOrEqual(1)
       await this.clock.advance(1_000)

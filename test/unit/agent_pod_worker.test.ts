@@ -230,7 +230,7 @@ describe('a worker', () => {
       if (call.startsWith('ensureSandbox')) world.fuse.left = 0
     }
     await world.run(1)
-    expect(world.kills).toBe(1)
+    expect(world.host.kills).toBe(1)
     expect(world.last?.status.containerStatuses?.[0]?.ready).toBe(false)
     world.host.before = () => undefined
     await world.run(3)
@@ -269,7 +269,7 @@ describe('a worker', () => {
         await world.run(10)
         expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
         expect(world.last?.removed).toBe(true)
-        kills += world.kills
+        kills += world.host.kills
       }),
       { numRuns: 60 },
     )

@@ -1,20 +1,34 @@
 /** From a pod's container and its image to what the runtime starts. Pure: look-ups have been made by the caller. */
 import { createHash } from 'node:crypto'
+import { join } from 'node:path'
 import type { Container, Pod } from '../../api/pod.ts'
 import { sysctlName } from '../../api/pod_sysctls.ts'
 import { DroverError } from '../../base/errors.ts'
 import { parseBytes, parseCpuMillis } from '../../base/quantity.ts'
 import type { Image, ResolvedUser } from '../images/images.ts'
-import type { ContainerRequest, ContainerResources, Mount, Sandbox, SeccompRequest } from '../runtime/runtime.ts'
+import type {
+  ContainerHead,
+  ContainerRequest,
+  ContainerResources,
+  Mount,
+  Sandbox,
+  SeccompRequest,
+} from '../runtime/runtime.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { NOTE } from './facts.ts'
 import { qosClass } from './status.ts'
 
-export interface ContainerContext {
-  environment: EnvironmentContext
-  sandbox: Sandbox
+export interface HeadContext {
   handler?: string
   image: Image
+  attempt: number
+  crashes: number
+  logPath: string
+}
+
+export interface ContainerContext extends HeadContext {
+  environment: EnvironmentContext
+  sandbox: Sandbox
   user: ResolvedUser
   /** Absent: the runtime's own profile. */
   seccomp?: SeccompRequest
@@ -23,9 +37,6 @@ export interface ContainerContext {
   /** Files made for the pod, by path in the container. */
   etcFiles: ReadonlyMap<string, string>
   hostname: string
-  attempt: number
-  crashes: number
-  logPath: string
   /** Processes and threads that it may have; absent or 0: without bound. */
   pidsLimit?: number
 }
@@ -37,6 +48,10 @@ const MAX_ID_NAME = 24
 export function containerId(podUid: string, name: string, attempt: number): string {
   const hash = createHash('sha256').update(`${podUid}/${name}`).digest('hex').slice(0, 16)
   return `${name.slice(0, MAX_ID_NAME)}-${hash}-${attempt}`
+}
+
+export function containerLog(logsDir: string, { metadata }: Pod, container: string, attempt: number): string {
+  return join(logsDir, `${metadata.namespace}_${metadata.name}_${metadata.uid}`, container, `${attempt}.log`)
 }
 
 /** The user to look up in the image: the container's, the pod's, the image's. */
@@ -51,9 +66,36 @@ export function wantedUser(pod: Pod, container: Container, imageUser: string): s
   return groupName === undefined || groupName === '' ? name : `${name}:${groupName}`
 }
 
-export function containerRequest(pod: Pod, container: Container, context: ContainerContext): ContainerRequest {
-  const { environment, sandbox, image, attempt } = context
+/** What depends on neither the pod's volumes, nor its address, nor what its environment refers to. */
+export function containerHead(pod: Pod, container: Container, context: HeadContext): ContainerHead {
+  const { handler, image, attempt, crashes, logPath } = context
   const podUid = pod.metadata.uid ?? ''
+  return {
+    id: containerId(podUid, container.name, attempt),
+    podUid,
+    name: container.name,
+    attempt,
+    ...(handler === undefined ? {} : { handler }),
+    layerDirectories: image.layerDirectories,
+    tty: container.tty === true,
+    stdin: container.stdin === true,
+    ...(container.stdinOnce === true ? { stdinOnce: true } : {}),
+    logPath,
+    terminationMessagePath: container.terminationMessagePath ?? '/dev/termination-log',
+    annotations: {
+      [NOTE.podNamespace]: pod.metadata.namespace ?? '',
+      [NOTE.podName]: pod.metadata.name ?? '',
+      [NOTE.image]: container.image ?? '',
+      [NOTE.imageId]: imageIdText(image),
+      [NOTE.crashes]: String(crashes),
+      [NOTE.stopSignal]: container.lifecycle?.stopSignal ?? (image.config.stopSignal || 'SIGTERM'),
+      [NOTE.logPath]: logPath,
+    },
+  }
+}
+
+export function containerRequest(pod: Pod, container: Container, context: ContainerContext): ContainerRequest {
+  const { environment, sandbox, image } = context
   const security = container.securityContext ?? {}
   checkNonRoot(pod, container, context.user)
   const env = resolveEnvironment(container, image.config.env, environment)
@@ -61,13 +103,8 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
   if (!env.has('HOSTNAME')) env.set('HOSTNAME', context.hostname)
   const privileged = security.privileged === true
   return {
-    id: containerId(podUid, container.name, attempt),
-    podUid,
-    name: container.name,
-    attempt,
+    ...containerHead(pod, container, context),
     sandbox,
-    ...(context.handler === undefined ? {} : { handler: context.handler }),
-    layerDirectories: image.layerDirectories,
     args: commandLine(container, image, env),
     env: [...env].map(([name, value]) => `${name}=${value}`),
     workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
@@ -83,20 +120,6 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     noNewPrivileges: !privileged && security.allowPrivilegeEscalation !== true,
     ...(context.seccomp === undefined ? {} : { seccomp: context.seccomp }),
     ...sysctls(pod),
-    tty: container.tty === true,
-    stdin: container.stdin === true,
-    ...(container.stdinOnce === true ? { stdinOnce: true } : {}),
-    logPath: context.logPath,
-    terminationMessagePath: container.terminationMessagePath ?? '/dev/termination-log',
-    annotations: {
-      [NOTE.podNamespace]: pod.metadata.namespace ?? '',
-      [NOTE.podName]: pod.metadata.name ?? '',
-      [NOTE.image]: container.image ?? '',
-      [NOTE.imageId]: imageIdText(image),
-      [NOTE.crashes]: String(context.crashes),
-      [NOTE.stopSignal]: container.lifecycle?.stopSignal ?? (image.config.stopSignal || 'SIGTERM'),
-      [NOTE.logPath]: context.logPath,
-    },
   }
 }
 

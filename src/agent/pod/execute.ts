@@ -5,6 +5,7 @@ import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import { rotatedNumbers } from '../logs/log_files.ts'
+import { beginFirst, dismissBegun, startBegun } from './begin.ts'
 import { isBusy } from './drain.ts'
 import { attemptKey, EVICTED, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
@@ -44,6 +45,7 @@ export const EXECUTORS: Executors = {
   async prepare(_step, context) {
     const { agent, notes, signal, wake } = context
     try {
+      await beginFirst(context, podOf(context))
       const prepared = await prepare(agent, podOf(context))
       const interfaceFailed = (error: unknown): void => {
         if (notes.prepared?.connected !== prepared.connected) return
@@ -58,6 +60,7 @@ export const EXECUTORS: Executors = {
         if (prepared.due() !== undefined && !signal.aborted) wake()
       }, interfaceFailed)
     } catch (error) {
+      await dismissBegun(notes)
       cannotPrepare(context, error)
     }
   },
@@ -92,7 +95,7 @@ export const EXECUTORS: Executors = {
       const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
       if (!(await mayStart(context, pod))) return
       const { prerequisites, connected: ready } = prepared
-      await agent.drivers.runtime.startContainer({ ...request, prerequisites, ready }, context.signal)
+      await startBegun(context, { ...request, prerequisites, ready }, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
       agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)
@@ -115,6 +118,8 @@ export const EXECUTORS: Executors = {
       })
       // What the container lacked may be the sandbox itself: make sure of it before the next try.
       if (!config) notes.prepared = undefined
+    } finally {
+      await dismissBegun(notes)
     }
   },
 
@@ -167,6 +172,7 @@ export const EXECUTORS: Executors = {
 
   async release(_step, { agent, notes, facts }) {
     const { network, volumes } = agent.drivers
+    await dismissBegun(notes)
     // What is still being made for it comes to its end first.
     await notes.prepared?.connected.catch(() => undefined)
     await Promise.all([network.removePod(facts.uid), volumes.removePod(facts.uid)])
@@ -179,6 +185,7 @@ export const EXECUTORS: Executors = {
 
   async cleanUp(_step, { agent, notes, facts }) {
     const { network, runtime, volumes } = agent.drivers
+    await dismissBegun(notes)
     // What is still being made for it comes to its end first, or it would come back after it was removed.
     await notes.prepared?.connected.catch(() => undefined)
     await network.removePod(facts.uid)

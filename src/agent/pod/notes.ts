@@ -4,6 +4,7 @@
  */
 
 import type { Sandbox } from '../runtime/runtime.ts'
+import type { Begun } from './begin.ts'
 import type { DrainFact, HookFact, ImageFact, NodeFailure, StopFact, Waiting } from './facts.ts'
 import type { PodVolumes } from './pod_volumes.ts'
 import type { Prober } from './prober.ts'
@@ -25,6 +26,8 @@ export interface Prepared extends PodVolumes {
 export interface PodNotes {
   firstSeenMs: number
   prepared: Prepared | undefined
+  /** Its first container, on the way before its start. */
+  begun: Begun | undefined
   preparing: (Waiting & { failures: number }) | undefined
   images: Map<string, ImageFact>
   blocked: Map<string, Waiting & { failures: number }>
@@ -51,6 +54,7 @@ export function newNotes(nowMs: number): PodNotes {
   return {
     firstSeenMs: nowMs,
     prepared: undefined,
+    begun: undefined,
     preparing: undefined,
     images: new Map(),
     blocked: new Map(),

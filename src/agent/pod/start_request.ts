@@ -1,12 +1,11 @@
 /** From a container of a prepared pod to a request for the runtime: its image, user, mounts and environment are looked up here. */
-import { join } from 'node:path'
 import type { Container, Pod, VolumeMount } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
 import { mountOf } from '../../base/mountinfo.ts'
 import { readText } from '../../base/records.ts'
 import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
-import { containerRequest, wantedUser } from './container_spec.ts'
+import { containerLog, containerRequest, wantedUser } from './container_spec.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
@@ -47,7 +46,7 @@ export async function resolveRequest(
     etcFiles: prepared.etcFiles,
     hostname: kernelHostname(pod, agent.clusterDomain()),
     pidsLimit: agent.containerPidsLimit,
-    logPath: join(podLogsDir(agent, pod), container.name, `${next.attempt}.log`),
+    logPath: containerLog(agent.logsDir, pod, container.name, next.attempt),
   })
 }
 
@@ -90,9 +89,4 @@ async function imageOf(agent: AgentContext, container: Container): Promise<Image
   // Removed between pull and start: temporary, the next round pulls again.
   if (image === undefined) throw new DroverError('unavailable', `image ${container.image} is not here any more`)
   return image
-}
-
-export function podLogsDir(agent: Pick<AgentContext, 'logsDir'>, pod: Pod): string {
-  const { namespace, name, uid } = pod.metadata
-  return join(agent.logsDir, `${namespace}_${name}_${uid}`)
 }

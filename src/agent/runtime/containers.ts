@@ -7,7 +7,7 @@
  * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
  */
 
-import { rmSync, statSync } from 'node:fs'
+import { readdirSync, rmSync, statSync } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
@@ -16,14 +16,15 @@ import type { Logger } from '../../base/log.ts'
 import { identify, isAlive, isTaken } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord, writeRecordInMemory } from '../../base/records.ts'
 import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
+import type { Monitor } from './conmon.ts'
 import type { ExitWatcher } from './exits.ts'
 import type { Handlers } from './handlers.ts'
-import { prepareContainer, unfinishedPath } from './make_container.ts'
+import { beginContainer, describeContainer, type Making, metaOf, unfinishedPath } from './make_container.ts'
 import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 import { unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
 import { bootId, sendSignal } from './procfs.ts'
-import type { ContainerRequest, ContainerState } from './runtime.ts'
+import type { BegunContainer, ContainerHead, ContainerRequest, ContainerState } from './runtime.ts'
 import { startByFifo } from './start_fifo.ts'
 import {
   containerState,
@@ -49,6 +50,11 @@ export interface ContainersOptions {
   log: Logger
 }
 
+/** One that is being made, from its beginning to its start. */
+interface Begun extends Making {
+  monitor: Promise<Monitor>
+}
+
 /** How long a killed container may take to be gone. */
 const KILL_TIMEOUT_MS = 10_000
 
@@ -68,6 +74,7 @@ export class Containers {
   /** Records on their way to the disk, by container. */
   readonly #writes = new Map<string, Promise<void>>()
   readonly #paths = new Map<string, ContainerPaths>()
+  readonly #begun = new Set<string>()
   /** Every container that was here before us has been seen. */
   #listed = false
   /** Containers known to have passed `start`. */
@@ -83,10 +90,14 @@ export class Containers {
     return paths
   }
 
-  /** Removes directories that were never completed, of an agent that died while making them. */
+  /** Removes what was never completed, of an agent that died while making it. */
   async sweep(): Promise<void> {
     const { paths, log } = this.#options
-    for (const name of await readdir(paths.containers)) {
+    const names = await readdir(paths.containers)
+    for (const name of readdirSync(paths.bundles).filter((bundle) => !names.includes(bundle))) {
+      rmSync(join(paths.bundles, name), { recursive: true, force: true })
+    }
+    for (const name of names) {
       const unreadable = isId(name) && this.meta(name) === undefined
       if (!name.startsWith('.') && !unreadable) continue
       log.warn({ container: name }, 'removing a container directory that was never completed')
@@ -96,27 +107,55 @@ export class Containers {
   }
 
   async start(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState> {
-    checkId(request.id, 'container id')
     throwIfAborted(signal)
-    const own = this.pathsOf(request.id)
-    if (fileTimeMs(own.directory) !== undefined) {
-      throw new DroverError('alreadyExists', `container ${request.id} already exists`)
+    return this.#complete(this.#begin(request, request.sandbox.users !== undefined), request, signal)
+  }
+
+  begin(head: ContainerHead): BegunContainer {
+    const begun = this.#begin(head, false)
+    return {
+      start: (request, signal) => this.#complete(begun, request, signal),
+      dismiss: async () => {
+        await begun.monitor.then((monitor) => monitor.dismiss()).catch(() => undefined)
+        this.#begun.delete(head.id)
+        await this.remove(head.id)
+      },
     }
-    const runtime = this.#options.handlers.find(request.handler)
+  }
+
+  #begin(head: ContainerHead, ownUsers: boolean): Begun {
+    const { id, handler } = head
+    checkId(id, 'container id')
+    const own = this.pathsOf(id)
+    if (this.#begun.has(id) || fileTimeMs(own.directory) !== undefined) {
+      throw new DroverError('alreadyExists', `container ${id} already exists`)
+    }
+    const making = { head, own, runtime: this.#options.handlers.find(handler), ownUsers }
+    this.#begun.add(id)
+    this.#metas.set(id, metaOf(making))
+    rmSync(own.exitFile, { force: true })
+    const monitor = beginContainer(this.#options, making)
+    monitor.catch(() => undefined)
     // Of a restart nobody has asked for it yet.
     this.#options.expectMoves()
-    rmSync(own.exitFile, { force: true })
+    return { ...making, monitor }
+  }
+
+  async #complete(begun: Begun, request: ContainerRequest, signal: AbortSignal): Promise<ContainerState> {
+    const { own, runtime } = begun
     try {
-      const { meta, create, dismiss } = await prepareContainer(this.#options, { request, own, runtime })
-      this.#metas.set(request.id, meta)
-      await Promise.resolve(request.prerequisites)
-        .then(() => throwIfAborted(signal))
-        .catch(async (error: unknown) => {
-          await dismiss()
-          throw error
-        })
+      const monitor = await begun.monitor
+      try {
+        const mount = describeContainer(this.#options, { request, own })
+        await request.prerequisites
+        throwIfAborted(signal)
+        await mount?.()
+      } catch (error) {
+        await monitor.dismiss()
+        throw error
+      }
       this.#options.expectMoves()
-      const pid = await create(signal)
+      const pid = await monitor.create(signal)
       throwIfAborted(signal)
       const started = this.#identify(own, pid)
       writeRecordInMemory(own.started, started)
@@ -125,8 +164,10 @@ export class Containers {
       this.#keep(request.id, own.startedOnce, started)
       this.#starteds.set(request.id, started)
       this.#running.add(request.id)
+      this.#begun.delete(request.id)
     } catch (thrown) {
       const error = thrown instanceof DroverError ? thrown : DroverError.from(thrown)
+      this.#begun.delete(request.id)
       await this.remove(request.id).catch((left: unknown) => {
         this.#options.log.error({ err: left, container: request.id }, 'a container that failed to start left remains')
       })
@@ -156,7 +197,7 @@ export class Containers {
     const exits = this.#options.exits.present()
     const states: ContainerState[] = []
     for (const id of names) {
-      if (podUid !== undefined && this.meta(id)?.podUid !== podUid) continue
+      if (podUid !== undefined && (this.meta(id)?.podUid !== podUid || this.#begun.has(id))) continue
       const state = (closely ? undefined : this.#stillRuns(id, exits)) ?? this.observe(id, exits)?.state
       if (state !== undefined) states.push(state)
     }

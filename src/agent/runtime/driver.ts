@@ -133,6 +133,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
       await rmdir(paths.userMounts).catch(() => undefined)
     },
     startContainer: (request, signal) => containers.start(request, signal),
+    beginContainer: (head) => containers.begin(head),
     listContainers: (podUid) => containers.list({ podUid, closely: podUid !== undefined }),
     podOf: (id) => containers.meta(id)?.podUid,
     async signalContainer(id, signal, all = false) {

@@ -1,10 +1,13 @@
 /**
- * How a container comes to be, up to the moment in which the runtime has created it and it waits to be started. One process does it:
+ * How a container comes to be, up to the moment in which the runtime has created it and it waits to be started. One process does it,
+ * begun before all of the container is known:
  *
- *   .new-<id> with its directories and records ─► renamed to <id> ─► the bundle ─► the overlay ─► conmon, which waits, and creates it
+ *   .new-<id> with its directories and record ─► renamed to <id> ─► the overlay ─► conmon, which waits ─┬─► creates it
+ *   meanwhile, when the rest is known: the bundle, in memory ───────────────────────────────────────────┘
  *
  * A directory without a dot in its name is complete; one with a dot is only good for removal.
  */
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type KernelCall, kernelCalls } from '../../base/kernel_calls.ts'
@@ -20,7 +23,7 @@ import { ociSpec } from './oci_spec.ts'
 import { overlayOf } from './overlay.ts'
 import type { ContainerPaths, RuntimePaths } from './paths.ts'
 import { oomScoreAdjFloor } from './procfs.ts'
-import type { ContainerRequest, Mount } from './runtime.ts'
+import type { ContainerHead, ContainerRequest, Mount } from './runtime.ts'
 import { shmPath } from './sandbox.ts'
 import type { MetaRecord } from './state.ts'
 import { checkForUsers, mountedAt, mountForUsers, userMountPaths } from './user_mounts.ts'
@@ -33,98 +36,88 @@ export interface MakeOptions {
 }
 
 export interface Making {
-  request: ContainerRequest
+  head: ContainerHead
   own: ContainerPaths
   runtime: OciRuntime
-}
-
-export interface PreparedContainer extends Monitor {
-  meta: MetaRecord
+  /** Its root file system and all that is mounted are the pod's own users': that waits for the sandbox. */
+  ownUsers: boolean
 }
 
 export function unfinishedPath({ containers }: Pick<RuntimePaths, 'containers'>, id: string): string {
   return join(containers, `.new-${id}`)
 }
 
+export function metaOf({ head, runtime }: Making): MetaRecord {
+  const { id, podUid, name, attempt, annotations, tty, stdin } = head
+  return { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
+}
+
 /** A process makes it from now on; what becomes of that, `create` and `dismiss` tell. Whatever fails may leave some of it. */
-export async function prepareContainer(options: MakeOptions, making: Making): Promise<PreparedContainer> {
-  const { request, own, runtime } = making
-  const { id, podUid, name, attempt, annotations, tty, stdin } = request
-  const meta: MetaRecord = { id, podUid, name, attempt, annotations, tty, stdin, runtime: runtime.program }
-  const seen = seenFromInside(options.paths, making)
-  const calls = makingCalls(options, making, { seen, meta })
+export async function beginContainer({ paths, conmon }: MakeOptions, making: Making): Promise<Monitor> {
+  const { head, own, runtime, ownUsers } = making
+  const calls = makingCalls(paths, making)
   // What is mounted there later needs it to be there.
-  if (seen.mount !== undefined) await kernelCalls(calls)
-  const monitor = await startMonitor({
-    ...request,
+  if (ownUsers) await kernelCalls(calls)
+  return startMonitor({
+    ...head,
     runtime,
-    conmon: options.conmon,
-    socketDirectory: options.paths.sockets,
-    exitDirectory: options.paths.exits,
+    conmon,
+    socketDirectory: paths.sockets,
+    exitDirectory: paths.exits,
     bundle: own.bundle,
     conmonPidFile: own.conmonPid,
     initPidFile: own.initPid,
-    stdinOnce: request.stdinOnce ?? false,
+    stdinOnce: head.stdinOnce ?? false,
     cwd: own.directory,
-    calls: seen.mount === undefined ? calls : [],
+    calls: ownUsers ? [] : calls,
   })
-  return { meta, ...withMount(monitor, seen) }
 }
 
-function makingCalls(
-  options: MakeOptions,
-  { request, own }: Making,
-  { seen, meta }: { seen: Seen; meta: MetaRecord },
-): KernelCall[] {
-  const temporary = unfinishedPath(options.paths, request.id)
-  const overlay = overlayOf(seen.layerDirectories)
+function makingCalls(paths: RuntimePaths, making: Making): KernelCall[] {
+  const { head, own, ownUsers } = making
+  const temporary = unfinishedPath(paths, head.id)
+  const { prepare, mount } = overlayOf(ownUsers ? [] : head.layerDirectories)
   return [
-    makePathCall(dirname(request.logPath), 0o755),
+    makePathCall(dirname(head.logPath), 0o755),
     makeDirectoryCall(temporary, 0o711),
     enterDirectoryCall(temporary),
-    ...overlay.prepare,
-    makeFileCall('meta.json', JSON.stringify(meta), 0o600),
+    ...prepare,
+    makeFileCall('meta.json', JSON.stringify(metaOf(making)), 0o600),
     // Whoever the container runs as may write.
-    ...(request.terminationMessagePath === undefined ? [] : [makeFileCall('termination-log', '', 0o666)]),
+    ...(head.terminationMessagePath === undefined ? [] : [makeFileCall('termination-log', '', 0o666)]),
     renameCall(temporary, own.directory),
-    makeDirectoryCall(own.bundle, 0o700),
-    makeFileCall(own.config, JSON.stringify(specOf(options, seen)), 0o600),
-    ...(seen.mount === undefined ? [overlay.mount] : []),
+    ...(ownUsers ? [] : [mount]),
   ]
 }
 
-function withMount(monitor: Monitor, { mount }: Seen): Monitor {
-  if (mount === undefined) return monitor
-  return {
-    ...monitor,
-    async create(signal) {
-      // Needs what the pod's containers share, of which the caller has waited for all.
-      await mount().catch(async (error: unknown) => {
-        await monitor.dismiss()
-        throw error
-      })
-      return monitor.create(signal)
-    },
-  }
+/** Writes what the runtime reads, at once, for it lies in memory; what is left to do before it may is returned, if anything. */
+export function describeContainer(
+  options: MakeOptions,
+  { request, own }: { request: ContainerRequest; own: ContainerPaths },
+): (() => Promise<void>) | undefined {
+  const seen = seenFromInside(options.paths, request, own)
+  const config = JSON.stringify(specOf(options, seen))
+  mkdirSync(own.bundle, { mode: 0o700 })
+  writeFileSync(own.config, config, { mode: 0o600 })
+  return seen.mount
 }
 
-interface Seen extends Pick<Making, 'request'> {
+interface Seen {
+  request: ContainerRequest
   shm: string
   terminationLogPath: string
   rootPath: string
-  /** Mounted as its root file system while it is made; lowest first. */
-  layerDirectories: readonly string[]
-  /** Of a pod with users of its own: before the container is created. */
-  mount?(): Promise<void>
+  /** Of a pod with users of its own: before the container is created, when all that its pod shares is there. */
+  mount?: () => Promise<void>
 }
 
 /** Where the container's program finds what it is given: as it lies on the host, or mounted with the pod's own ids. */
-function seenFromInside({ userMounts, sandboxes }: RuntimePaths, { request, own }: Making): Seen {
+function seenFromInside({ userMounts, sandboxes }: RuntimePaths, request: ContainerRequest, own: ContainerPaths): Seen {
   const { sandbox, layerDirectories, podUid, id } = request
   const { users } = sandbox
   const shm = shmPath(sandboxes, podUid)
   const { directory, rootfs, terminationLog: terminationLogPath } = own
-  if (users === undefined) return { request, shm, terminationLogPath, rootPath: rootfs, layerDirectories }
+  if (users === undefined) return { request, shm, terminationLogPath, rootPath: rootfs }
   checkForUsers(request, users)
   const paths = userMountPaths(userMounts, id)
   const withLog = request.terminationMessagePath === undefined ? [shm] : [shm, terminationLogPath]
@@ -141,7 +134,6 @@ function seenFromInside({ userMounts, sandboxes }: RuntimePaths, { request, own 
     shm: mountedAt(paths, 0),
     terminationLogPath: mountedAt(paths, 1),
     rootPath: paths.rootfs,
-    layerDirectories: [],
     mount: () => mountForUsers({ paths, users, layerDirectories, sources, directory }),
   }
 }

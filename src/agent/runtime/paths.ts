@@ -10,7 +10,7 @@
  *   usersDir/<name>/<id>/  mounts of a container that has users of its own (user_mounts.ts)
  *
  * A container's directory is made under a dotted name and renamed when complete, so that a name without a dot always
- * has its meta.json. It is there before its bundle, and goes after it.
+ * has its meta.json.
  */
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'

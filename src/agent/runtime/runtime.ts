@@ -73,17 +73,30 @@ export interface RuntimeHandler {
   problem?: string
 }
 
-export interface ContainerRequest {
+/** What of a container is known before its pod has been prepared. */
+export interface ContainerHead {
   /** Unique on the node and over restarts: `<podUid>-<name>-<attempt>`, shortened by the worker. */
   id: string
   podUid: string
   name: string
   attempt: number
-  sandbox: Sandbox
   /** Who runs it; absent: the node's main runtime. */
   handler?: string
   /** Directories of the image's unpacked layers, lowest first. */
   layerDirectories: readonly string[]
+  tty: boolean
+  stdin: boolean
+  /** Close the container's stdin when the first attached client goes away. */
+  stdinOnce?: boolean
+  /** CRI-format log; the file belongs to the caller and outlives the container. */
+  logPath: string
+  /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
+  terminationMessagePath?: string
+  annotations: Readonly<Record<string, string>>
+}
+
+export interface ContainerRequest extends ContainerHead {
+  sandbox: Sandbox
   args: readonly string[]
   env: readonly string[]
   workingDirectory: string
@@ -103,19 +116,18 @@ export interface ContainerRequest {
   seccomp?: SeccompRequest
   /** Kernel parameters of the pod's namespaces, by name. */
   sysctls?: Readonly<Record<string, string>>
-  tty: boolean
-  stdin: boolean
-  /** Close the container's stdin when the first attached client goes away. */
-  stdinOnce?: boolean
-  /** CRI-format log; the file belongs to the caller and outlives the container. */
-  logPath: string
-  /** Where the container finds the file that `terminationMessage` reads; absent: none is mounted. */
-  terminationMessagePath?: string
   /** What its creation needs and is still being made, such as its sandbox: nothing is created before this resolves. */
   prerequisites?: Promise<unknown>
   /** What is still being made of the pod's network: the program is started only once it resolves. */
   ready?: Promise<unknown>
-  annotations: Readonly<Record<string, string>>
+}
+
+/** A container of which everything is under way that needs no more than its head. Either of its calls is made, once. */
+export interface BegunContainer {
+  /** As `startContainer`, with a request that has the same head. */
+  start(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
+  /** Nothing of it is left. */
+  dismiss(): Promise<void>
 }
 
 export type ContainerPhase = 'created' | 'running' | 'exited'
@@ -180,6 +192,8 @@ export interface RuntimeDriver {
 
   /** Creates and starts. On failure nothing of the container is left. */
   startContainer(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
+  /** Begins one before the rest is known, in a pod without users of its own. Until it is started, `listContainers` of its pod has it not. */
+  beginContainer?(head: ContainerHead): BegunContainer
   /**
    * Every container that has a directory, in any state, read from disk and the kernel; of one pod, or of all. Of all, one that ran
    * and left no exit file may be told as running for up to 10 s after its end: whoever acts on that asks for the pod.
