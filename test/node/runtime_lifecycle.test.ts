@@ -188,6 +188,56 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
+  it('begins a container before the rest of it is known, and starts or dismisses it', async () => {
+    const { driver } = host
+    const sandbox = await host.sandbox('early')
+    const request = host.request(sandbox, { terminationMessagePath: '/dev/termination-log' })
+    const begin = () => driver.beginContainer?.(request) ?? expect.fail('the driver begins no containers')
+    const made = () => existsSync(join(host.directory, 'data/c', request.id, 'rootfs/bin'))
+
+    const dismissed = begin()
+    await eventually(() => expect(made()).toBe(true))
+    expect(await driver.listContainers('early')).toEqual([])
+    // Who looks at the whole node, or comes after us, sees what it is.
+    expect(await driver.listContainers()).toMatchObject([{ id: request.id, phase: 'created' }])
+    expect(begin).toThrow('already exists')
+    await dismissed.dismiss()
+    expect(await driver.listContainers()).toEqual([])
+    expect(host.remains().filter((entry) => entry.includes(request.id))).toEqual([])
+    // One that never came up is dismissed as well.
+    await begin().dismiss()
+
+    const begun = begin()
+    const state = await begun.start(request, signal)
+    expect(state).toMatchObject({ phase: 'running' })
+    expect(await driver.listContainers('early')).toEqual([state])
+    await remove({ id: request.id, podUid: 'early' })
+  })
+
+  itOnce('leaves what was begun to a driver made anew, which removes it', async () => {
+    const request = host.request(await host.sandbox('begun'), {})
+    const begun = host.driver.beginContainer?.(request)
+    await eventually(() => expect(existsSync(join(host.directory, 'data/c', request.id))).toBe(true))
+    mkdirSync(join(host.directory, 'run/c/nobodys'))
+    const next = await host.again()
+    expect(existsSync(join(host.directory, 'run/c/nobodys'))).toBe(false)
+    expect(await next.listContainers('begun')).toMatchObject([{ id: request.id, phase: 'created' }])
+    await next.removeContainer(request.id)
+    await begun?.dismiss()
+    await next.removeSandbox('begun')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  itOnce('says which file could not be made, and leaves nothing', async () => {
+    const sandbox = await host.sandbox('file')
+    const logPath = join(host.directory, 'taken/0.log')
+    writeFileSync(join(host.directory, 'taken'), '')
+    const starting = host.driver.startContainer(host.request(sandbox, { logPath }), signal)
+    await expect(starting).rejects.toThrow(`make ${join(host.directory, 'taken')}: File exists`)
+    await host.driver.removeSandbox('file')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
   itOnce('stops making a container when cancelled', async () => {
     const sandbox = await host.sandbox('cancel')
     const cancel = new AbortController()
