@@ -1,7 +1,7 @@
 /** The fencer as a process, on real cgroups: it ends exclusive pods at their lease's end whatever becomes of the agent. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -161,6 +161,7 @@ describe('the fencer', () => {
     const script = `open(my $out, '>', $ARGV[0]); while (1) { open(my $h, '<', '/proc/uptime'); my $up = readline $h; syswrite $out, $up }`
     const { pid: sleeper, deadlineMs } = await guarded(1_500)
     const writer = await inPod(['nice', '-n', '5', 'perl', '-e', script, log])
+    await eventually(() => expect(statSync(log).size).toBeGreaterThan(0), WAIT)
     control.abort()
     const frozen = [fencerPid(), writer, sleeper]
     for (const each of frozen) process.kill(each, 'SIGSTOP')

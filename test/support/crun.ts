@@ -8,11 +8,18 @@ import { readFileSync } from 'node:fs'
 import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
 import { start } from '../../src/base/process.ts'
 
+/** Those that another test has taken meanwhile are among them: they are to stay when it ends. */
 function controllersInTheWay(): string[] {
   const { mode, hierarchies } = detectCgroups()
   const unified = hierarchies.find(({ version }) => version === 2)?.mountPoint
   if (mode !== 'hybrid' || unified === undefined) return []
-  return readFileSync(`${unified}/cgroup.controllers`, 'utf8').split(/\s+/).filter(Boolean)
+  const free = readFileSync(`${unified}/cgroup.controllers`, 'utf8').split(/\s+/).filter(Boolean)
+  const mounted = new Set(hierarchies.flatMap(({ version, controllers }) => (version === 1 ? controllers : [])))
+  // Name, number of its hierarchy of the first version, or 0.
+  const used = [...readFileSync('/proc/cgroups', 'utf8').matchAll(/^(\w+)\t([1-9]\d*)\t/gm)].map(
+    ([, name = '']) => name,
+  )
+  return [...new Set([...free, ...used.filter((name) => !mounted.has(name))])]
 }
 
 /** Has crun run containers here until the returned function is called. */
