@@ -83,3 +83,12 @@ it('isolates ports where bridged frames pass no filter; services of one host and
     await driver.applyPolicies()
   }
 })
+
+it('keeps the MTU of a bridge whose last port goes', async () => {
+  const { namespace, driver } = hosts.host(1)
+  const bridge = async () => (await namespace.exec(['ip', 'link', 'show', 'drover0'])).stdout
+  expect(await bridge()).toContain('mtu 1450')
+  await hosts.removePod('c')
+  expect(await bridge()).toContain('mtu 1450')
+  expect(await driver.mendDrift()).toBe(false)
+})

@@ -233,7 +233,8 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     const logPath = join(host.directory, 'taken/0.log')
     writeFileSync(join(host.directory, 'taken'), '')
     const starting = host.driver.startContainer(host.request(sandbox, { logPath }), signal)
-    await expect(starting).rejects.toThrow(`make ${join(host.directory, 'taken')}: File exists`)
+    const problem = `container drvt-file-main-0 was not made: make ${join(host.directory, 'taken')}: File exists`
+    await expect(starting).rejects.toThrow(problem)
     await host.driver.removeSandbox('file')
     await eventually(() => expect(host.remains()).toEqual([]))
   })

@@ -63,7 +63,9 @@ function planBridge(links: readonly Link[], facts: NodeFacts, mtu: number): stri
   }
   if (bridge === undefined) {
     commands.push(
-      `link add ${BRIDGE} address ${mac} mtu ${mtu} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link add ${BRIDGE} address ${mac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      // Afterwards, which makes it ours: one that it is made with the kernel changes to 1500 when the last port goes (br_mtu_auto_adjust).
+      `link set dev ${BRIDGE} mtu ${mtu}`,
       `link set dev ${BRIDGE} addrgenmode none`,
     )
   } else {

@@ -26,8 +26,9 @@ interface BeginContext {
 export async function beginFirst({ agent, facts, notes }: BeginContext, pod: Pod): Promise<void> {
   const { runtime, images } = agent.drivers
   const [container] = [...(pod.spec.initContainers ?? []), ...pod.spec.containers]
-  const isNew = facts.containers.length === 0 && notes.begun === undefined && facts.fenced !== true
-  if (container === undefined || !isNew || pod.spec.hostUsers === false) return
+  // What could not be prepared once may not be for long: nothing is begun for it again.
+  const isNew = facts.containers.length === 0 && notes.begun === undefined && notes.preparing === undefined
+  if (container === undefined || !isNew || facts.fenced === true || pod.spec.hostUsers === false) return
   if (container.imagePullPolicy === 'Always') return
   try {
     const [image, handler] = await Promise.all([images.find(container.image ?? ''), handlerOf(agent, pod)])

@@ -92,7 +92,7 @@ export async function startMonitor(options: CreateOptions): Promise<Monitor> {
   return {
     async create(signal) {
       started.go()
-      const report = await firstReport(started, signal)
+      const report = await firstReport(options.id, started, signal)
       if (report.data < 0) throw runtimeFailure(report.message)
       return report.data
     },
@@ -157,7 +157,7 @@ export function watchStderr(child: ChildProcess): { failed: Promise<never>; text
   return { failed, text: () => said.trim() }
 }
 
-async function firstReport(started: Reporting, signal: AbortSignal): Promise<ConmonReport> {
+async function firstReport(id: string, started: Reporting, signal: AbortSignal): Promise<ConmonReport> {
   const { report, said, failed, ended, kill, release } = started
   const onAbort = (): void => {
     // Past the fork that makes it a daemon, which has written the pid file by then, this reaches nobody.
@@ -166,7 +166,7 @@ async function firstReport(started: Reporting, signal: AbortSignal): Promise<Con
   }
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    return await Promise.race([readFirst(report, said), failed])
+    return await Promise.race([readFirst(report, id, said), failed])
   } catch (error) {
     throw signal.aborted ? new DroverError('cancelled', 'cancelled', { cause: signal.reason }) : error
   } finally {
@@ -175,7 +175,7 @@ async function firstReport(started: Reporting, signal: AbortSignal): Promise<Con
   }
 }
 
-async function readFirst(pipe: Readable, said: () => string): Promise<ConmonReport> {
+async function readFirst(pipe: Readable, id: string, said: () => string): Promise<ConmonReport> {
   for await (const report of reports(pipe)) return report
-  throw new DroverError('internal', `conmon ended without a report: ${said() || 'it said nothing'}`)
+  throw new DroverError('internal', `container ${id} was not made: ${said() || 'its monitor ended without a word'}`)
 }
