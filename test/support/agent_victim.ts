@@ -52,6 +52,8 @@ function withMoments<T extends object>(driver: T): T {
         moment()
         const result: unknown = value.apply(target, args)
         if (result instanceof Promise) result.then(moment, moment)
+        // What was begun has calls of its own.
+        else if (key === 'beginContainer') return withMoments(result as object)
         return result
       }
     },
