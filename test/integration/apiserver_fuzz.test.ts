@@ -50,7 +50,11 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   session?.destroy()
-  if (server.connected) server.disconnect()
+  if (server.connected) {
+    const ended = once(server, 'exit')
+    server.disconnect()
+    await ended
+  }
   await program.remove()
 })
 

@@ -52,5 +52,5 @@ process.on('message', async (question: Question) => {
   const sockets = process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
   say({ rssBytes: rss, heapBytes: heapUsed, externalBytes: external, objects, sockets, series } satisfies Weight)
 })
-process.on('disconnect', () => process.exit(0))
+process.on('disconnect', () => void harness.stop().finally(() => process.exit(0)))
 say({ port: harness.port, ca: harness.ca } satisfies ServerPlace)

@@ -4,7 +4,8 @@
  * the world (apt-get) runs with the network of the machine.
  */
 import { spawn } from 'node:child_process'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { parseMountinfo } from '../../src/base/mountinfo.ts'
@@ -49,7 +50,7 @@ exec env -i container=drvt PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb /lib/sys
 
 export class DebianMachine {
   readonly address = '10.87.0.1'
-  readonly root = mkdtempSync(join(tmpdir(), 'drvt-debian-'))
+  readonly root = join(tmpdir(), `drvt-debian-${randomBytes(3).toString('hex')}`)
   readonly #name = basename(this.root)
   #init = 0
 
@@ -67,6 +68,7 @@ export class DebianMachine {
 
   /** Debian's own packages for a minimal system, and no more; or a copy of one, where DROVER_DEBIAN names it. */
   async install(): Promise<void> {
+    mkdirSync(this.root, { mode: 0o700 })
     const made = process.env.DROVER_DEBIAN
     if (made !== undefined) {
       await output('cp', ['-a', `${made}/.`, this.root])
