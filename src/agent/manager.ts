@@ -47,7 +47,7 @@ export class PodManager {
       await this.#queue.run(signal)
     } finally {
       stop()
-      for (const worker of this.#workers.values()) worker.dispose()
+      await Promise.all([...this.#workers.values()].map((worker) => worker.dispose()))
     }
   }
 
@@ -141,9 +141,9 @@ export class PodManager {
     if (worker === undefined) return undefined
     const result = await worker.reconcile(signal)
     if (!worker.finished) return result
-    worker.dispose()
     this.#workers.delete(uid)
     this.#agent.reporter.forget(uid)
+    await worker.dispose()
     return undefined
   }
 

@@ -146,6 +146,8 @@ sub request {
   return have_done($id, $cwd, \@fields) unless $args;
   launch($id, $flags, $cwd, $envs, \@env, [splice @fields, 0, $calls], \@fields, $input);
 }
+# Our owner is gone: what still waits for its word never gets it.
+sub leave { kill 9, $_->{pid} for grep { $_->{go} && $_->{pid} } values %kids; exit 0 }
 while (1) {
   my ($r, $w) = ('', '');
   vec($r, 0, 1) = 1;
@@ -154,7 +156,7 @@ while (1) {
   my $any = select($r, $w, undef, $slow ? 0.01 : @idle ? 1 : undef);
   if (!$any && !$slow) { dismiss($_) for my @quiet = @idle }
   if ($slow) { $slow = 0; for my $id (grep { $kids{$_}{slow} && $kids{$_}{pid} } keys %kids) { $slow = 1; reap($id) } }
-  if (vec($w, 1, 1)) { my $n = syswrite(STDOUT, $out, 65536); exit 0 unless defined $n; substr($out, 0, $n) = ''; }
+  if (vec($w, 1, 1)) { my $n = syswrite(STDOUT, $out, 65536); leave() unless defined $n; substr($out, 0, $n) = ''; }
   for my $fd (keys %reads) {
     next unless vec($r, $fd, 1);
     my ($h, $id, $channel) = @{$reads{$fd}};
@@ -168,8 +170,7 @@ while (1) {
   }
   if (vec($r, 0, 1)) {
     my $n = sysread(STDIN, $in, 65536, length $in);
-    # What still waits for its owner's word never gets it.
-    if (!$n) { kill 9, $_->{pid} for grep { $_->{go} && $_->{pid} } values %kids; exit 0 }
+    leave() unless $n;
     while (length($in) >= 4) {
       my $size = unpack('N', $in);
       last if length($in) < 4 + $size;

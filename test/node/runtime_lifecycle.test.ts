@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { overlayOf } from '../../src/agent/runtime/overlay.ts'
@@ -228,13 +228,54 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     await eventually(() => expect(host.remains()).toEqual([]))
   })
 
+  itOnce('refuses what the kernel could never run, before it is written', async () => {
+    const sandbox = await host.sandbox('long')
+    const start_ = (changes: object) => host.driver.startContainer(host.request(sandbox, changes), signal)
+    const long = `LONG=${'x'.repeat(131_072)}`
+    await expect(start_({ env: [long] })).rejects.toThrow(
+      'variable LONG takes 131078 bytes; the kernel takes at most 131072',
+    )
+    const many = Array.from({ length: 40 }, (_, i) => `V${i}=${'x'.repeat(60_000)}`)
+    await expect(start_({ env: many })).rejects.toMatchObject({
+      code: 'invalid',
+      message: /^command and environment take 24/,
+    })
+    await host.driver.removeSandbox('long')
+    await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  itOnce('tries again what the disk did not take of a container that runs', async () => {
+    let go: () => void = () => undefined
+    const ready = new Promise<void>((resolve) => {
+      go = resolve
+    })
+    const request = host.request(await host.sandbox('owed'), { ready })
+    const starting = host.driver.startContainer(request, signal)
+    const [inMemory, lasting] = ['run/c', 'data/c'].map((name) =>
+      join(host.directory, name, request.id, 'started.json'),
+    )
+    await eventually(() => expect(existsSync(inMemory ?? '')).toBe(true))
+    // Where it would write.
+    mkdirSync(`${lasting}.new`)
+    go()
+    expect(await starting).toMatchObject({ phase: 'running' })
+    await host.driver.listContainers('owed')
+    expect(existsSync(lasting ?? '')).toBe(false)
+    rmdirSync(`${lasting}.new`)
+    await eventually(() => {
+      // A close look at all, as there is every 10 s.
+      host.driver.onExit(() => undefined)()
+      return existsSync(lasting ?? '')
+    })
+    await remove({ id: request.id, podUid: 'owed' })
+  })
+
   itOnce('says which file could not be made, and leaves nothing', async () => {
     const sandbox = await host.sandbox('file')
     const logPath = join(host.directory, 'taken/0.log')
     writeFileSync(join(host.directory, 'taken'), '')
     const starting = host.driver.startContainer(host.request(sandbox, { logPath }), signal)
-    const problem = `container drvt-file-main-0 was not made: make ${join(host.directory, 'taken')}: File exists`
-    await expect(starting).rejects.toThrow(problem)
+    await expect(starting).rejects.toThrow(`make ${join(host.directory, 'taken')}: File exists`)
     await host.driver.removeSandbox('file')
     await eventually(() => expect(host.remains()).toEqual([]))
   })

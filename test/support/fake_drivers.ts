@@ -150,6 +150,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       await request.prerequisites
       await request.ready
       host.act(`startContainer ${request.id}`)
+      if (begun.delete(request.id)) host.containers.delete(request.id)
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
       if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
       const { id, name } = request
@@ -170,12 +171,15 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
         host.containers.delete(head.id)
       }
       return {
-        start(request, signal) {
-          forget()
-          return runtime.startContainer(request, signal)
-        },
+        start: (request, signal) =>
+          runtime.startContainer(request, signal).catch((error: unknown) => {
+            if (begun.has(head.id)) forget()
+            throw error
+          }),
         async dismiss() {
           if (host.kills !== kills) return
+          // Whatever becomes of it, it is hidden no more.
+          begun.delete(head.id)
           host.act(`dismiss ${head.id}`)
           forget()
         },

@@ -184,7 +184,7 @@ export class World {
         await this.worker.reconcile(new AbortController().signal)
       } catch (error) {
         if (!this.#isKill(error)) throw error
-        this.worker.dispose()
+        void this.worker.dispose()
         this.fuse.left = Number.POSITIVE_INFINITY
         this.worker = this.#newWorker(true)
       }
@@ -203,7 +203,7 @@ export class World {
 
   restartAgent(): void {
     this.reports = []
-    this.worker.dispose()
+    void this.worker.dispose()
     this.worker = this.#newWorker(true)
   }
 

@@ -68,6 +68,21 @@ describe('the first container of a new pod', () => {
     expect(world.host.running('app').map(({ request }) => request.annotations[NOTE.image])).toEqual(['app:2'])
   })
 
+  test('that cannot be dismissed hides no failure of the pod, and is removed as half made', async () => {
+    const world = new World(podOf({ volumes: [{ name: 'settings', configMap: { name: 'missing' } }] }))
+    world.host.before = (call) => {
+      if (!call.startsWith('dismiss')) return
+      world.host.before = () => undefined
+      throw new Error('busy')
+    }
+    await world.run(1)
+    expect(world.events).toEqual(['FailedMount'])
+    world.delete(1)
+    await world.run(4)
+    expect(world.last?.removed).toBe(true)
+    expect([...world.host.containers.keys()]).toEqual([])
+  })
+
   test('goes with a pod that goes before it was started', async () => {
     const world = new World(podOf())
     world.host.sandboxGate = async () => world.delete(1)

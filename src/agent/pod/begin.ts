@@ -68,6 +68,13 @@ export async function dismissBegun(notes: PodNotes): Promise<void> {
   await begun?.container.dismiss()
 }
 
+/** What cannot be dismissed is half made to the next look, which has it removed. */
+export async function dismissOrLeave({ agent, facts, notes }: BeginContext): Promise<void> {
+  await dismissBegun(notes).catch((error: unknown) => {
+    agent.log.warn({ pod: facts.uid, err: error }, 'a container that was begun could not be dismissed; will remove it')
+  })
+}
+
 function hasHead(request: ContainerRequest, head: ContainerHead): boolean {
   return request.handler === head.handler && isDeepStrictEqual({ ...request, ...head }, request)
 }

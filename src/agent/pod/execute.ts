@@ -5,7 +5,7 @@ import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import type { AgentContext } from '../context.ts'
 import { rotatedNumbers } from '../logs/log_files.ts'
-import { beginFirst, dismissBegun, startBegun } from './begin.ts'
+import { beginFirst, dismissBegun, dismissOrLeave, startBegun } from './begin.ts'
 import { isBusy } from './drain.ts'
 import { attemptKey, EVICTED, NO_POD_ADDRESS, NOTE, type PodFacts } from './facts.ts'
 import { beginPostStart, beginPreStop, type HookContext, removeMark } from './hooks.ts'
@@ -60,8 +60,8 @@ export const EXECUTORS: Executors = {
         if (prepared.due() !== undefined && !signal.aborted) wake()
       }, interfaceFailed)
     } catch (error) {
-      await dismissBegun(notes)
       cannotPrepare(context, error)
+      await dismissOrLeave(context)
     }
   },
 
@@ -119,7 +119,7 @@ export const EXECUTORS: Executors = {
       // What the container lacked may be the sandbox itself: make sure of it before the next try.
       if (!config) notes.prepared = undefined
     } finally {
-      await dismissBegun(notes)
+      await dismissOrLeave(context)
     }
   },
 

@@ -161,13 +161,13 @@ export class PodWorker {
   }
 
   /** Stops timers and background work; containers run on. */
-  dispose(): void {
+  async dispose(): Promise<void> {
     this.#starting.abort()
     this.#lifetime.abort()
     for (const prober of this.#notes.probers.values()) prober.stop()
     this.#notes.probers.clear()
     this.#notes.usageWatch?.stop()
-    dismissBegun(this.#notes).catch((error: unknown) => {
+    await dismissBegun(this.#notes).catch((error: unknown) => {
       this.#agent.log.debug(
         { pod: this.uid, err: error },
         'a container that was begun stays for the next agent to remove',

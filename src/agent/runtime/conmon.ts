@@ -4,12 +4,14 @@
  * Source: containers/conmon, src/conmon.c and src/parent_pipe_fd.c.
  */
 import type { ChildProcess } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { KernelCall } from '../../base/kernel_calls.ts'
 import { type Reporting, startReporting } from '../../base/process.ts'
+import { readText } from '../../base/records.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 
 export interface ConmonCommon {
@@ -63,7 +65,7 @@ export function commonArgs(options: ConmonCommon, id: string, bundle: string): s
 export interface Monitor {
   /**
    * Has it create the container. Resolves with the pid of the container's init, which waits to be started. Once it has rejected, its
-   * calls are over and done with, and a monitor that runs on is named in its pid file.
+   * calls are over and done with; a monitor may run on.
    */
   create(signal: AbortSignal): Promise<number>
   /** Instead of `create`: it ends and leaves nothing but what its calls have made. */
@@ -104,6 +106,19 @@ export async function startMonitor(options: CreateOptions): Promise<Monitor> {
       release()
     },
   }
+}
+
+/** Those that live, by their command lines. */
+export function listMonitors(exitDirectory: string): { id: string; pid: number }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      const args = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0')
+      // The monitors of terminals that exec opens carry a pid file's name of their own and end with their program.
+      if (!args.includes(`--exit-dir=${exitDirectory}`) || args.includes('--exec')) return []
+      const id = args.find((arg) => arg.startsWith('--cid='))?.slice('--cid='.length)
+      return id === undefined ? [] : [{ id, pid: Number(pid) }]
+    })
 }
 
 function runtimeFailure(message: string): DroverError {
@@ -160,7 +175,7 @@ export function watchStderr(child: ChildProcess): { failed: Promise<never>; text
 async function firstReport(id: string, started: Reporting, signal: AbortSignal): Promise<ConmonReport> {
   const { report, said, failed, ended, kill, release } = started
   const onAbort = (): void => {
-    // Past the fork that makes it a daemon, which has written the pid file by then, this reaches nobody.
+    // Past the fork that makes it a daemon this reaches nobody.
     kill()
     void ended.then(() => report.destroy())
   }

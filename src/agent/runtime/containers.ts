@@ -16,7 +16,7 @@ import type { Logger } from '../../base/log.ts'
 import { identify, isAlive, isTaken } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord, writeRecordInMemory } from '../../base/records.ts'
 import { type Cgroups, cgroupProcesses, clearCgroup, oomKills } from './cgroups.ts'
-import type { Monitor } from './conmon.ts'
+import { listMonitors, type Monitor } from './conmon.ts'
 import type { ExitWatcher } from './exits.ts'
 import type { Handlers } from './handlers.ts'
 import { beginContainer, describeContainer, type Making, metaOf, unfinishedPath } from './make_container.ts'
@@ -73,6 +73,9 @@ export class Containers {
   readonly #ends = new Map<string, ExitRecord>()
   /** Records on their way to the disk, by container. */
   readonly #writes = new Map<string, Promise<void>>()
+  /** Those that the disk has not taken, to be tried again at the next look at all. */
+  readonly #owed = new Map<string, () => void>()
+  readonly #removing = new Set<string>()
   readonly #paths = new Map<string, ContainerPaths>()
   readonly #begun = new Set<string>()
   /** Every container that was here before us has been seen. */
@@ -193,6 +196,7 @@ export class Containers {
    * the next close look, which comes every 10 s: an end leaves a file, but for one whose monitor was killed first.
    */
   async list({ podUid, closely }: { podUid?: string | undefined; closely: boolean }): Promise<ContainerState[]> {
+    if (podUid === undefined && closely) this.#settleOwed()
     const names = podUid !== undefined && this.#listed ? this.#idsOf(podUid) : await this.#ids()
     const exits = this.#options.exits.present()
     const states: ContainerState[] = []
@@ -208,7 +212,14 @@ export class Containers {
     const names = (await readdir(this.#options.paths.containers)).filter(isId)
     for (const id of names) this.meta(id)
     this.#listed = true
-    return names
+    // Of what was begun the directory may be on its way.
+    return [...new Set([...names, ...this.#begun])]
+  }
+
+  #settleOwed(): void {
+    const owed = [...this.#owed.values()]
+    this.#owed.clear()
+    for (const again of owed) again()
   }
 
   #idsOf(podUid: string): string[] {
@@ -267,9 +278,13 @@ export class Containers {
 
   /** Writes a record that must outlive a reboot, but not the container. */
   #keep(id: string, path: string, record: StartedRecord | ExitRecord): void {
+    if (this.#removing.has(id)) return
     const written = Promise.resolve(this.#writes.get(id))
       .then(() => writeRecord(path, record))
-      .catch((error: unknown) => this.#options.log.debug({ err: error, path }, 'a record could not be written'))
+      .catch((error: unknown) => {
+        this.#options.log.warn({ err: error, path }, 'a record of a container could not be written; will try again')
+        this.#owed.set(path, () => this.#keep(id, path, record))
+      })
       .finally(() => {
         if (this.#writes.get(id) === written) this.#writes.delete(id)
       })
@@ -311,6 +326,15 @@ export class Containers {
 
   async remove(id: string): Promise<void> {
     checkId(id, 'container id')
+    this.#removing.add(id)
+    try {
+      await this.#remove(id)
+    } finally {
+      this.#removing.delete(id)
+    }
+  }
+
+  async #remove(id: string): Promise<void> {
     const { paths, cgroups, cgroupPathOf, clock } = this.#options
     const own = this.pathsOf(id)
     const meta = this.meta(id)
@@ -387,12 +411,19 @@ export class Containers {
 
   /** The pid of the container's monitor if it lives; its command line names the container. */
   #conmonOf(id: string, own: ContainerPaths): number | undefined {
-    const pid = Number(readText(own.conmonPid) ?? '')
+    const text = readText(own.conmonPid)
+    // Cut off in between, it has become a daemon without having said so.
+    if (text === undefined && this.#started(id, own) === undefined) {
+      return listMonitors(this.#options.paths.exits).find((monitor) => monitor.id === id)?.pid
+    }
+    const pid = Number(text ?? '')
     if (!(pid > 0) || identify(pid) === undefined) return undefined
     return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').includes(`--cid=${id}`) ? pid : undefined
   }
 
   #forget(id: string): void {
+    const { startedOnce, exit } = this.pathsOf(id)
+    for (const path of [startedOnce, exit]) this.#owed.delete(path)
     for (const map of [this.#metas, this.#starteds, this.#ends, this.#paths]) map.delete(id)
     this.#running.delete(id)
   }

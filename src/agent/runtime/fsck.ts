@@ -7,8 +7,9 @@ import type { Damage } from '../../base/damage.ts'
 import { bindCall, kernelCalls, tryUnmount, unmountCall } from '../../base/kernel_calls.ts'
 import { parseMountinfo } from '../../base/mountinfo.ts'
 import { signalProcess } from '../../base/process_table.ts'
-import { readText, removeTree } from '../../base/records.ts'
+import { removeTree } from '../../base/records.ts'
 import { type Cgroups, clearCgroup } from './cgroups.ts'
+import { listMonitors } from './conmon.ts'
 import type { OciRuntime } from './oci_runtime.ts'
 import { isId, type RuntimePaths } from './paths.ts'
 import { type Holder, listHolders } from './pid_holder.ts'
@@ -66,18 +67,6 @@ async function viewHost(options: FsckOptions): Promise<HostView> {
     ),
     files,
   }
-}
-
-function listMonitors(exitDirectory: string): HostView['monitors'] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => {
-      const args = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0')
-      // The monitors of terminals that exec opens carry a pid file's name of their own and end with their program.
-      if (!args.includes(`--exit-dir=${exitDirectory}`) || args.includes('--exec')) return []
-      const id = args.find((arg) => arg.startsWith('--cid='))?.slice('--cid='.length)
-      return id === undefined ? [] : [{ id, pid: Number(pid) }]
-    })
 }
 
 function viewHolders({ sandboxes }: RuntimePaths, holders: readonly Holder[]): HostView['holders'] {

@@ -10,6 +10,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
+import { DroverError } from '../../base/errors.ts'
 import { type KernelCall, kernelCalls } from '../../base/kernel_calls.ts'
 import { readText } from '../../base/records.ts'
 import { enterDirectoryCall, makeDirectoryCall, makeFileCall, makePathCall, renameCall } from '../../base/tree_calls.ts'
@@ -95,11 +96,32 @@ export function describeContainer(
   options: MakeOptions,
   { request, own }: { request: ContainerRequest; own: ContainerPaths },
 ): (() => Promise<void>) | undefined {
+  checkArguments(request)
   const seen = seenFromInside(options.paths, request, own)
   const config = JSON.stringify(specOf(options, seen))
   mkdirSync(own.bundle, { mode: 0o700 })
   writeFileSync(own.config, config, { mode: 0o600 })
   return seen.mount
+}
+
+/** What execve(2) takes with the usual stack: a quarter of 8 MiB in all, 128 KiB a string. */
+const MAX_ARGUMENT_BYTES = 2 << 20
+const MAX_STRING_BYTES = 128 << 10
+
+/** What could never be run is not written either: the bundle lies in memory that others need. */
+function checkArguments({ args, env }: ContainerRequest): void {
+  let total = 0
+  for (const text of [...args, ...env]) {
+    const bytes = Buffer.byteLength(text) + 1
+    total += bytes
+    if (bytes > MAX_STRING_BYTES) {
+      const what = env.includes(text) ? `variable ${text.slice(0, text.indexOf('=')).slice(0, 64)}` : 'an argument'
+      throw new DroverError('invalid', `${what} takes ${bytes} bytes; the kernel takes at most ${MAX_STRING_BYTES}`)
+    }
+  }
+  if (total <= MAX_ARGUMENT_BYTES) return
+  const message = `command and environment take ${total} bytes; the kernel takes at most ${MAX_ARGUMENT_BYTES}`
+  throw new DroverError('invalid', message)
 }
 
 interface Seen {
