@@ -8,7 +8,7 @@ const MARK = 'drvt'
 /** What was told to go takes its time. */
 const PATIENCE_MS = 10_000
 
-/** Undefined, or an empty list, where there is no such thing or it has just gone. */
+/** `otherwise`: where there is no such thing, or it has just gone. */
 function attempt(work, otherwise) {
   try {
     return work()
@@ -54,6 +54,10 @@ export function testTraces() {
 export async function leftSince(before) {
   const look = () => [...testTraces()].filter((trace) => !before.has(trace))
   const untilMs = performance.now() + PATIENCE_MS
-  while (look().length > 0 && performance.now() < untilMs) await sleep(200)
-  return look()
+  let left = look()
+  while (left.length > 0 && performance.now() < untilMs) {
+    await sleep(200)
+    left = look()
+  }
+  return left
 }

@@ -64,6 +64,17 @@ export function simDrivers(host: SimHost, agent: SimProcess, random: Random): Dr
 function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
   /** Begun by this agent and not started; of another's only the disk tells. */
   const begun = new Set<string>()
+  const startContainer: Drivers['runtime']['startContainer'] = async (request, signal) => {
+    await request.prerequisites
+    await request.ready
+    return call('startContainer', START, () => {
+      if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
+      if (begun.has(request.id)) host.containers.delete(request.id)
+      const state = host.start(request, request.annotations[NOTE.image] ?? '')
+      begun.delete(request.id)
+      return state
+    })
+  }
   return {
     initialize: () => call('initialize', LOOK, () => undefined),
     version: () => call('version', LOOK, () => 'sim://1.0'),
@@ -90,14 +101,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         }
         host.sandboxes.delete(podUid)
       }),
-    startContainer: async (request, signal) => {
-      await request.prerequisites
-      await request.ready
-      return call('startContainer', START, () => {
-        if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
-        return host.start(request, request.annotations[NOTE.image] ?? '')
-      })
-    },
+    startContainer,
     beginContainer(head) {
       const { id } = head
       host.begin(head, head.annotations[NOTE.image] ?? '')
@@ -107,21 +111,11 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
         host.containers.delete(id)
       }
       return {
-        async start(request, signal) {
-          try {
-            await Promise.all([request.prerequisites, request.ready])
-            return await call('startContainer', START, () => {
-              if (signal.aborted) throw new DroverError('cancelled', 'cancelled')
-              host.containers.delete(id)
-              const state = host.start(request, request.annotations[NOTE.image] ?? '')
-              begun.delete(id)
-              return state
-            })
-          } catch (error) {
+        start: (request, signal) =>
+          startContainer(request, signal).catch((error: unknown) => {
             forget()
             throw error
-          }
-        },
+          }),
         dismiss: () => call('dismiss', LOOK, forget),
       }
     },

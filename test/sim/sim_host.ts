@@ -5,7 +5,7 @@
 import { type Allocations, adopt, allocate, release } from '../../src/agent/network/addresses.ts'
 import type { NodeNetworkConfig } from '../../src/agent/network/network.ts'
 import type { ContainerHead, ContainerRequest, ContainerState, Sandbox } from '../../src/agent/runtime/runtime.ts'
-import { LOST_EXIT_CODE } from '../../src/agent/runtime/state.ts'
+import { containerState, LOST_EXIT_CODE } from '../../src/agent/runtime/state.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import type { Random } from '../../src/base/random.ts'
 import type { PeerRow, PolicyTableRow, ServiceRow } from '../../src/rpc/tables.ts'
@@ -108,9 +108,10 @@ export class SimHost {
   }
 
   /** Its directory is there; nothing runs of it. */
-  begin({ id, podUid, name, attempt, annotations }: ContainerHead, image: string): void {
+  begin(head: ContainerHead, image: string): void {
+    const { id } = head
     if (this.containers.has(id)) throw new DroverError('alreadyExists', `container ${id} exists already`)
-    const state: ContainerState = { id, podUid, name, attempt, annotations, phase: 'created' }
+    const state = containerState(head, 'created', undefined, undefined)
     this.containers.set(id, { state, image, startedMs: this.options.time.nowMs })
   }
 

@@ -13,6 +13,7 @@ import type {
   RuntimeDriver,
   Sandbox,
 } from '../../src/agent/runtime/runtime.ts'
+import { containerState } from '../../src/agent/runtime/state.ts'
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
@@ -108,18 +109,12 @@ export function fakeDrivers(host: FakeHost) {
   }
 }
 
+const halfMade = (head: ContainerHead): ContainerState => containerState(head, 'created', undefined, undefined)
+
 function fakeRuntime(host: FakeHost): RuntimeDriver {
   /** Containers that were begun and are not started: whoever comes after us finds them half made. */
   const begun = new Set<string>()
   const { kills } = host
-  const stateOf = ({ id, podUid, name, attempt, annotations }: ContainerHead): ContainerState => ({
-    id,
-    podUid,
-    name,
-    attempt,
-    annotations,
-    phase: 'created',
-  })
   const runtime: RuntimeDriver = {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
@@ -154,7 +149,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
       if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
       const { id, name } = request
-      const state: ContainerState = { ...stateOf(request), phase: 'running', pid: 1, startedAtMs: host.now() }
+      const state: ContainerState = { ...halfMade(request), phase: 'running', pid: 1, startedAtMs: host.now() }
       host.containers.set(id, { state, request })
       host.started.push(id)
       const code = host.exitsAtOnce.get(name)
@@ -164,7 +159,7 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     beginContainer(head) {
       host.act(`beginContainer ${head.id}`)
       if (host.containers.has(head.id)) throw new DroverError('alreadyExists', `container ${head.id} exists`)
-      host.containers.set(head.id, { state: stateOf(head), request: head as ContainerRequest })
+      host.containers.set(head.id, { state: halfMade(head), request: head as ContainerRequest })
       begun.add(head.id)
       const forget = (): void => {
         begun.delete(head.id)

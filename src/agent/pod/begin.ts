@@ -9,7 +9,6 @@ import type { BegunContainer, ContainerHead, ContainerRequest, ContainerState } 
 import { containerHead, containerLog } from './container_spec.ts'
 import type { PodFacts } from './facts.ts'
 import type { PodNotes } from './notes.ts'
-import { handlerOf } from './runtime_handler.ts'
 
 export interface Begun {
   head: ContainerHead
@@ -23,7 +22,11 @@ interface BeginContext {
 }
 
 /** Begins it where nothing stands against it. What does, and what fails, is told by the steps that come to it in their turn. */
-export async function beginFirst({ agent, facts, notes }: BeginContext, pod: Pod): Promise<void> {
+export async function beginFirst(
+  { agent, facts, notes }: BeginContext,
+  pod: Pod,
+  handler: string | undefined,
+): Promise<void> {
   const { runtime, images } = agent.drivers
   const [container] = [...(pod.spec.initContainers ?? []), ...pod.spec.containers]
   // What could not be prepared once may not be for long: nothing is begun for it again.
@@ -31,7 +34,7 @@ export async function beginFirst({ agent, facts, notes }: BeginContext, pod: Pod
   if (container === undefined || !isNew || facts.fenced === true || pod.spec.hostUsers === false) return
   if (container.imagePullPolicy === 'Always') return
   try {
-    const [image, handler] = await Promise.all([images.find(container.image ?? ''), handlerOf(agent, pod)])
+    const image = await images.find(container.image ?? '')
     if (image === undefined) return
     const head = containerHead(pod, container, {
       ...(handler === undefined ? {} : { handler }),
@@ -69,9 +72,10 @@ export async function dismissBegun(notes: PodNotes): Promise<void> {
 }
 
 /** What cannot be dismissed is half made to the next look, which has it removed. */
-export async function dismissOrLeave({ agent, facts, notes }: BeginContext): Promise<void> {
+export async function dismissOrLeave({ agent, notes }: Pick<BeginContext, 'agent' | 'notes'>): Promise<void> {
+  const pod = notes.begun?.head.podUid
   await dismissBegun(notes).catch((error: unknown) => {
-    agent.log.warn({ pod: facts.uid, err: error }, 'a container that was begun could not be dismissed; will remove it')
+    agent.log.warn({ pod, err: error }, 'a container that was begun could not be dismissed; it goes as half made')
   })
 }
 

@@ -14,6 +14,7 @@ import type { StepArguments } from './plan_pod.ts'
 import { ensureVolumes, type PodVolumes } from './pod_volumes.ts'
 import { prepare } from './prepare.ts'
 import { pullImage } from './pull.ts'
+import { handlerOf } from './runtime_handler.ts'
 import { resolveRequest } from './start_request.ts'
 import { signalName } from './stop_signal.ts'
 
@@ -45,8 +46,10 @@ export const EXECUTORS: Executors = {
   async prepare(_step, context) {
     const { agent, notes, signal, wake } = context
     try {
-      await beginFirst(context, podOf(context))
-      const prepared = await prepare(agent, podOf(context))
+      const pod = podOf(context)
+      const handler = await handlerOf(agent, pod)
+      await beginFirst(context, pod, handler)
+      const prepared = await prepare(agent, pod, handler)
       const interfaceFailed = (error: unknown): void => {
         if (notes.prepared?.connected !== prepared.connected) return
         cannotPrepare(context, error)

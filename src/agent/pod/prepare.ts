@@ -9,7 +9,6 @@ import { startEarly } from './early.ts'
 import { etcFiles, kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
 import { ensureVolumes } from './pod_volumes.ts'
-import { handlerOf } from './runtime_handler.ts'
 
 /** How a pod without a network finds itself in its own hosts file; it has no address to report. */
 const LOOPBACK = '127.0.0.1'
@@ -66,9 +65,8 @@ async function makeEtcFiles(
 }
 
 /** Everything side by side. Nothing is waited for of which it is known what it will be: sandbox, interface, files. */
-export async function prepare(agent: AgentContext, pod: Pod): Promise<Prepared> {
+export async function prepare(agent: AgentContext, pod: Pod, handler: string | undefined): Promise<Prepared> {
   const cutOff = pod.spec.hostNetwork !== true && isCutOff(pod)
-  const handler = await handlerOf(agent, pod)
   const request = {
     podUid: pod.metadata.uid ?? '',
     namespace: pod.metadata.namespace ?? '',

@@ -10,7 +10,7 @@ import type { ReconcileResult } from '../../base/queue.ts'
 import type { AgentContext } from '../context.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import { hasStorageLimit } from '../usage/pod_storage.ts'
-import { dismissBegun } from './begin.ts'
+import { dismissOrLeave } from './begin.ts'
 import { drainFact } from './drain.ts'
 import { containerOf, EXECUTORS, type StepContext } from './execute.ts'
 import {
@@ -167,12 +167,7 @@ export class PodWorker {
     for (const prober of this.#notes.probers.values()) prober.stop()
     this.#notes.probers.clear()
     this.#notes.usageWatch?.stop()
-    await dismissBegun(this.#notes).catch((error: unknown) => {
-      this.#agent.log.debug(
-        { pod: this.uid, err: error },
-        'a container that was begun stays for the next agent to remove',
-      )
-    })
+    await dismissOrLeave({ agent: this.#agent, notes: this.#notes })
   }
 
   async reconcile(signal: AbortSignal): Promise<ReconcileResult> {

@@ -72,9 +72,7 @@ export interface Monitor {
   dismiss(): Promise<void>
 }
 
-/**
- * Starts conmon, which waits on its start pipe before it does anything but open the log.
- */
+/** Starts conmon, which waits on its start pipe before it does anything but open the log. */
 export async function startMonitor(options: CreateOptions): Promise<Monitor> {
   const args = [
     ...commonArgs(options, options.id, options.bundle),
