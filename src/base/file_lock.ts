@@ -48,6 +48,8 @@ export type LockOutcome = { lock: FileLock } | { lock: undefined; heldBy: LockHo
 export interface LockOptions {
   role: string
   clock: Clock
+  /** How long a holder that lives is waited for. Default: not at all. */
+  patienceMs?: number
   signal?: AbortSignal
 }
 
@@ -61,19 +63,21 @@ const RETRY_MS = 20
 const MAX_REMOVALS = 100
 const HELD = 1
 
-/** Pure: what to do about a lock that another holds. One whose holder is seen to live is not waited for. */
-export function nextStep(holderLives: boolean, waitedMs: number): 'refuse' | 'wait' {
-  return holderLives || waitedMs >= DYING_MS ? 'refuse' : 'wait'
+/** Pure: what to do about a lock that another holds. */
+export function nextStep(holderLives: boolean, waitedMs: number, patienceMs: number): 'refuse' | 'wait' {
+  return waitedMs >= (holderLives ? patienceMs : Math.max(DYING_MS, patienceMs)) ? 'refuse' : 'wait'
 }
 
-/** Locks the file, which is made where it is missing. Waits only for a holder that is just ending. */
-export async function lockFile(path: string, { role, clock, signal }: LockOptions): Promise<LockOutcome> {
+/** Locks the file, which is made where it is missing. Waits for a holder that is just ending, and with `patienceMs` for any. */
+export async function lockFile(path: string, options: LockOptions): Promise<LockOutcome> {
+  const { role, clock, patienceMs = 0, signal } = options
   const startedMs = clock.monotonicMs()
   for (;;) {
     const lock = await attempt(path, { role, since: new Date(clock.now()).toISOString() })
     if (lock !== undefined) return { lock }
     const heldBy = readRecord<LockHolder>(path)
-    const step = nextStep(heldBy !== undefined && isAlive(heldBy), clock.monotonicMs() - startedMs)
+    const lives = heldBy !== undefined && isAlive(heldBy)
+    const step = nextStep(lives, clock.monotonicMs() - startedMs, patienceMs)
     if (step === 'refuse') return { lock: undefined, heldBy }
     await sleep(clock, RETRY_MS, signal)
   }

@@ -12,8 +12,10 @@
  * made before the namespace it leads to, so whatever a crash leaves behind can be found. `ensure` completes it, `remove`
  * removes it; both may be repeated.
  */
-import { cidrAddress, formatAddress, formatCidr, parseCidr } from '../base/cidr.ts'
+import { type Cidr, cidrAddress, cidrsOverlap, formatAddress, formatCidr, parseCidr } from '../base/cidr.ts'
+import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
+import { lockFile } from '../base/file_lock.ts'
 import type { Logger } from '../base/log.ts'
 import {
   abandonedNamespaces,
@@ -36,6 +38,7 @@ export interface HostsNetworkOptions {
   subnet?: string
   /** Ranges that the cluster will use itself. */
   avoid?: readonly string[]
+  clock: Clock
   log?: Logger
 }
 
@@ -69,6 +72,9 @@ export interface HostsNetwork {
 const SWITCH = 'switch'
 const BRIDGE = 'bridge'
 const MAX_HOSTS = 250
+/** Held from the choice of a range until its address is set: two clusters that come up at once would choose the same. */
+const RANGES_LOCK = '/run/drover-ranges.lock'
+const RANGES_PATIENCE_MS = 60_000
 const NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/
 
 class Hosts implements HostsNetwork {
@@ -99,10 +105,9 @@ class Hosts implements HostsNetwork {
     const links = await observeLinks(path)
     const numbers = this.#hostNumbers(links)
     const loose = links.filter(({ name, master, up }) => name.startsWith('dvh-') && (master !== BRIDGE || !up))
-    await ipBatch(
-      path,
-      loose.map(({ name }) => `link set dev ${name} master ${BRIDGE} up`),
-    )
+    for (const { name } of loose) {
+      await ipBatch(path, [`link set dev ${name} master ${BRIDGE} up`]).catch(ignoreMissing)
+    }
     for (const host of hosts) {
       const number = numbers.get(host) ?? freeNumber(numbers)
       numbers.set(host, number)
@@ -152,7 +157,7 @@ class Hosts implements HostsNetwork {
     const mark = pinned.has(this.#switchName) ? await markOf(this.#switchName) : ''
     if (mark === this.#mark(SWITCH) || (mark === '' && gateway !== undefined)) await this.#removeSwitch(pinned)
     // Last: as long as it is there, an interrupted removal can be taken up again.
-    if (gateway !== undefined) await ipBatch(undefined, [`link del ${this.#gatewayLink}`]).catch(ignoreMissing)
+    if (gateway !== undefined) await removeLink(undefined, this.#gatewayLink)
   }
 
   /** Hosts' processes may keep a namespace alive for a while; its links go now. */
@@ -161,9 +166,7 @@ class Hosts implements HostsNetwork {
       const links = await observeLinks(namespacePath(this.#switchName))
       const outer = links.filter(({ name }) => name.startsWith(`dvh-${this.#options.id}-`))
       // One by one: those whose hosts are gone vanish by themselves meanwhile.
-      for (const { name } of outer) {
-        await ipBatch(namespacePath(this.#switchName), [`link del ${name}`]).catch(ignoreMissing)
-      }
+      for (const { name } of outer) await removeLink(namespacePath(this.#switchName), name)
     }
     await removeNamespace(this.#switchName)
   }
@@ -216,23 +219,52 @@ class Hosts implements HostsNetwork {
   }
 
   async #ensureSwitch(): Promise<string> {
-    const root = await observeLinks(undefined)
-    const present = this.#subnetOf(root)
-    const { subnet: wanted = present, id, avoid = [] } = this.#options
-    const subnet = wanted ?? (await pickSubnet(avoid, id))
+    const present = this.#subnetOf(await observeLinks(undefined))
+    const wanted = this.#options.subnet ?? present
     const pinned = await pinnedNamespaces()
     const inside = pinned.has(this.#switchName) ? await observeLinks(namespacePath(this.#switchName)) : []
     const connected = inside.some(({ name, master }) => name === 'uplink' && master === BRIDGE)
-    if (present !== subnet || !connected) await this.#makeSwitch(root, inside, subnet)
-    return subnet
+    if (connected && present !== undefined && present === wanted) return present
+    const { lock } = await lockFile(RANGES_LOCK, {
+      role: 'network',
+      clock: this.#options.clock,
+      patienceMs: RANGES_PATIENCE_MS,
+    })
+    if (lock === undefined) {
+      throw new DroverError('unavailable', `another cluster's network has been in the making for a minute; try again`)
+    }
+    try {
+      await removeLink(undefined, this.#gatewayLink)
+      const subnet = await this.#freeSubnet(wanted)
+      await this.#makeSwitch(inside, subnet)
+      return subnet
+    } finally {
+      lock.release()
+    }
   }
 
-  async #makeSwitch(root: readonly NetLink[], inside: readonly NetLink[], subnet: string): Promise<void> {
+  /**
+   * The range that this cluster had, unless somebody else took it meanwhile: hosts are known by its addresses. A wider
+   * route (of a VPN, say) takes nothing away: the narrower one wins.
+   */
+  async #freeSubnet(wanted: string | undefined): Promise<string> {
+    const { clusterName, id, avoid = [] } = this.#options
+    const used = await rangesInUse()
+    if (wanted === undefined) return chooseSubnet(used, id, [...DEFAULT_AVOID, ...avoid])
+    const own = parseCidr(wanted)
+    const taken = used.find((range) => range.prefixLength >= own.prefixLength && cidrsOverlap(range, own))
+    if (taken === undefined) return wanted
+    throw new DroverError(
+      'alreadyExists',
+      `${wanted}, the range of cluster ${clusterName}'s hosts, overlaps ${formatCidr(taken)}, which this machine uses ` +
+        `by now ("ip route show table all" says for what): end that use, or remove this cluster and make it anew`,
+    )
+  }
+
+  async #makeSwitch(inside: readonly NetLink[], subnet: string): Promise<void> {
     const { clusterName, id, log } = this.#options
     const spare = `dvu-${id}`
-    const old = root.filter(({ name }) => name === this.#gatewayLink)
     await ipBatch(undefined, [
-      ...old.map(({ name }) => `link del ${name}`),
       `link add ${this.#gatewayLink} address ${macOf(subnet, 0)} type veth peer name ${spare}`,
       `link set dev ${this.#gatewayLink} alias "cluster ${clusterName}" addrgenmode none`,
     ])
@@ -258,7 +290,7 @@ class Hosts implements HostsNetwork {
     const address = addressOf(subnet, number)
     if (await this.#isComplete(path, host, `${address}/24`)) return
     const link = this.#outerLink(number)
-    await ipBatch(switchPath, [`link del ${link}`]).catch(ignoreMissing)
+    await removeLink(switchPath, link)
     await ipBatch(switchPath, [
       `link add ${link} type veth peer name inner address ${macOf(subnet, number)}`,
       `link set dev ${link} alias "host ${host}" addrgenmode none master ${BRIDGE} up`,
@@ -315,17 +347,21 @@ function freeNumber(numbers: ReadonlyMap<string, number>): number {
   throw new DroverError('tooLarge', `a local cluster has at most ${MAX_HOSTS} hosts`)
 }
 
+/** Whatever was seen of it: a namespace's end takes its links, and their peers, some time after the namespace is gone. */
+async function removeLink(path: string | undefined, link: string): Promise<void> {
+  await ipBatch(path, [`link del ${link}`]).catch(ignoreMissing)
+}
+
 function ignoreMissing(error: unknown): void {
   if (!/cannot find device|does not exist/i.test(DroverError.from(error).message)) throw error
 }
 
-/** A /24 that no route or address of this machine uses, nor `avoid`, nor the default ranges of services and pods. */
-export async function pickSubnet(avoid: readonly string[] = [], id = ''): Promise<string> {
+async function rangesInUse(): Promise<Cidr[]> {
   const [routes, addresses] = await Promise.all([
     ipJson(undefined, ['-4', 'route', 'show', 'table', 'all']),
     ipJson(undefined, ['-4', 'addr', 'show']),
   ])
-  return chooseSubnet(usedRanges(routes, addresses), id, [...DEFAULT_AVOID, ...avoid])
+  return usedRanges(routes, addresses)
 }
 
 export function createHostsNetwork(options: HostsNetworkOptions): HostsNetwork {

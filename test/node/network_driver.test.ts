@@ -46,7 +46,7 @@ interface Pod {
   namespace: TestNamespace
 }
 
-const hostsNetwork = createHostsNetwork({ clusterName: CLUSTER.clusterName, id: ID })
+const hostsNetwork = createHostsNetwork({ clusterName: CLUSTER.clusterName, id: ID, clock: systemClock })
 const hosts: Host[] = []
 const pods = new Map<string, Pod>()
 let directory = ''

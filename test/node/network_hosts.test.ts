@@ -1,14 +1,16 @@
 /** Networks of local clusters' hosts: made, completed after damage, removed without a trace. */
 import { afterAll, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
 import { run, runOk } from '../../src/base/process.ts'
 import { createHostsNetwork } from '../../src/local/hosts_network.ts'
 
 const ID = (process.pid % 0xfff).toString(16)
 const NAME = `drvt${ID}`
-const network = createHostsNetwork({ clusterName: NAME, id: `a${ID}` })
+const OPTIONS = { clusterName: NAME, id: `a${ID}`, clock: systemClock }
+const network = createHostsNetwork(OPTIONS)
 /** Its namespaces' names start like the other's. */
-const lookalike = createHostsNetwork({ clusterName: `${NAME}-b`, id: `b${ID}` })
+const lookalike = createHostsNetwork({ clusterName: `${NAME}-b`, id: `b${ID}`, clock: systemClock })
 
 afterAll(async () => {
   await network.remove()
@@ -53,7 +55,10 @@ it('joins hosts with each other and with this machine, keeps addresses, and leav
 
 it('completes what was damaged or half made, and removes it too', async () => {
   const before = await machine()
-  const state = await network.ensure(['one', 'two'])
+  const { subnet } = await network.ensure(['one', 'two'])
+  // As a recorded cluster does: its range is its own also while its link is gone.
+  const recorded = createHostsNetwork({ ...OPTIONS, subnet })
+  const state = await recorded.ensure(['one', 'two'])
   const enter = ['nsenter', `--net=${state.switchNamespacePath}`]
   const damage: string[][] = [
     ['ip', 'netns', 'del', `drover-${NAME}-one`],
@@ -67,17 +72,37 @@ it('completes what was damaged or half made, and removes it too', async () => {
   ]
   for (const [program = '', ...args] of damage) {
     await runOk(program, args)
-    const mended = await network.ensure(['one', 'two'])
+    const mended = await recorded.ensure(['one', 'two'])
     const [one, two] = mended.hosts
     expect(mended.subnet).toBe(state.subnet)
     expect(await ping(one?.namespacePath ?? '', two?.address ?? ''), [program, ...args].join(' ')).toBe(0)
     expect((await run('busybox', ['ping', '-c1', '-w3', one?.address ?? ''])).exitCode, args.join(' ')).toBe(0)
   }
   for (const [program = '', ...args] of damage) {
-    await network.ensure(['one', 'two'])
+    await recorded.ensure(['one', 'two'])
     await runOk(program, args)
-    await network.remove()
+    await recorded.remove()
     expect(await machine(), args.join(' ')).toBe(before)
+  }
+})
+
+it('gives clusters that come up at once ranges of their own, and no range to two', async () => {
+  // What is left is 10.95.0.0/20, so that all look for the same range first.
+  const left = ['128.0/17', '64.0/18', '32.0/19', '16.0/20'].map((rest) => `10.95.${rest}`)
+  const avoid = ['10.88.0.0/14', '10.92.0.0/15', '10.94.0.0/16', ...left]
+  const rival = (mark: string, subnet?: string) => {
+    const options = { clusterName: `${NAME}-${mark}`, id: `${mark}${ID}`, avoid, clock: systemClock }
+    return createHostsNetwork({ ...options, ...(subnet === undefined ? {} : { subnet }) })
+  }
+  const rivals = ['1', '2', '3'].map((mark) => rival(mark))
+  try {
+    const subnets = (await Promise.all(rivals.map((one) => one.ensure([])))).map(({ subnet }) => subnet)
+    expect(new Set(subnets).size).toBe(3)
+    const remembers = rival('4', subnets[0])
+    rivals.push(remembers)
+    await expect(remembers.ensure([])).rejects.toThrow(/overlaps .* end that use, or remove this cluster/)
+  } finally {
+    for (const one of rivals) await one.remove()
   }
 })
 

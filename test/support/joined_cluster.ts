@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../../src/base/clock.ts'
 import {
   createHostsNetwork,
   type HostInterface,
@@ -48,6 +49,7 @@ export class JoinedCluster {
       clusterName: this.name,
       id: randomBytes(2).toString('hex'),
       avoid: ['10.244.0.0/16', '10.96.0.0/16'],
+      clock: systemClock,
     })
   }
 

@@ -58,7 +58,7 @@ export class NetworkHosts {
       clusterDomain: 'cluster.local',
       ...cluster,
     }
-    this.#network = createHostsNetwork({ clusterName: this.#cluster.clusterName, id: this.id })
+    this.#network = createHostsNetwork({ clusterName: this.#cluster.clusterName, id: this.id, clock: systemClock })
   }
 
   observe() {
