@@ -11,7 +11,7 @@ export type Cell = string | number | boolean | null
 /** A column of the table that `get` prints. `priority` 0 is always shown, 1 only with `-o wide`. */
 export interface PrinterColumn<T> {
   name: string
-  type: 'string' | 'integer' | 'date'
+  type: 'string' | 'integer' | 'boolean' | 'date'
   description: string
   priority?: 0 | 1
   /** `nowMs` is wall time, for ages. */

@@ -18,6 +18,7 @@ import { persistentVolumeKind } from './persistentvolume.ts'
 import { persistentVolumeClaimKind } from './persistentvolumeclaim.ts'
 import { podKind } from './pod_kind.ts'
 import { podDisruptionBudgetKind } from './poddisruptionbudget.ts'
+import { priorityClassKind } from './priorityclass.ts'
 import { replicaSetKind } from './replicaset.ts'
 import { roleKind } from './role.ts'
 import { roleBindingKind } from './rolebinding.ts'
@@ -49,6 +50,7 @@ export const KINDS: readonly KindDefinition[] = [
   persistentVolumeClaimKind,
   storageClassKind,
   runtimeClassKind,
+  priorityClassKind,
   endpointSliceKind,
   networkPolicyKind,
   leaseKind,

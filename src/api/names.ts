@@ -124,3 +124,8 @@ export const POD_CONDITION = {
 
 /** Before the join id in a node certificate's OU. */
 export const JOIN_ID_PREFIX = 'drover:join:'
+
+/** From this priority on a pod is critical to the cluster: a node that runs short never evicts it. */
+export const CRITICAL_PRIORITY = 2_000_000_000
+/** From this one on it is critical to its node: the kernel ends it last. */
+export const NODE_CRITICAL_PRIORITY = CRITICAL_PRIORITY + 1_000

@@ -27,6 +27,7 @@ import {
   quantityMap,
   text,
   time,
+  unhonoured,
 } from './schema.ts'
 
 const KeySelector = object({ name: opt(text), key: text, optional: opt(bool) }, ATOMIC)
@@ -264,6 +265,9 @@ export const Affinity = object({
 })
 export type Affinity = Static<typeof Affinity>
 
+/** No pod is ended to make room for another, whatever it says. */
+export const PreemptionPolicy = unhonoured(oneOf('Never', 'PreemptLowerPriority'), 'PreemptLowerPriority')
+
 export const PodSpec = object({
   containers: listByKey(Container, 'name'),
   initContainers: opt(listByKey(Container, 'name')),
@@ -313,9 +317,9 @@ export const PodSpec = object({
   hostUsers: opt(bool),
   os: ignored(),
   overhead: opt(quantityMap),
-  preemptionPolicy: ignored(),
+  preemptionPolicy: PreemptionPolicy,
   priority: opt(int32),
-  priorityClassName: ignored(),
+  priorityClassName: opt(text),
   readinessGates: opt(Type.Array(object({ conditionType: text }))),
   resourceClaims: ignored(),
   resources: ignored(),

@@ -116,6 +116,7 @@ export const MESSAGE_ROWS: readonly string[] = [
   'PodTemplateSpec: 1 metadata ObjectMeta, 2 spec PodSpec',
   'PolicyRule: 1 verbs []s, 2 apiGroups []s, 3 resources []s, 4 resourceNames []s, 5 nonResourceURLs []s',
   'Preconditions: 1 uid s*, 2 resourceVersion s*',
+  'PriorityClass: 1 metadata ObjectMeta, 2 value i, 3 globalDefault b, 4 description s, 5 preemptionPolicy s*',
   'Probe: 1 < ProbeHandler, 2 initialDelaySeconds i, 3 timeoutSeconds i, 4 periodSeconds i, 5 successThreshold i, 6 failureThreshold i, 7 terminationGracePeriodSeconds i*',
   'ProbeHandler: 1 exec ExecAction, 2 httpGet HTTPGetAction, 3 tcpSocket TCPSocketAction, 4 grpc GRPCAction',
   'ProjectedVolumeSource: 1 sources []VolumeProjection, 2 defaultMode i*, 3 defaultUser x',

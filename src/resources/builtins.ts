@@ -1,5 +1,6 @@
 /** What every cluster has from its first minute. */
 import { namespaceKind } from '../api/namespace.ts'
+import { BUILTIN_CLASSES, priorityClassKind } from '../api/priorityclass.ts'
 import { BUILTIN_HANDLERS, builtinClass, runtimeClassKind } from '../api/runtimeclass.ts'
 import { isCode } from '../base/errors.ts'
 import type { Resources, WriteOptions } from './resources.ts'
@@ -16,6 +17,10 @@ export async function ensureBuiltins(resources: Resources, options: WriteOptions
   for (const handler of BUILTIN_HANDLERS) {
     if (resources.get(runtimeClassKind, '', handler) !== undefined) continue
     await unlessThere(resources.create(runtimeClassKind, builtinClass(handler), options))
+  }
+  for (const priorityClass of BUILTIN_CLASSES) {
+    if (resources.get(priorityClassKind, '', priorityClass.metadata.name ?? '') !== undefined) continue
+    await unlessThere(resources.create(priorityClassKind, priorityClass, options))
   }
 }
 

@@ -4,7 +4,8 @@ import { KINDS } from '../api/kinds.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { namespaceKind } from '../api/namespace.ts'
 import { podKind } from '../api/pod_kind.ts'
-import { type RuntimeClass, runtimeClassKind } from '../api/runtimeclass.ts'
+import { type PriorityClass, priorityClassKind } from '../api/priorityclass.ts'
+import { runtimeClassKind } from '../api/runtimeclass.ts'
 import { parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/log.ts'
@@ -22,6 +23,7 @@ import { META_PREFIX } from './keys.ts'
 import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
 import { withPodSecurity } from './pod_security.ts'
+import { withPriorityClass } from './priority_class.ts'
 import type { ApplyOptions, CreateOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { rewind } from './rewind.ts'
 import { withRuntimeClass } from './runtime_class.ts'
@@ -52,16 +54,18 @@ export function createResources(options: ResourcesOptions): Resources & Service 
     serviceCidr: parseCidr(options.serviceCidr),
     nodePortRange: options.nodePortRange,
   })
-  const namespaces = kinds.includes(namespaceKind as KindDefinition)
-  const secured = withPodSecurity(services, (name) =>
-    namespaces ? cache.table(namespaceKind as KindDefinition).get('', name)?.object : undefined,
+  /** Cluster-wide objects, none of kinds that are not here. */
+  const find = <T extends KubeObject>(kind: KindDefinition<T>, name: string) =>
+    (kinds.includes(kind as KindDefinition) ? cache.table(kind as KindDefinition).get('', name)?.object : undefined) as
+      | Stored<T>
+      | undefined
+  const prioritized = withPriorityClass(services, () =>
+    kinds.includes(priorityClassKind as KindDefinition)
+      ? (select(priorityClassKind as KindDefinition, {}, 'object') as Stored<PriorityClass>[])
+      : [],
   )
-  const classes = kinds.includes(runtimeClassKind as KindDefinition)
-  const admission = withRuntimeClass(secured, (name) =>
-    classes
-      ? (cache.table(runtimeClassKind as KindDefinition).get('', name)?.object as Stored<RuntimeClass> | undefined)
-      : undefined,
-  )
+  const secured = withPodSecurity(prioritized, (name) => find(namespaceKind, name))
+  const admission = withRuntimeClass(secured, (name) => find(runtimeClassKind, name))
   const writer = new ResourceWriter({ store, cache, clock, random, admission })
   if (options.registry !== undefined) registerCacheMetrics(options.registry, cache)
   const encodings = new WeakMap<object, Buffer>()

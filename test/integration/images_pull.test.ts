@@ -233,6 +233,35 @@ describe('trouble on the way', () => {
     await expect(driver.pull(`${flaky.host}/team/app:v1`, { signal })).resolves.toBeDefined()
   })
 
+  test('a registry that says when to come back is asked again then, and no sooner', async () => {
+    const refusedMs = new Map<string, number>()
+    const waitedMs: number[] = []
+    // The first manifest and the first blob.
+    const limited = await front((asked, answer) => {
+      const url = asked.url ?? ''
+      const sinceMs = refusedMs.get(url)
+      if (sinceMs !== undefined) waitedMs.push(performance.now() - sinceMs)
+      if ([...refusedMs.keys()].some((refused) => isBlob(refused) === isBlob(url))) return false
+      refusedMs.set(url, performance.now())
+      // Dates have whole seconds.
+      const date = new Date(Math.ceil(Date.now() / 1000 + 1) * 1000).toUTCString()
+      answer.writeHead(isBlob(url) ? 503 : 429, { 'retry-after': isBlob(url) ? date : '1' }).end()
+      return true
+    })
+    await expect(driver.pull(`${limited.host}/team/app:v1`, { signal })).resolves.toBeDefined()
+    expect(waitedMs).toHaveLength(2)
+    expect(Math.min(...waitedMs)).toBeGreaterThanOrEqual(990)
+    const closed = await front((_asked, answer) => {
+      answer.writeHead(429, { 'retry-after': '120' }).end()
+      return true
+    })
+    await expect(driver.pull(`${closed.host}/team/app:v1`, { signal })).rejects.toMatchObject({
+      code: 'tooManyRequests',
+      retryAfterSeconds: 120,
+    })
+    expect(closed.seen).toHaveLength(1)
+  })
+
   test('content that is not what its digest says is refused, and nothing of it stays', async () => {
     const corrupt = (of: (url: string) => boolean): Promise<Front> =>
       front(async (asked, answer) => {

@@ -1,7 +1,7 @@
 /** Hooks, sidecars, probes and time limits on a real runtime. What a container does it writes to a file of the host. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import { createServer as createSecureServer } from 'node:https'
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -50,6 +50,18 @@ async function serving(status = 200): Promise<{ port: number; paths: string[]; s
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
   return { port: typeof address === 'object' && address !== null ? address.port : 0, paths, server }
+}
+
+/** With a certificate of an authority that the agent is not told of, and for another name. */
+async function servingSecurely(status: () => number): Promise<{ port: number; paths: string[]; server: SecureServer }> {
+  const { cert, key } = await pods.harness.certificate('nobody.invalid', [])
+  const paths: string[] = []
+  const server = createSecureServer({ cert, key }, (request, response) => {
+    paths.push(request.url ?? '')
+    response.writeHead(status()).end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return { port: (server.address() as AddressInfo).port, paths, server }
 }
 
 describe('lifecycle hooks', () => {
@@ -129,6 +141,33 @@ describe('lifecycle hooks', () => {
       expect(pods.harness.events.map(({ reason }) => reason)).not.toContain('FailedPreStopHook')
     } finally {
       asked.server.close()
+    }
+  })
+
+  test('hooks by HTTPS take any certificate, and a plain server for none', async () => {
+    const secure = await servingSecurely(() => 200)
+    const plain = await serving()
+    const get = (port: number, path: string) => ({
+      httpGet: { path, port, host: '127.0.0.1', scheme: 'HTTPS' as const },
+    })
+    try {
+      await pods.run(
+        'secure',
+        { ...sh(SERVE), lifecycle: { postStart: get(secure.port, '/start'), preStop: get(secure.port, '/stop') } },
+        volume(),
+      )
+      await pods.ready('secure')
+      expect(secure.paths).toEqual(['/start'])
+      await pods.remove('secure', 5)
+      expect(secure.paths).toEqual(['/start', '/stop'])
+      expect(pods.harness.events.filter(({ reason = '' }) => /Failed.*Hook/.test(reason))).toEqual([])
+      await pods.run('plain', { ...sh(SERVE), lifecycle: { postStart: get(plain.port, '/start') } }, volume())
+      await pods.holds(() => expect(pods.harness.events.map(({ reason }) => reason)).toContain('FailedPostStartHook'))
+      expect(plain.paths).toEqual([])
+      await pods.remove('plain')
+    } finally {
+      secure.server.close()
+      plain.server.close()
     }
   })
 
@@ -334,19 +373,15 @@ describe('probes and limits', () => {
   })
 
   test('an HTTPS probe takes any certificate, and a plain server for none', async () => {
-    // Of an authority that the agent is not told of, and for another name.
-    const { cert, key } = await pods.harness.certificate('nobody.invalid', [])
     let status = 503
-    const secure = createSecureServer({ cert, key }, (_, response) => response.writeHead(status).end())
-    await new Promise<void>((resolve) => secure.listen(0, '127.0.0.1', resolve))
+    const secure = await servingSecurely(() => status)
     const plain = await serving()
     const probed = (port: number) => ({
       ...sh(SERVE),
       readinessProbe: { httpGet: { port, host: '127.0.0.1', scheme: 'HTTPS' as const }, periodSeconds: 1 },
     })
     try {
-      const { port } = secure.address() as AddressInfo
-      await pods.run('secure', probed(port), volume())
+      await pods.run('secure', probed(secure.port), volume())
       await pods.run('plain', probed(plain.port), volume())
       await pods.holds(() => expect(pods.harness.events.map(({ message }) => message).join()).toMatch(/503/))
       expect(pods.isReady('secure')).toBe(false)
@@ -357,7 +392,7 @@ describe('probes and limits', () => {
       await pods.holds(() => expect(pods.isReady('secure')).toBe(false))
       await Promise.all(['secure', 'plain'].map((name) => pods.remove(name)))
     } finally {
-      secure.close()
+      secure.server.close()
       plain.server.close()
     }
   })

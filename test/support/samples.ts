@@ -213,6 +213,12 @@ export const SAMPLES: Readonly<Record<string, KubeObject>> = {
       },
     },
   },
+  PriorityClass: {
+    apiVersion: 'scheduling.k8s.io/v1',
+    kind: 'PriorityClass',
+    metadata: { name: 'high' },
+    ...{ value: 1000, globalDefault: false, description: 'What earns money', preemptionPolicy: 'Never' as const },
+  },
   EndpointSlice: {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',

@@ -90,7 +90,7 @@ test("the node's bound on processes holds for each container; without one there 
   expect(requestOf(podOf(), undefined, 50).resources.pidsLimit).toBe(50)
 })
 
-test("the kernel's choice among containers follows the pod's class, not the one container", () => {
+test("the kernel's choice among containers follows the pod's class, not the one container; what is critical to the node goes last", () => {
   const limits = { cpu: '1', memory: '64Mi' }
   const side = (resources?: Container['resources']) => ({ name: 'side', ...(resources ? { resources } : {}) })
   const rank = (resources: Container['resources'], beside: Container['resources']) => {
@@ -101,6 +101,12 @@ test("the kernel's choice among containers follows the pod's class, not the one 
   expect(rank({ limits }, undefined)).toBe('byRequest')
   expect(rank(undefined, { limits })).toBe('byRequest')
   expect(rank(undefined, undefined)).toBe('first')
+  const critical = (priority: number) => {
+    const pod = podOf()
+    return requestOf({ ...pod, spec: { ...pod.spec, priority } }).resources.oomRank
+  }
+  expect(critical(2_000_001_000)).toBe('last')
+  expect(critical(2_000_000_000)).toBe('first')
 })
 
 describe('environment', () => {

@@ -80,6 +80,11 @@ describe('who is evicted', () => {
       ['low', 'none', 'greedy'],
     ],
     ['so too among those who keep to it', [use('much', 90, 100, 1), use('little', 10, 100)], ['little', 'much']],
+    [
+      'nobody who is critical',
+      [use('cluster', 900, 0, 2e9), use('node', 900, 0, 2e9 + 1000), use('high', 9, 0, 1e9)],
+      ['high'],
+    ],
     ['of equal priority, who uses most beyond it', [use('some', 20, 0, 7), use('most', 30, 0, 7)], ['most', 'some']],
   ])('%s', (_, pods, order) => {
     expect(rankForEviction(pods, 'memory').map(({ uid }) => uid)).toEqual(order)

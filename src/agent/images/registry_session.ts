@@ -80,7 +80,6 @@ export class RegistrySession {
   /** A blob as it comes. The last piece is followed by an error if the digest is wrong: trust nothing before the end. */
   async *blob(descriptor: Descriptor): AsyncGenerator<Uint8Array> {
     const { digest, sizeBytes } = descriptor
-    const { clock, random, signal } = this.#options
     const hash = createHash('sha256')
     let offset = 0
     let failures = 0
@@ -96,8 +95,8 @@ export class RegistrySession {
         if (offset < sizeBytes) throw new DroverError('unavailable', `${this.#host}: ${digest} ended early`)
       } catch (thrown) {
         const error = DroverError.from(thrown)
-        if (!mayPass(error) || ++failures >= MAX_TRIES || resumes >= MAX_RESUMES) throw error
-        await sleep(clock, backoffDelayMs(BACKOFF, failures, random), signal)
+        if (resumes >= MAX_RESUMES) throw error
+        await this.#waitOut(error, ++failures)
       }
     }
     this.#verify(digest, `sha256:${hash.digest('hex')}`)
@@ -132,17 +131,21 @@ export class RegistrySession {
   }
 
   async #retried<T>(work: () => Promise<T>): Promise<T> {
-    const { clock, random, signal } = this.#options
     for (let failures = 1; ; failures++) {
       try {
         return await work()
       } catch (thrown) {
-        const error = DroverError.from(thrown)
-        const afterSeconds = error.retryAfterSeconds ?? 0
-        if (!mayPass(error) || failures >= MAX_TRIES || afterSeconds > MAX_RETRY_AFTER_SECONDS) throw error
-        await sleep(clock, Math.max(afterSeconds * 1000, backoffDelayMs(BACKOFF, failures, random)), signal)
+        await this.#waitOut(DroverError.from(thrown), failures)
       }
     }
+  }
+
+  /** Waits for the back-off, and as long as the registry asks for; throws the error where that will not help. */
+  async #waitOut(error: DroverError, failures: number): Promise<void> {
+    const { clock, random, signal } = this.#options
+    const { retryAfterSeconds = 0 } = error
+    if (!mayPass(error) || failures >= MAX_TRIES || retryAfterSeconds > MAX_RETRY_AFTER_SECONDS) throw error
+    await sleep(clock, Math.max(retryAfterSeconds * 1000, backoffDelayMs(BACKOFF, failures, random)), signal)
   }
 
   /** GET below the repository; resolves for 200 and 206 only. */
@@ -314,13 +317,24 @@ export class RegistrySession {
       const name = /^[:@]/.test(what) ? `${this.#host}/${repository}${what}` : `${this.#host}/${repository} ${path}`
       return new DroverError('notFound', `registry says: ${words}: ${name}`)
     }
+    const asked = retryAfterOf(response.header('retry-after'), this.#options.clock.now())
+    const after = asked === undefined ? {} : { retryAfterSeconds: asked }
     if (status === 429) {
-      const retryAfterSeconds = Number(response.header('retry-after')) || 1
-      return new DroverError('tooManyRequests', `registry ${this.#host} limits pulls: ${words}`, { retryAfterSeconds })
+      const limits = `registry ${this.#host} limits pulls: ${words}`
+      return new DroverError('tooManyRequests', limits, { retryAfterSeconds: 1, ...after })
     }
     const code = status >= 500 || status === 408 ? 'unavailable' : 'invalid'
-    return new DroverError(code, `registry ${this.#host} answered ${status}${said ? ` (${said})` : ''} for ${path}`)
+    const answered = `registry ${this.#host} answered ${status}${said ? ` (${said})` : ''} for ${path}`
+    return new DroverError(code, answered, after)
   }
+}
+
+/** Seconds until a Retry-After header says to come back, as a number or a date (RFC 9110 section 10.2.3). */
+export function retryAfterOf(header: string | undefined, nowMs: number): number | undefined {
+  if (header === undefined) return undefined
+  if (/^\d+$/.test(header)) return Number(header)
+  const dateMs = Date.parse(header)
+  return Number.isNaN(dateMs) ? undefined : Math.max(0, Math.ceil((dateMs - nowMs) / 1000))
 }
 
 function mayPass(error: DroverError): boolean {

@@ -1,6 +1,7 @@
 /** From a pod's container and its image to what the runtime starts. Pure: look-ups have been made by the caller. */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { NODE_CRITICAL_PRIORITY } from '../../api/names.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { sysctlName } from '../../api/pod_sysctls.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -184,7 +185,10 @@ function mounts(container: Container, { volumePaths, etcFiles }: ContainerContex
   return [...files, ...own].sort((a, b) => a.containerPath.split('/').length - b.containerPath.split('/').length)
 }
 
-/** The kernel's choice follows the class of the pod: one container that is bounded in all does not save a pod that is not. */
+/**
+ * The kernel's choice follows the class of the pod: one container that is bounded in all does not save a pod that is not. What
+ * is critical to the node goes last, whatever it asks for.
+ */
 const OOM_RANK = { BestEffort: 'first', Burstable: 'byRequest', Guaranteed: 'last' } as const
 
 function resources({ spec }: Pod, { resources: wanted }: Container, pidsLimit: number): ContainerResources {
@@ -196,6 +200,6 @@ function resources({ spec }: Pod, { resources: wanted }: Container, pidsLimit: n
     memoryLimitBytes: parseBytes(limits.memory ?? 0),
     memoryRequestBytes: parseBytes(requests.memory ?? limits.memory ?? 0),
     pidsLimit,
-    oomRank: OOM_RANK[qosClass(spec)],
+    oomRank: (spec.priority ?? 0) >= NODE_CRITICAL_PRIORITY ? 'last' : OOM_RANK[qosClass(spec)],
   }
 }

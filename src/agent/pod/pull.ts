@@ -19,11 +19,15 @@ export interface PullRequest {
   wake(): void
 }
 
+type Fail = (reason: string, message: string, retryAfterSeconds?: number) => void
+
 const FIRST_BACKOFF_MS = 10_000
 const MAX_BACKOFF_MS = 300_000
 
-function pullDelayMs(failures: number): number {
-  return Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(20, failures - 1))
+/** Longer where the registry says when to come back, but no registry keeps a pod waiting for ever. */
+export function pullDelayMs(failures: number, retryAfterSeconds = 0): number {
+  const plain = FIRST_BACKOFF_MS * 2 ** Math.min(20, failures - 1)
+  return Math.min(MAX_BACKOFF_MS, Math.max(plain, retryAfterSeconds * 1000))
 }
 
 export async function pullImage(request: PullRequest): Promise<void> {
@@ -32,7 +36,7 @@ export async function pullImage(request: PullRequest): Promise<void> {
   const key = attemptKey(name, attempt)
   const before = images.get(key)
   const failures = before?.state === 'failed' ? before.failures + 1 : 1
-  const fail = (reason: string, message: string): void => {
+  const fail: Fail = (reason, message, retryAfterSeconds) => {
     const failedAtMs = agent.clock.monotonicMs()
     images.set(key, {
       state: 'failed',
@@ -40,7 +44,7 @@ export async function pullImage(request: PullRequest): Promise<void> {
       message,
       failedAtMs,
       failures,
-      retryAtMs: failedAtMs + pullDelayMs(failures),
+      retryAtMs: failedAtMs + pullDelayMs(failures, retryAfterSeconds),
     })
     agent.events.record(pod, 'Warning', 'Failed', message)
   }
@@ -65,7 +69,7 @@ export async function pullImage(request: PullRequest): Promise<void> {
 async function pullNow(
   { agent, pod, container, images, signal, wake }: PullRequest,
   key: string,
-  fail: (reason: string, message: string) => void,
+  fail: Fail,
 ): Promise<void> {
   const { image = '' } = container
   const startedMs = agent.clock.monotonicMs()
@@ -82,7 +86,7 @@ async function pullNow(
     if (error.code === 'cancelled') images.delete(key)
     else if (error.code === 'invalid' && /reference|image name/i.test(error.message)) {
       fail('InvalidImageName', `Failed to apply image "${image}": ${error.message}`)
-    } else fail('ErrImagePull', `Failed to pull image "${image}": ${error.message}`)
+    } else fail('ErrImagePull', `Failed to pull image "${image}": ${error.message}`, error.retryAfterSeconds)
   }
   wake()
 }

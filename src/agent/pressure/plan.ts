@@ -2,8 +2,9 @@
  * A node that runs short: of what, and whose pods pay first. Pure. The order is the kubelet's: pods that use more than they
  * asked for before those that do not; among them those of less priority; among equals those that use most beyond what they
  * asked for. A pod that keeps to what it asked for is never evicted while another does not, whatever their priorities.
- * Source: Kubernetes "Node-pressure Eviction".
+ * Critical pods are never evicted. Source: Kubernetes "Node-pressure Eviction"; the kubelet's `IsCriticalPod`.
  */
+import { CRITICAL_PRIORITY } from '../../api/names.ts'
 import { formatBytes } from '../../base/quantity.ts'
 
 export type Shortage = 'memory' | 'disk' | 'pids'
@@ -77,11 +78,11 @@ export function evictionMessage(what: Shortage, left: number, wanted: number, { 
   return parts.join(' ')
 }
 
-/** Whom to evict for a shortage, first things first. Those that use nothing of it are left out: it would not help. */
+/** Whom to evict for a shortage, first things first. Left out are critical ones, and those that use nothing of it: it would not help. */
 export function rankForEviction(pods: readonly PodUse[], what: Shortage): PodUse[] {
   const beyond = ({ used, requested }: PodUse): number => used[what] - requested[what]
   return pods
-    .filter(({ used }) => used[what] > 0)
+    .filter(({ used, priority }) => used[what] > 0 && priority < CRITICAL_PRIORITY)
     .toSorted((a, b) => {
       const [x, y] = [beyond(a), beyond(b)]
       if (x > 0 !== y > 0) return x > 0 ? -1 : 1
