@@ -242,6 +242,43 @@ describe('sidecars', () => {
   })
 })
 
+describe('a container that crashes', () => {
+  test('is started again at once, then after a back-off that is told, and at once when it had run well', async () => {
+    await pods.run('crashes', sh('[ -e /out/stay ] || exit 3; sleep 1000'), volume())
+    const backingOff = () =>
+      expect(pods.container('crashes')).toMatchObject({
+        restartCount: 1,
+        state: { waiting: { reason: 'CrashLoopBackOff', message: expect.stringMatching(/^back-off 10s restarting/) } },
+        lastState: { terminated: { exitCode: 3, reason: 'Error' } },
+      })
+    await pods.holds(backingOff)
+    await pods.holds(() => expect(pods.harness.events.map(({ reason }) => reason)).toContain('BackOff'))
+    writeFileSync(join(directory, 'stay'), '')
+    expect(await waitedMs(2)).toBeGreaterThanOrEqual(9_000)
+
+    // As if it had been started eleven minutes ago, which is what the disk says to an agent made anew.
+    const { id = '', pid = 0 } =
+      (await runtimeHost.driver.listContainers()).find(({ phase }) => phase === 'running') ?? {}
+    const path = join(runtimeHost.directory, 'data/c', id, 'started.json')
+    await pods.holds(() => expect(existsSync(path)).toBe(true))
+    await opened.agent.stop()
+    const record = JSON.parse(readFileSync(path, 'utf8'))
+    writeFileSync(path, JSON.stringify({ ...record, startedAtMs: record.startedAtMs - 660_000 }))
+    opened.agent = await pods.startAgent(addressOf(opened.dispatch))
+    process.kill(pid, 'SIGKILL')
+    // A third crash in a row would wait for 20 s.
+    expect(await waitedMs(3)).toBeLessThan(15_000)
+    await pods.remove('crashes')
+  })
+
+  /** From its last end to its start after so many; the status has whole seconds. */
+  async function waitedMs(restartCount: number): Promise<number> {
+    await pods.holds(() => expect(pods.container('crashes')).toMatchObject({ restartCount, state: { running: {} } }))
+    const { state, lastState } = pods.container('crashes') ?? {}
+    return Date.parse(state?.running?.startedAt ?? '') - Date.parse(lastState?.terminated?.finishedAt ?? '')
+  }
+})
+
 describe('probes and limits', () => {
   test('named ports, headers and paths of a probe, and the grace that a failed one gives', async () => {
     const answers = await serving()
