@@ -176,8 +176,13 @@ class HelperLauncher implements Launcher {
 
   #end(error: Error): void {
     this.#alive = false
-    for (const { reject } of this.#pending.values()) reject(error)
+    const pending = [...this.#pending.values()]
     this.#pending.clear()
+    for (const { reject, options } of pending) {
+      reject(error)
+      // What has ended before, and been told of, may still be waited for by who reads its reports.
+      options.onReport?.(Buffer.alloc(0))
+    }
   }
 }
 

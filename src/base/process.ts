@@ -5,9 +5,12 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { PassThrough, type Readable, type Writable } from 'node:stream'
 import { CALLS_SCRIPT } from './calls_script.ts'
+import type { Clock } from './clock.ts'
 import { DroverError } from './errors.ts'
 import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from './launcher.ts'
+import type { Logger } from './log.ts'
 import { type NetworkNews, parseNews } from './network_news.ts'
+import { repeat, type Service } from './service.ts'
 
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. */
@@ -52,6 +55,18 @@ export async function useLauncher(): Promise<boolean> {
     launcher?.close()
     return false
   }
+}
+
+/** Puts another helper in the place of one that has died: until then programs are started without, and pods slower. */
+export function launcherService(options: { clock: Clock; log: Logger; everyMs?: number }): Service {
+  const { clock, log, everyMs = 10_000 } = options
+  const look = async (): Promise<void> => {
+    if (chosen.launcher === undefined || chosen.launcher.alive) return
+    const again = await useLauncher()
+    log.warn({ again }, 'the process that starts programs has died')
+  }
+  const failure = 'the process that starts programs cannot be looked after'
+  return { id: 'launcher', run: (signal) => repeat(look, { clock, log, everyMs, failure, waits: true }, signal) }
 }
 
 /** Runs a program to its end. Rejects only when it cannot be started, runs out of time or is cancelled. */

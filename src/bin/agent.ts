@@ -24,7 +24,7 @@ import { DroverError } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { Registry, registerProcessMetrics } from '../base/metrics.ts'
 import { caHash } from '../base/pki.ts'
-import { networkNews, useLauncher } from '../base/process.ts'
+import { launcherService, networkNews, useLauncher } from '../base/process.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { systemRandom } from '../base/random.ts'
 import { runServices, type Service } from '../base/service.ts'
@@ -273,7 +273,8 @@ async function runNode(
     id: 'spare-sandboxes',
     run: async (until) => drivers.runtime.keepSpares?.(SPARE_SANDBOXES, until),
   }
-  await runServices([agent.service, spares, ...services], { ...environment, log }, signal)
+  const launcher = launcherService({ clock: systemClock, log })
+  await runServices([launcher, agent.service, spares, ...services], { ...environment, log }, signal)
 }
 
 /** The cgroups that held the pods, where nothing is left in them: another cluster's host may stand beside. */

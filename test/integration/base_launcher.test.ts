@@ -366,8 +366,16 @@ describe('the helper', () => {
       .launch(['bash', '-c', 'echo $$ >&3; read -r go <&4; sleep 100'], { held: true, onReport })
       .ended.catch(() => undefined)
     await eventually(() => held > 0)
+    // Has ended, and left behind who will report.
+    const reports: string[] = []
+    const left = launcher.launch(['sh', '-c', 'sleep 3 >/dev/null 2>&1 &'], {
+      quiet: true,
+      onReport: (data) => reports.push(data.toString('utf8')),
+    })
+    expect(await left.ended).toEqual({ code: 0, signal: 0 })
     launcher.close()
     await expect(waiting.ended).rejects.toThrow('has ended')
+    expect(reports).toEqual([''])
     await eventually(() => identify(held) === undefined)
     await eventually(() => identify(child.pid ?? 0) === undefined)
     expect(launcher.alive).toBe(false)

@@ -15,7 +15,7 @@ import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLogger } from '../../src/base/log.ts'
 import { Registry } from '../../src/base/metrics.ts'
-import { useLauncher } from '../../src/base/process.ts'
+import { launcherService, useLauncher } from '../../src/base/process.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { runServices } from '../../src/base/service.ts'
 import type { AgentProcessConfig } from './agent_node.ts'
@@ -26,6 +26,9 @@ const { directory, nodeName, killAtMoment, killAfterMs = 0, httpPort } = config
 const log = createLogger('agent', 'info')
 const environment = { clock: systemClock, random: systemRandom, log }
 const dataDir = join(directory, 'data')
+
+/** Sooner than real agents do, so that many can be killed. */
+const LAUNCHER_LOOK_MS = 50
 
 let moments = 0
 /** The beginning and the end of each call that changes the host is a moment to die at. */
@@ -106,5 +109,6 @@ const agent = createAgent({
 })
 const stop = new AbortController()
 process.once('SIGTERM', () => stop.abort())
-await runServices([agent.service], environment, stop.signal)
+const launcher = launcherService({ ...environment, everyMs: LAUNCHER_LOOK_MS })
+await runServices([launcher, agent.service], environment, stop.signal)
 process.exit(0)
