@@ -177,6 +177,22 @@ describe('kubectl', () => {
     await kubectl('delete pods --all -n guarded --now')
   })
 
+  it('gives pods the priority of their class', async () => {
+    await kubectl('create priorityclass high --value=1000 --description=first')
+    const classes = await kubectl('get priorityclasses --no-headers')
+    expect(classes.replace(/ +/g, ' ')).toMatch(/^high 1000 false /)
+    expect(await refused('create priorityclass huge --value=1000000001')).toContain('must be at most 1000000000')
+    expect(await refused('create priorityclass system-x --value=1')).toContain('names with "system-" are the system')
+    const pod = (name: string) => `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"important"},
+      "spec":{"priorityClassName":"${name}","containers":[{"name":"c","image":"img:1"}]}}`
+    expect(await refused('apply -f -', pod('none'))).toContain('no PriorityClass with name none was found')
+    await kubectl('apply -f -', pod('high'))
+    expect((await kubectl('describe pod important')).replace(/ +/g, ' ')).toMatch(
+      /Priority: 1000\nPriority Class Name: high\n/,
+    )
+    await kubectl('delete pod/important priorityclass/high --now')
+  })
+
   it('changes objects in place', async () => {
     await kubectl('apply -f -', manifest('turned'))
     await kubectl('scale deployment turned --replicas=5')
