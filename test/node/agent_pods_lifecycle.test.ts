@@ -434,6 +434,35 @@ describe('probes and limits', () => {
     }
   })
 
+  test('a probe follows redirects to its own host, and takes one that leads elsewhere for an answer', async () => {
+    let status = 500
+    const places: Record<string, string> = { '/': '/real', '/away': 'http://elsewhere.invalid/', '/round': '/round' }
+    const server = createServer((request, response) => {
+      const location = places[request.url ?? '']
+      if (location === undefined) response.writeHead(status).end()
+      else response.writeHead(302, { location }).end()
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const probed = (path: string) => ({
+      ...sh(SERVE),
+      readinessProbe: { httpGet: { port, host: '127.0.0.1', path }, periodSeconds: 1 },
+    })
+    try {
+      await Promise.all(['/', '/away', '/round'].map((path, i) => pods.run(`p${i}`, probed(path), volume())))
+      await pods.ready('p1')
+      const told = () => pods.harness.events.map(({ name, message }) => `${name}: ${message}`).join('\n')
+      await pods.holds(() => expect(told()).toMatch(/p0: .*status code 500/))
+      await pods.holds(() => expect(told()).toMatch(/p2: .*stopped after 10 redirects/))
+      expect([pods.isReady('p0'), pods.isReady('p2')]).toEqual([false, false])
+      status = 200
+      await pods.ready('p0')
+      await Promise.all(['p0', 'p1', 'p2'].map((name) => pods.remove(name)))
+    } finally {
+      server.close()
+    }
+  })
+
   test('a gRPC probe, and the last words of a container that failed without a message', async () => {
     const grpc = await healthServer()
     try {

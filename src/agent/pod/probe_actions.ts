@@ -22,6 +22,8 @@ export interface ProbeTarget {
 
 /** Of an answer's body, for the message. */
 const MAX_BODY_BYTES = 1_024
+const MAX_REDIRECTS = 10
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
 export type Action = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'>
 
@@ -59,34 +61,76 @@ async function execProbe(command: readonly string[], target: ProbeTarget, timeou
 
 const NO_NETWORK: ProbeResult = { ok: false, message: 'the pod has no network: use an exec probe' }
 
-function httpProbe(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, timeoutMs: number): Promise<ProbeResult> {
+interface Asked {
+  url: URL
+  headers: Readonly<Record<string, string>>
+  clock: Clock
+  /** Of all redirects, and when that is, on the monotonic clock. */
+  timeoutMs: number
+  deadlineMs: number
+}
+
+interface Answered {
+  status: number
+  location: string | undefined
+}
+
+/**
+ * Follows redirects as the kubelet does: to the same host, ten times; one that leads elsewhere is an answer like any other.
+ * Source: Kubernetes pkg/probe/http, `RedirectChecker`.
+ */
+async function httpProbe(
+  get: NonNullable<Probe['httpGet']>,
+  target: ProbeTarget,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  const { clock } = target
   const port = portNumberOf(target.container, get.port)
   const headers: Record<string, string> = { 'user-agent': 'drover-probe', accept: '*/*', connection: 'close' }
   for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value
   const host = get.host || target.podIP
-  if (host === '') return Promise.resolve(NO_NETWORK)
+  if (host === '') return NO_NETWORK
   const path = get.path?.startsWith('/') ? get.path : `/${get.path ?? ''}`
-  const options = { host, port, path, headers, agent: false as const }
-  const url = `${(get.scheme ?? 'HTTP').toLowerCase()}://${host}:${port}${path}`
-  return new Promise((resolve) => {
-    const fail = (message: string): void => resolve({ ok: false, message })
-    const onTimeout = (): void => {
-      fail(`no answer from ${url} within ${timeoutMs} ms`)
-      request.destroy()
+  const deadlineMs = clock.monotonicMs() + timeoutMs
+  let url = new URL(`${(get.scheme ?? 'HTTP').toLowerCase()}://${host}:${port}${path}`)
+  const { hostname } = url
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
+    const { status, location } = await ask({ url, headers, clock, timeoutMs, deadlineMs })
+    const next = location !== undefined && URL.canParse(location, url.href) ? new URL(location, url) : undefined
+    if (next?.hostname !== hostname || !/^https?:$/.test(next.protocol)) {
+      return { ok: status >= 200 && status < 400, answered: true, message: `HTTP probe got status code ${status}` }
     }
+    url = next
+  }
+  return { ok: false, answered: true, message: `stopped after ${MAX_REDIRECTS} redirects` }
+}
+
+/** One request; `location` of a redirect. Rejects when there is no answer. */
+function ask({ url, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<Answered> {
+  return new Promise((resolve, reject) => {
+    const options = { headers, agent: false as const }
     const request =
-      get.scheme === 'HTTPS' ? httpsRequest({ ...options, rejectUnauthorized: false }) : httpRequest(options)
+      url.protocol === 'https:'
+        ? httpsRequest(url, { ...options, rejectUnauthorized: false })
+        : httpRequest(url, options)
     // The socket's own timeout counts silence only; a server that dribbles must not hold the probe.
-    const bound = target.clock.schedule(timeoutMs, onTimeout, true)
+    const bound = clock.schedule(
+      deadlineMs - clock.monotonicMs(),
+      () => {
+        reject(new DroverError('timeout', `no answer from ${url.href} within ${timeoutMs} ms`))
+        request.destroy()
+      },
+      true,
+    )
     request.on('response', (response) => {
-      const status = response.statusCode ?? 0
       bound.cancel()
-      resolve({ ok: status >= 200 && status < 400, answered: true, message: `HTTP probe got status code ${status}` })
+      const { statusCode: status = 0, headers: said } = response
+      resolve({ status, location: REDIRECTS.has(status) ? said.location : undefined })
       response.destroy()
     })
     request.on('error', (error) => {
       bound.cancel()
-      fail(error.message)
+      reject(error)
     })
     request.end()
   })
