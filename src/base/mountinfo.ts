@@ -4,6 +4,8 @@ export interface MountEntry {
   /** What of the file system is mounted there. */
   root: string
   mountPoint: string
+  /** Of this mount alone: `ro`, `nosuid` and so on. */
+  options: readonly string[]
   type: string
   superOptions: readonly string[]
   /** What is mounted below shows in the mounts that are its peers. */
@@ -25,12 +27,13 @@ export function parseMountinfo(text: string): MountEntry[] {
   const entries: MountEntry[] = []
   for (const line of text.split('\n')) {
     const [left, right] = line.split(' - ', 2)
-    const [, , , root = '', mountPoint, , ...tags] = left?.split(' ') ?? []
+    const [, , , root = '', mountPoint, options = '', ...tags] = left?.split(' ') ?? []
     const [type, , superOptions] = right?.split(' ') ?? []
     if (mountPoint === undefined || type === undefined) continue
     entries.push({
       root: unescapePath(root),
       mountPoint: unescapePath(mountPoint),
+      options: options.split(','),
       type,
       superOptions: (superOptions ?? '').split(','),
       shared: tags.some((tag) => tag.startsWith('shared:')),

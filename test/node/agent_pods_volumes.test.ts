@@ -3,8 +3,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Container, Pod } from '../../src/api/pod.ts'
+import { configMapKind } from '../../src/api/configmap.ts'
+import type { Container, Pod, Volume } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
+import { secretKind } from '../../src/api/secret.ts'
 import { serviceAccountKind } from '../../src/api/serviceaccount.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { parseSigningKeys } from '../../src/base/cluster_keys.ts'
@@ -130,6 +132,45 @@ describe('a pod’s volumes', () => {
     await pods.holds(async () => expect([await read('labels'), await read('note')]).toEqual(['a="two"', 'second']))
     expect(pods.container('told')?.containerID).toBe(id)
     await pods.remove('told')
+  })
+
+  test('what the agent writes nobody in a pod can write, root neither; no link in its place leads the agent away', async () => {
+    const { resources } = pods.harness
+    const made = (kind: 'ConfigMap' | 'Secret') => ({
+      apiVersion: 'v1' as const,
+      kind,
+      metadata: { name: 'own', namespace: 'default' },
+    })
+    await resources.create(configMapKind, { ...made('ConfigMap'), data: { key: 'x' } })
+    await resources.create(secretKind, { ...made('Secret'), data: { key: 'eA==' } })
+    const sources: Omit<Volume, 'name'>[] = [
+      { configMap: { name: 'own' } },
+      { secret: { secretName: 'own' } },
+      { downwardAPI: { items: [{ path: 'key', fieldRef: { fieldPath: 'metadata.name' } }] } },
+      { projected: { sources: [{ configMap: { name: 'own' } }] } },
+    ]
+    await run(
+      'scribbler',
+      {
+        ...sh('exec sleep 1000'),
+        volumeMounts: [
+          ...sources.map((_, i) => ({ name: `v${i}`, mountPath: `/v${i}` })),
+          { name: 'v0', mountPath: '/sub', subPath: 'key' },
+        ],
+      },
+      { automountServiceAccountToken: false, volumes: sources.map((source, i) => ({ name: `v${i}`, ...source })) },
+    )
+    await pods.ready('scribbler')
+    const attempts = sources.flatMap((_, i) => [
+      `echo y > /v${i}/new`,
+      `echo y > /v${i}/key`,
+      `ln -s /etc /v${i}/..other`,
+      `mv /v${i}/..data /v${i}/gone`,
+    ])
+    for (const attempt of [...attempts, 'echo y > /sub']) {
+      expect(await pods.exec('scribbler', ['/bin/sh', '-c', attempt]), attempt).toMatch(/Read-only file system/)
+    }
+    await pods.remove('scribbler')
   })
 
   test('a sub-path by variables, and none where one is missing', async () => {

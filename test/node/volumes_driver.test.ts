@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   chownSync,
   existsSync,
   linkSync,
@@ -264,6 +265,73 @@ describe('a pod’s volumes', () => {
     await driver.removePod(uidOf())
   })
 
+  it('leaves the root of a claim for the last, so that one cut off half-way is not taken for done', async () => {
+    const claim = { persistentVolumeClaim: { claimName: 'claim' } }
+    const path = await one(claim)
+    const inner = join(path, 'inner')
+    mkdirSync(inner)
+    await driver.removePod(uidOf())
+    const source = join(directory, 'data/pv/pvc-1/inner')
+    await runOk('mount', ['--bind', source, source])
+    await runOk('mount', ['-o', 'remount,bind,ro', source])
+    const lazy = pod([{ name: 'v', ...claim }], 4005)
+    lazy.spec.securityContext = { fsGroup: 4005, fsGroupChangePolicy: 'OnRootMismatch' }
+    await expect(driver.ensureVolumes(lazy, sources())).rejects.toThrow(/EROFS/)
+    await runOk('umount', [source])
+    const again = (await driver.ensureVolumes(lazy, sources())).get('v') ?? ''
+    expect(statSync(join(again, 'inner')).gid).toBe(4005)
+    rmSync(join(again, 'inner'), { recursive: true })
+    await driver.removePod(uidOf())
+  })
+
+  it.each(['', 'Memory'] as const)('leaves an emptyDir (%j) as its pod has made it', async (medium) => {
+    const volume = { emptyDir: { medium } }
+    const owner = pod([{ name: 'v', ...volume }], 4003)
+    const path = (await driver.ensureVolumes(owner, sources())).get('v') ?? ''
+    expect(statSync(path)).toMatchObject({ uid: 0, gid: 4003 })
+    expect(statSync(path).mode & 0o7777).toBe(0o2777)
+    chownSync(path, 4004, 4004)
+    chmodSync(path, 0o700)
+    expect((await driver.ensureVolumes(owner, sources())).get('v')).toBe(path)
+    expect(statSync(path)).toMatchObject({ uid: 4004, gid: 4004 })
+    expect(statSync(path).mode & 0o7777).toBe(0o700)
+    await driver.removePod(uidOf())
+    const plain = await one(volume)
+    expect(statSync(plain)).toMatchObject({ uid: 0, gid: 0 })
+    expect(statSync(plain).mode & 0o7777).toBe(0o777)
+    await driver.removePod(uidOf())
+  })
+
+  it('makes an emptyDir anew that was cut off before it was whole', async () => {
+    const owner = pod([{ name: 'v', emptyDir: {} }], 4003)
+    const path = (await driver.ensureVolumes(owner, sources())).get('v') ?? ''
+    rmSync(path, { recursive: true })
+    mkdirSync(join(path, '../.v.new'), { mode: 0o700 })
+    await driver.ensureVolumes(owner, sources())
+    expect(statSync(path)).toMatchObject({ gid: 4003 })
+    expect(statSync(path).mode & 0o7777).toBe(0o2777)
+    await driver.removePod(uidOf())
+  })
+
+  it('takes a limit of 0 in memory for none', async () => {
+    const path = await one({ emptyDir: { medium: 'Memory', sizeLimit: '0' } })
+    writeFileSync(join(path, 'big'), Buffer.alloc(1 << 20))
+    await driver.removePod(uidOf())
+  })
+
+  it('makes sub-paths with the mode and the group of the volume', async () => {
+    const path = await one({ emptyDir: {} }, sources(), 4003)
+    const deep = await driver.resolveSubPath(path, 'deep/er')
+    for (const made of [deep, join(path, 'deep')]) {
+      expect(statSync(made)).toMatchObject({ gid: 4003 })
+      expect(statSync(made).mode & 0o7777).toBe(0o2777)
+    }
+    const host = join(directory, 'private-host')
+    mkdirSync(host, { mode: 0o750 })
+    expect(statSync(await driver.resolveSubPath(host, 'in')).mode & 0o7777).toBe(0o750)
+    await driver.removePod(uidOf())
+  })
+
   it('keeps secrets in memory, with the modes asked for', async () => {
     const path = await one({ secret: { secretName: 's', defaultMode: 0o400 } }, sources({}, { key: 'hush' }))
     expect(statfsSync(path).type).toBe(TMPFS_MAGIC)
@@ -410,8 +478,13 @@ describe('a pod’s volumes', () => {
     await expect(driver.removeVolume('pvc-1')).rejects.toMatchObject({ code: 'unavailable' })
     for (const uid of await driver.listPods()) await driver.removePod(uid)
     expect(existsSync(first)).toBe(false)
-    const readOnly = await one({ persistentVolumeClaim: { claimName: 'claim', readOnly: true } })
+    const reader = pod([{ name: 'v', persistentVolumeClaim: { claimName: 'claim', readOnly: true } }])
+    const readOnly = (await driver.ensureVolumes(reader, sources())).get('v') ?? ''
     expect(readFileSync(join(readOnly, 'kept'), 'utf8')).toBe('x')
+    expect(() => writeFileSync(join(readOnly, 'new'), 'x')).toThrow(/EROFS/)
+    // As one that was cut off between its two steps.
+    await runOk('mount', ['-o', 'remount,bind,rw', readOnly])
+    await driver.ensureVolumes(reader, sources())
     expect(() => writeFileSync(join(readOnly, 'new'), 'x')).toThrow(/EROFS/)
     // A sub-path that a container turned into a link leads nowhere else.
     const writable = await one(volume)

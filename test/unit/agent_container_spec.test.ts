@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { containerId, containerRequest, wantedUser } from '../../src/agent/pod/container_spec.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from '../../src/agent/pod/environment.ts'
 import { etcFiles, podHostname } from '../../src/agent/pod/etc_files.ts'
-import type { Container, Pod } from '../../src/api/pod.ts'
+import type { Container, Pod, Volume } from '../../src/api/pod.ts'
 
 const MI = 2 ** 20
 
@@ -192,6 +192,22 @@ describe('the request', () => {
       'drover.dev/crashes': '1',
       'drover.dev/stop-signal': 'SIGQUIT',
     })
+  })
+
+  test('what the agent writes, and a claim that says so, is read-only, whatever the mount says', () => {
+    const mounted = (volume: Omit<Volume, 'name'>): boolean | undefined => {
+      const pod = podOf({ volumeMounts: [{ name: 'v', mountPath: '/data', readOnly: false }] })
+      const request = requestOf({ ...pod, spec: { ...pod.spec, volumes: [{ name: 'v', ...volume }] } })
+      return request.mounts.find(({ containerPath }) => containerPath === '/data')?.readOnly
+    }
+    expect(mounted({ configMap: { name: 'c' } })).toBe(true)
+    expect(mounted({ secret: { secretName: 's' } })).toBe(true)
+    expect(mounted({ downwardAPI: { items: [] } })).toBe(true)
+    expect(mounted({ projected: { sources: [] } })).toBe(true)
+    expect(mounted({ persistentVolumeClaim: { claimName: 'c', readOnly: true } })).toBe(true)
+    expect(mounted({ persistentVolumeClaim: { claimName: 'c' } })).toBe(false)
+    expect(mounted({ emptyDir: {} })).toBe(false)
+    expect(mounted({ hostPath: { path: '/x' } })).toBe(false)
   })
 
   test('no new privileges unless asked for', () => {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { NODE_CRITICAL_PRIORITY } from '../../api/names.ts'
-import type { Container, Pod } from '../../api/pod.ts'
+import type { Container, Pod, Volume } from '../../api/pod.ts'
 import { sysctlName } from '../../api/pod_sysctls.ts'
 import { DroverError } from '../../base/errors.ts'
 import { parseBytes, parseCpuMillis } from '../../base/quantity.ts'
@@ -110,7 +110,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     env: [...env].map(([name, value]) => `${name}=${value}`),
     workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
     user: { ...context.user, additionalGids: groups(pod, context.user) },
-    mounts: mounts(container, context),
+    mounts: mounts(pod, container, context),
     resources: resources(pod, container, context.pidsLimit ?? 0),
     readOnlyRootFilesystem: security.readOnlyRootFilesystem === true,
     ...(pod.spec.hostPID === true ? { hostPid: true } : {}),
@@ -164,7 +164,18 @@ function groups(pod: Pod, user: ResolvedUser): number[] {
 
 const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`)
 
-function mounts(container: Container, { volumePaths, etcFiles }: ContainerContext): Mount[] {
+/**
+ * What the agent writes nobody in the pod may write: it comes back to these files, by their paths and as root, and a link in
+ * their place would lead it anywhere on the host (CVE-2017-1002102). A claim's word counts for each of its mounts: a runtime
+ * that is asked for a writable one makes it so, whatever it is mounted from.
+ */
+function isReadOnly({ configMap, secret, downwardAPI, projected, persistentVolumeClaim }: Volume): boolean {
+  if (persistentVolumeClaim !== undefined) return persistentVolumeClaim.readOnly === true
+  return [configMap, secret, downwardAPI, projected].some((source) => source !== undefined)
+}
+
+function mounts({ spec }: Pod, container: Container, { volumePaths, etcFiles }: ContainerContext): Mount[] {
+  const readOnlyVolumes = new Set((spec.volumes ?? []).filter(isReadOnly).map(({ name }) => name))
   const own = (container.volumeMounts ?? []).map((mount): Mount => {
     const hostPath = volumePaths.get(mount.mountPath)
     if (hostPath === undefined) throw new DroverError('notFound', `volume "${mount.name}" is not there`)
@@ -172,7 +183,7 @@ function mounts(container: Container, { volumePaths, etcFiles }: ContainerContex
     return {
       hostPath,
       containerPath: absolute(mount.mountPath),
-      readOnly,
+      readOnly: readOnly || readOnlyVolumes.has(mount.name),
       ...(recursiveReadOnly === 'Disabled' ? {} : { recursiveReadOnly: true }),
       ...(mountPropagation === 'None' ? {} : { propagation: mountPropagation }),
     }

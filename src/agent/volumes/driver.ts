@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
-import { chmod, chown, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { chmod, chown, mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
@@ -23,7 +23,7 @@ import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from '.
 import type { FsGroup } from './ownership.ts'
 import { isSensitive, volumeFiles } from './payload.ts'
 import { ensureClaim, type PersistentVolumes, persistentVolumes } from './persistent.ts'
-import { openInside } from './sub_path.ts'
+import { openInside, readInside } from './sub_path.ts'
 import type { VolumeDriver, VolumeSources } from './volumes.ts'
 
 export interface VolumeDriverOptions {
@@ -66,7 +66,7 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       volumeName: volume.name,
       fsGroup: group !== undefined,
       sources,
-      current: (path) => readFile(join(directory, path), 'utf8').catch(() => undefined),
+      current: (path) => readInside(directory, path).catch(() => undefined),
     })
     if (files !== undefined) {
       if (isSensitive(volume)) await ensureTmpfs(layout.secrets, SECRETS_OPTIONS)
@@ -202,15 +202,24 @@ function groupOf({ spec }: Pod): FsGroup | undefined {
   return fsGroup === undefined ? undefined : { id: fsGroup, onRootMismatch: fsGroupChangePolicy === 'OnRootMismatch' }
 }
 
+/** Mode and group are set when it is made: from then on they are the pod's, which may have made it private. */
 async function ensureEmptyDir(volume: Volume, directory: string, fsGroup: number | undefined): Promise<string> {
-  const { medium = '', sizeLimit } = volume.emptyDir ?? {}
-  if (medium === 'Memory') {
-    const size = sizeLimit === undefined ? '' : `,size=${Math.max(4096, Math.ceil(parseQuantity(sizeLimit)))}`
-    await ensureTmpfs(directory, `mode=0777${size}`)
-  } else await mkdir(directory, { recursive: true })
-  if (fsGroup !== undefined) await chown(directory, 0, fsGroup)
+  const { medium = '', sizeLimit = 0 } = volume.emptyDir ?? {}
   const SET_GROUP_ID = 0o2000
-  await chmod(directory, fsGroup === undefined ? 0o777 : 0o777 | SET_GROUP_ID)
+  const mode = fsGroup === undefined ? 0o777 : 0o777 | SET_GROUP_ID
+  if (medium === 'Memory') {
+    // As in Kubernetes a limit of 0 is none.
+    const limitBytes = Math.ceil(parseQuantity(sizeLimit))
+    const size = limitBytes > 0 ? `,size=${Math.max(4096, limitBytes)}` : ''
+    await ensureTmpfs(directory, `mode=${mode.toString(8)},gid=${fsGroup ?? 0}${size}`)
+    return directory
+  }
+  if (statSync(directory, { throwIfNoEntry: false }) !== undefined) return directory
+  const unfinished = join(dirname(directory), `.${basename(directory)}.new`)
+  await mkdir(unfinished, { recursive: true })
+  if (fsGroup !== undefined) await chown(unfinished, 0, fsGroup)
+  await chmod(unfinished, mode)
+  await rename(unfinished, directory)
   return directory
 }
 

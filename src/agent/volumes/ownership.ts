@@ -2,7 +2,7 @@
 
 import type { Stats } from 'node:fs'
 import { chmod, chown, lchown } from 'node:fs/promises'
-import { walk } from './walk.ts'
+import { type Found, walk } from './walk.ts'
 
 export interface FsGroup {
   id: number
@@ -21,16 +21,23 @@ function isRight(stats: Stats, { id }: FsGroup): boolean {
 }
 
 export async function giveToGroup(directory: string, group: FsGroup): Promise<void> {
-  let isRoot = true
-  for await (const { handlePath, linkPath, stats } of walk(directory)) {
-    if (isRoot && group.onRootMismatch && isRight(stats, group)) return
-    isRoot = false
-    if (stats.isSymbolicLink()) {
-      await lchown(linkPath, stats.uid, group.id)
-      continue
-    }
-    if (isRight(stats, group)) continue
-    await chown(handlePath, stats.uid, group.id)
-    await chmod(handlePath, (stats.mode & 0o7777) | bitsOf(stats))
+  // The root last: cut off half-way it must not look as if all below were right.
+  let root: Found | undefined
+  for await (const found of walk(directory)) {
+    if (root === undefined) {
+      if (group.onRootMismatch && isRight(found.stats, group)) return
+      root = found
+    } else await give(found, group)
   }
+  if (root !== undefined) await give({ ...root, handlePath: directory }, group)
+}
+
+async function give({ handlePath, linkPath, stats }: Found, group: FsGroup): Promise<void> {
+  if (stats.isSymbolicLink()) {
+    await lchown(linkPath, stats.uid, group.id)
+    return
+  }
+  if (isRight(stats, group)) return
+  await chown(handlePath, stats.uid, group.id)
+  await chmod(handlePath, (stats.mode & 0o7777) | bitsOf(stats))
 }

@@ -8,7 +8,7 @@ import { LOCAL_PROVISIONER } from '../../api/names.ts'
 import type { PersistentVolume } from '../../api/persistentvolume.ts'
 import type { Volume } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
-import { mountsBelow, parseMountinfo } from '../../base/mountinfo.ts'
+import { parseMountinfo } from '../../base/mountinfo.ts'
 import { runOk } from '../../base/process.ts'
 import { readText, removeTree } from '../../base/records.ts'
 import { ensureHostPath } from './host_path.ts'
@@ -85,10 +85,16 @@ export async function ensureClaim(
     throw new DroverError('notFound', message)
   }
   const source = await persistent.ensure(found)
-  if (mountsBelow(mountinfo(), target).includes(target)) return target
+  const mounted = parseMountinfo(mountinfo()).findLast(({ mountPoint }) => mountPoint === target)
+  // Cut off before the second of the two it would be writable for good.
+  const makeReadOnly = () => runOk('mount', ['-o', 'remount,bind,ro', '--', target])
+  if (mounted !== undefined) {
+    if (readOnly && !mounted.options.includes('ro')) await makeReadOnly()
+    return target
+  }
   if (group !== undefined && !readOnly && found.spec.hostPath === undefined) await giveToGroup(source, group)
   await mkdir(target, { recursive: true, mode: 0o711 })
   await runOk('mount', ['--bind', '--', source, target])
-  if (readOnly) await runOk('mount', ['-o', 'remount,bind,ro', '--', target])
+  if (readOnly) await makeReadOnly()
   return target
 }

@@ -4,10 +4,12 @@
  * inside, even if a container swaps directories for links meanwhile (CVE-2017-1002101, CVE-2021-25741).
  */
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readlink } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, open, readFile, readlink } from 'node:fs/promises'
 import { DroverError } from '../../base/errors.ts'
 
 const MAX_LINKS = 40
+/** Of the root's mode, for directories that are made below it: permissions, and that they hand on their group. */
+const INHERITED = 0o2777
 // Node does not name it, and it is the same on every architecture that Node runs on.
 const O_PATH = 0o10000000
 
@@ -17,24 +19,44 @@ export interface OpenedPath {
   isDirectory: boolean
 }
 
-/** Missing directories are made. Rejects with `invalid` when the path leads out of the volume. */
-export async function openInside(volume: string, subPath: string): Promise<OpenedPath> {
+/**
+ * Missing directories are made, with the mode of the volume's root, so that whoever may write there may write in them, too;
+ * the group comes from a root that hands it on. Rejects with `invalid` when the path leads out of the volume.
+ * Source: Kubernetes pkg/volume/util/subpath, `SafeMakeDir`.
+ */
+export function openInside(volume: string, subPath: string): Promise<OpenedPath> {
+  return walkInside(volume, subPath, true)
+}
+
+/** The text of a file of the volume. Rejects also when it is not there. */
+export async function readInside(volume: string, path: string): Promise<string> {
+  const { handle } = await walkInside(volume, path, false)
+  try {
+    return await readFile(`/proc/self/fd/${handle.fd}`, 'utf8')
+  } finally {
+    await handle.close()
+  }
+}
+
+async function walkInside(volume: string, subPath: string, makeMissing: boolean): Promise<OpenedPath> {
   if (subPath.startsWith('/') || subPath.split('/').includes('..') || subPath.includes('\0')) {
     throw new DroverError('invalid', `subPath ${JSON.stringify(subPath)} must be relative, without ".."`)
   }
   const leadsOut = () => new DroverError('invalid', `subPath ${JSON.stringify(subPath)} leads out of its volume`)
   // Handles of the directories from the volume's root to where we stand.
-  const stack: FileHandle[] = [await open(volume, O_PATH | constants.O_DIRECTORY)]
+  const root = await open(volume, O_PATH | constants.O_DIRECTORY)
+  const stack: FileHandle[] = [root]
   const left = parts(subPath).reverse()
   let links = 0
   try {
+    const newMode = makeMissing ? (await root.stat()).mode & INHERITED : undefined
     for (let part = left.pop(); part !== undefined; part = left.pop()) {
       if (part === '..') {
         if (stack.length < 2) throw leadsOut()
         await stack.pop()?.close()
         continue
       }
-      const next = await openChild(stack.at(-1) as FileHandle, part)
+      const next = await openChild(stack.at(-1) as FileHandle, part, newMode)
       const stats = await next.stat()
       if (!stats.isSymbolicLink()) {
         stack.push(next)
@@ -60,16 +82,24 @@ function parts(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.')
 }
 
-async function openChild(parent: FileHandle, name: string): Promise<FileHandle> {
+/** One that is missing is made with `newMode`, if that is given. */
+async function openChild(parent: FileHandle, name: string, newMode: number | undefined): Promise<FileHandle> {
   const path = `/proc/self/fd/${parent.fd}/${name}`
   const flags = O_PATH | constants.O_NOFOLLOW
   try {
     return await open(path, flags)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    await mkdir(path, 0o755).catch((made: NodeJS.ErrnoException) => {
-      if (made.code !== 'EEXIST') throw made
-    })
-    return open(path, flags)
+    if (newMode === undefined || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    const made = await mkdir(path, newMode).then(
+      () => true,
+      (failed: NodeJS.ErrnoException) => {
+        if (failed.code !== 'EEXIST') throw failed
+        return false
+      },
+    )
+    const child = await open(path, flags)
+    // Not through mkdir's mode: the umask would take its share.
+    if (made && (await child.stat()).isDirectory()) await chmod(`/proc/self/fd/${child.fd}`, newMode)
+    return child
   }
 }
