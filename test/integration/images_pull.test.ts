@@ -262,6 +262,20 @@ describe('trouble on the way', () => {
     expect(closed.seen).toHaveLength(1)
   })
 
+  test('a date to come back is by the clock of the registry, whatever ours shows', async () => {
+    const ahead = await front((_asked, answer) => {
+      const theirsMs = Math.floor(Date.now() / 1000) * 1000 - 3_600_000
+      const headers = { date: new Date(theirsMs), 'retry-after': new Date(theirsMs + 120_000) }
+      const texts = Object.entries(headers).map(([name, date]) => [name, date.toUTCString()])
+      answer.writeHead(503, Object.fromEntries(texts)).end()
+      return true
+    })
+    await expect(driver.pull(`${ahead.host}/team/app:v1`, { signal })).rejects.toMatchObject({
+      code: 'unavailable',
+      retryAfterSeconds: 120,
+    })
+  })
+
   test('content that is not what its digest says is refused, and nothing of it stays', async () => {
     const corrupt = (of: (url: string) => boolean): Promise<Front> =>
       front(async (asked, answer) => {

@@ -4,6 +4,7 @@ import { parseChallenges } from '../../src/agent/images/challenge.ts'
 import { endpointsOf } from '../../src/agent/images/endpoint.ts'
 import { choosePlatform, machinePlatform } from '../../src/agent/images/platform.ts'
 import { formatReference, idPrefix, parseReference } from '../../src/agent/images/reference.ts'
+import { retryAfterOf } from '../../src/agent/images/registry_session.ts'
 
 const DIGEST = `sha256:${'0123456789abcdef'.repeat(4)}`
 
@@ -132,6 +133,35 @@ describe('challenges', () => {
 
   test('any header ends', () => {
     fc.assert(fc.property(fc.string(), (header) => parseChallenges(header).length <= header.length + 1))
+  })
+})
+
+describe('when to come back', () => {
+  const nowMs = Date.UTC(1994, 10, 15, 8, 12, 1)
+  test.each([
+    ['0', 0],
+    ['120', 120],
+    ['9'.repeat(400), Number.MAX_SAFE_INTEGER],
+    ['Tue, 15 Nov 1994 08:12:31 GMT', 30],
+    ['Tue, 15 Nov 1994 08:11:31 GMT', 0],
+    ['-1', undefined],
+    ['1.5', undefined],
+    ['1e3', undefined],
+    ['+5', undefined],
+    ['soon', undefined],
+    ['', undefined],
+    ['1994-11-15T08:12:31Z', undefined],
+    ['Tue, 15 Nov 1994 08:12:31', undefined],
+    ['Tue, 15 Nov 1994 08:12:31 +0100', undefined],
+    ['Tue, 15 Foo 1994 08:12:31 GMT', undefined],
+    ['Tue, 15 Nov 1994 28:12:31 GMT', undefined],
+    [undefined, undefined],
+  ])('%s', (header, seconds) => {
+    expect(retryAfterOf(header, nowMs)).toBe(seconds)
+  })
+
+  test('part of a second is waited out', () => {
+    expect(retryAfterOf('Tue, 15 Nov 1994 08:12:31 GMT', nowMs + 999)).toBe(30)
   })
 })
 

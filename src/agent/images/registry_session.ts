@@ -317,7 +317,9 @@ export class RegistrySession {
       const name = /^[:@]/.test(what) ? `${this.#host}/${repository}${what}` : `${this.#host}/${repository} ${path}`
       return new DroverError('notFound', `registry says: ${words}: ${name}`)
     }
-    const asked = retryAfterOf(response.header('retry-after'), this.#options.clock.now())
+    // The registry's own clock is the one by which it names a date.
+    const nowMs = httpDateMs(response.header('date')) ?? this.#options.clock.now()
+    const asked = retryAfterOf(response.header('retry-after'), nowMs)
     const after = asked === undefined ? {} : { retryAfterSeconds: asked }
     if (status === 429) {
       const limits = `registry ${this.#host} limits pulls: ${words}`
@@ -331,10 +333,18 @@ export class RegistrySession {
 
 /** Seconds until a Retry-After header says to come back, as a number or a date (RFC 9110 section 10.2.3). */
 export function retryAfterOf(header: string | undefined, nowMs: number): number | undefined {
-  if (header === undefined) return undefined
-  if (/^\d+$/.test(header)) return Number(header)
-  const dateMs = Date.parse(header)
-  return Number.isNaN(dateMs) ? undefined : Math.max(0, Math.ceil((dateMs - nowMs) / 1000))
+  if (header !== undefined && /^\d+$/.test(header)) return Math.min(Number(header), Number.MAX_SAFE_INTEGER)
+  const dateMs = httpDateMs(header)
+  return dateMs === undefined ? undefined : Math.max(0, Math.ceil((dateMs - nowMs) / 1000))
+}
+
+/** `Date.parse` alone takes almost anything: "-1" is a day of 2001. */
+const HTTP_DATE = /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/
+
+/** The form that senders must use (RFC 9110 section 5.6.7, IMF-fixdate). */
+function httpDateMs(header: string | undefined): number | undefined {
+  const dateMs = header !== undefined && HTTP_DATE.test(header) ? Date.parse(header) : Number.NaN
+  return Number.isNaN(dateMs) ? undefined : dateMs
 }
 
 function mayPass(error: DroverError): boolean {
