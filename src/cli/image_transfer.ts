@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
+import { accountsFor, dockerConfigEntries, type RegistryAccount } from '../api/docker_config.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import type { CliContext, Io } from './context.ts'
@@ -22,17 +23,12 @@ export function addCredentialOptions(command: Command): Command {
     .option('--password-stdin', 'read the password from standard input')
 }
 
-export interface Credentials {
-  username: string
-  password: string
-}
-
 /** As told on the command line, else as Docker's client keeps them. Undefined: none. */
 export async function credentialsFor(
   io: Io,
   reference: string,
   { username, passwordStdin }: CredentialOptions,
-): Promise<Credentials | undefined> {
+): Promise<RegistryAccount | undefined> {
   if ((username === undefined) !== (passwordStdin !== true)) {
     throw new DroverError('invalid', '--username and --password-stdin go together')
   }
@@ -44,34 +40,26 @@ export async function credentialsFor(
   } catch {
     return undefined
   }
-  return dockerCredentials(text, registryOf(reference), path)
+  return dockerCredentials(text, reference, path)
 }
 
-/** The host that a reference names; Docker Hub where it names none. */
-export function registryOf(reference: string): string {
+/** The host that a reference names, Docker Hub where it names none; and what comes after it. */
+function splitReference(reference: string): [registry: string, rest: string] {
   const [head = '', ...rest] = reference.split('/')
   const isHost = rest.length > 0 && (/[.:]/.test(head) || head === 'localhost')
-  return isHost ? head : 'docker.io'
+  return isHost ? [head, rest.join('/')] : ['docker.io', reference]
 }
 
 /** Source: Docker's client, cli/config/configfile (`auths`). Helpers' secrets are not asked for. */
-export function dockerCredentials(text: string, registry: string, path: string): Credentials | undefined {
+export function dockerCredentials(text: string, reference: string, path: string): RegistryAccount | undefined {
   let config: unknown
   try {
     config = JSON.parse(text)
   } catch (cause) {
     throw new DroverError('invalid', `${path} is not JSON`, { cause })
   }
-  const auths = isObject(config) ? config.auths : undefined
-  if (!isObject(auths)) return undefined
-  const keys = registry === 'docker.io' ? ['https://index.docker.io/v1/', 'docker.io', 'index.docker.io'] : [registry]
-  for (const key of keys.flatMap((host) => [host, `https://${host}`, `https://${host}/v2/`])) {
-    const entry = auths[key]
-    if (!isObject(entry) || typeof entry.auth !== 'string') continue
-    const [username = '', ...password] = Buffer.from(entry.auth, 'base64').toString('utf8').split(':')
-    if (username !== '') return { username, password: password.join(':') }
-  }
-  return undefined
+  const entries = dockerConfigEntries(isObject(config) ? config.auths : undefined)
+  return accountsFor(entries, ...splitReference(reference))[0]
 }
 
 /** To a file that appears when it is whole, or to standard output. */

@@ -368,7 +368,7 @@ describe('trouble on the way', () => {
       answer.writeHead(307, { location: `http://${store.host}${asked.url}` }).end()
       return true
     })
-    await driver.pull(`${redirecting.host}/team/app:v1`, { signal, credentials: () => USER })
+    await driver.pull(`${redirecting.host}/team/app:v1`, { signal, credentials: () => [USER] })
     expect(seen.length).toBeGreaterThan(0)
     expect(seen.every((value) => value === undefined)).toBe(true)
   })
@@ -381,12 +381,18 @@ describe('who may', () => {
       await guarded.push(await dockerArchive([{ tags: ['a:1'], layers: [await rootfsTar()] }]), 'private/app:v1')
       const reference = `${guarded.host}/private/app:v1`
       await expect(driver.pull(reference, { signal })).rejects.toMatchObject({ code: 'unauthorized' })
-      const wrong = () => ({ ...USER, password: 'no' })
-      await expect(driver.pull(reference, { signal, credentials: wrong })).rejects.toMatchObject({
-        code: 'unauthorized',
-        message: expect.stringContaining(guarded.host),
-      })
-      const credentials = (host: string) => (host === guarded.host ? USER : undefined)
+      const [wrong, other] = [
+        { ...USER, password: 'no' },
+        { username: 'eve', password: 'x' },
+      ]
+      for (const refused of [[wrong], [wrong, other]]) {
+        await expect(driver.pull(reference, { signal, credentials: () => refused })).rejects.toMatchObject({
+          code: 'unauthorized',
+          message: expect.stringContaining(guarded.host),
+        })
+      }
+      const credentials = (host: string, repository: string) =>
+        host === guarded.host && repository === 'private/app' ? [wrong, other, USER] : []
       await expect(driver.pull(reference, { signal, credentials })).resolves.toBeDefined()
     } finally {
       await guarded.stop()
@@ -410,8 +416,84 @@ describe('who may', () => {
     })
     await driver.pull(`${guarded.host}/team/app:v1`, { signal })
     expect(asked[0]).toBe('/token?service=drvt&scope=repository%3Ateam%2Fapp%3Apull -')
-    await driver.pull(`${guarded.host}/team/app:v1`, { signal, credentials: () => USER })
+    await driver.pull(`${guarded.host}/team/app:v1`, { signal, credentials: () => [USER] })
     expect(asked.at(-1)).toMatch(/account=ada Basic YWRhOnA6dyBk$/)
+  })
+})
+
+describe('credentials', () => {
+  const basic = (username: string): string => `Basic ${Buffer.from(`${username}:p`).toString('base64')}`
+  const accounts = (...usernames: string[]) => usernames.map((username) => ({ username, password: 'p' }))
+  /** Asks for credentials; `answerTo` says with which status each account is met, 0: with what is asked for. */
+  const guard = async (answerTo: (username: string) => number) => {
+    const users = new Set<string>()
+    const guarded = await front((asked, answer) => {
+      const { authorization = '' } = asked.headers
+      delete asked.headers.authorization
+      const user = Buffer.from(authorization.slice(6), 'base64').toString().split(':')[0] ?? ''
+      if (user !== '') users.add(user)
+      const status = user === '' ? 401 : answerTo(user)
+      if (status === 0) return false
+      answer.writeHead(status, { 'www-authenticate': 'Basic realm="x"' }).end()
+      return true
+    })
+    return { host: guarded.host, users }
+  }
+
+  test('are tried one after the other while the registry refuses, also where it hides what it has', async () => {
+    const statuses: Record<string, number> = { wrong: 401, barred: 403, blind: 404, ada: 0 }
+    const { host, users } = await guard((user) => statuses[user] ?? 500)
+    const all = () => accounts('wrong', 'barred', 'blind', 'ada', 'late')
+    await expect(driver.pull(`${host}/team/app:v1`, { signal, credentials: all })).resolves.toBeDefined()
+    expect([...users]).toEqual(['wrong', 'barred', 'blind', 'ada'])
+    await driver.remove(`${host}/team/app:v1`)
+    const none = () => accounts('blind', 'wrong')
+    await expect(driver.pull(`${host}/team/app:v1`, { signal, credentials: none })).rejects.toMatchObject({
+      code: 'unauthorized',
+      message: expect.stringMatching(/team\/app:v1; .*refuses.* \(with each of 2 credentials\)$/),
+    })
+    const hidden = () => accounts('blind')
+    await expect(driver.pull(`${host}/team/app:v1`, { signal, credentials: hidden })).rejects.toMatchObject({
+      code: 'notFound',
+    })
+  })
+
+  test('are not tried further when something else is wrong', async () => {
+    const { host, users } = await guard(() => 400)
+    const all = () => accounts('ada', 'bob')
+    await expect(driver.pull(`${host}/team/app:v1`, { signal, credentials: all })).rejects.toMatchObject({
+      code: 'invalid',
+    })
+    expect([...users]).toEqual(['ada'])
+  })
+
+  test("go to the host that they are for: a mirror gets its own, and who has none shares no other's pull", async () => {
+    let release = (): void => undefined
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const seen = new Set<string>()
+    const mirror = await front(async (asked, answer) => {
+      const { authorization } = asked.headers
+      delete asked.headers.authorization
+      if (authorization !== undefined) seen.add(authorization)
+      if (authorization === basic('mirror')) {
+        if (isBlob(asked.url)) await gate
+        return false
+      }
+      answer.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end()
+      return true
+    })
+    driver = await open({ mirrors: { '127.0.0.1:1': [`http://${mirror.host}`] } })
+    const pull = (byHost: Record<string, string>) => {
+      const credentials = (host: string) => accounts(...(byHost[host] === undefined ? [] : [byHost[host]]))
+      return driver.pull('127.0.0.1:1/team/app:v1', { signal, credentials })
+    }
+    const first = pull({ [mirror.host]: 'mirror', '127.0.0.1:1': 'own' })
+    await expect(pull({ '127.0.0.1:1': 'own' })).rejects.toMatchObject({ code: 'unavailable' })
+    release()
+    await expect(first).resolves.toBeDefined()
+    expect([...seen]).toEqual([basic('mirror')])
   })
 })
 

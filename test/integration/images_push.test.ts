@@ -16,7 +16,7 @@ import { startFront } from '../support/registry_front.ts'
 
 const USER = { username: 'ada', password: 'p:w d' }
 const signal = new AbortController().signal
-const credentials = () => USER
+const credentials = () => [USER]
 const directories: string[] = []
 let open_: TestRegistry
 let closed: TestRegistry

@@ -1,6 +1,7 @@
 /** Pull secrets reach the node that pulls: those that a pod names, and those of its service account. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { RegistryCredentials } from '../../src/agent/images/images.ts'
+import { parseReference } from '../../src/agent/images/reference.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { secretKind } from '../../src/api/secret.ts'
@@ -10,7 +11,7 @@ import { addressOf, holds, SessionHarness } from '../support/node_session.ts'
 
 const HOST = 'registry.local:5000'
 let harness: SessionHarness
-let asked: Map<string, RegistryCredentials | undefined>
+let asked: Map<string, readonly RegistryCredentials[] | undefined>
 beforeEach(async () => {
   asked = new Map()
   harness = new SessionHarness()
@@ -19,7 +20,8 @@ beforeEach(async () => {
   const drivers = fakeDrivers(host)
   const { pull } = drivers.images
   drivers.images.pull = (reference, options) => {
-    asked.set(reference, options.credentials?.(HOST))
+    const { registry, repository } = parseReference(reference)
+    asked.set(reference, options.credentials?.(registry, repository))
     host.registry.add(reference)
     return pull(reference, options)
   }
@@ -36,8 +38,7 @@ async function secret(name: string, type: string, data: Record<string, string>):
   await harness.resources.create(secretKind, { apiVersion: 'v1', kind: 'Secret', metadata, type, data })
 }
 
-async function pull(name: string, spec: Partial<Pod['spec']>): Promise<RegistryCredentials | undefined> {
-  const image = `${HOST}/${name}:1`
+async function pull(name: string, spec: Partial<Pod['spec']>, image = `${HOST}/${name}:1`) {
   const pod: Pod = {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -59,12 +60,19 @@ test('of both forms, by the registry that they are for', async () => {
   await secret('old', 'kubernetes.io/dockercfg', {
     '.dockercfg': encoded({ [`https://${HOST}`]: { username: 'bob', password: 'p' } }),
   })
-  expect(await pull('a', { imagePullSecrets: [{ name: 'new' }] })).toEqual({
-    username: 'ada',
-    password: 'secret of ada',
-  })
-  expect(await pull('b', { imagePullSecrets: [{ name: 'old' }] })).toEqual({ username: 'bob', password: 'p' })
-  expect(await pull('c', {})).toBeUndefined()
+  const ada = { username: 'ada', password: 'secret of ada' }
+  const bob = { username: 'bob', password: 'p' }
+  expect(await pull('a', { imagePullSecrets: [{ name: 'new' }] })).toEqual([ada])
+  expect(await pull('b', { imagePullSecrets: [{ name: 'old' }] })).toEqual([bob])
+  expect(await pull('c', {})).toEqual([])
+  expect(await pull('d', { imagePullSecrets: [{ name: 'old' }, { name: 'new' }] })).toEqual([bob, ada])
+})
+
+test("Docker Hub's, by the name that kubectl gives it", async () => {
+  const auths = { 'https://index.docker.io/v1/': { username: 'ada', password: 'p', auth: auth('ada') } }
+  await secret('hub', 'kubernetes.io/dockerconfigjson', { '.dockerconfigjson': encoded({ auths }) })
+  const found = await pull('a', { imagePullSecrets: [{ name: 'hub' }] }, 'team/app:1')
+  expect(found).toEqual([{ username: 'ada', password: 'secret of ada' }])
 })
 
 test("those of the pod's account, unless it names its own", async () => {
@@ -77,7 +85,8 @@ test("those of the pod's account, unless it names its own", async () => {
     metadata: { name: 'builder', namespace: 'default' },
     imagePullSecrets: [{ name: 'account' }],
   })
-  expect((await pull('a', { serviceAccountName: 'builder' }))?.username).toBe('robot')
+  const users = (found: readonly RegistryCredentials[] | undefined) => found?.map(({ username }) => username)
+  expect(users(await pull('a', { serviceAccountName: 'builder' }))).toEqual(['robot'])
   const both = { serviceAccountName: 'builder', imagePullSecrets: [{ name: 'own' }] }
-  expect((await pull('b', both))?.username).toBe('ada')
+  expect(users(await pull('b', both))).toEqual(['ada'])
 })

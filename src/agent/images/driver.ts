@@ -102,13 +102,13 @@ class Driver implements ImageDriver {
 
   async pull(reference: string, options: PullOptions): Promise<Image> {
     const parsed = parseReference(reference)
-    const credentials = options.credentials ?? (() => undefined)
-    // Those who may see different things must not share an answer.
-    const own = credentials(parsed.registry)
-    const account = own === undefined ? '' : sha256(Buffer.from(JSON.stringify([own.username, own.password])))
+    const credentials = options.credentials ?? (() => [])
+    // Those who may see different things must not share an answer, a mirror's neither.
+    const endpoints = endpointsOf(parsed.registry, this.#pullContext.rules)
+    const accounts = endpoints.map(({ host }) => credentials(host, parsed.repository))
     const work: Work<ImageRecord, PullProgress> = (signal, onProgress) =>
       this.#timed(() => this.#pullOnce({ reference: parsed, credentials, signal, onProgress }))
-    const key = `${formatReference(parsed)} ${account}`
+    const key = `${formatReference(parsed)} ${sha256(Buffer.from(JSON.stringify(accounts)))}`
     return this.#image(await this.#pulls.join(key, options.signal, work, options.onProgress))
   }
 
@@ -168,7 +168,7 @@ class Driver implements ImageDriver {
     if (endpoint === undefined) throw new DroverError('internal', `no endpoint for ${reference}`)
     const { signal, credentials, onProgress = () => undefined } = options
     const { repository } = parsed
-    const own = credentials?.(endpoint.host)
+    const own = credentials?.(endpoint.host, repository)[0]
     const session = new RegistrySession({ http, clock, random, endpoint, repository, credentials: own, signal })
     const config = await this.#images.configBytes(record)
     const scratch = join(this.#options.dataDir, 'tmp', 'push', random.uuid())

@@ -38,9 +38,12 @@ export interface RegistryCredentials {
   password: string
 }
 
+/** Those that may be sent to a host for a repository, in the order in which they are tried. None: it is asked without. */
+export type CredentialsFor = (registryHost: string, repository: string) => readonly RegistryCredentials[]
+
 export interface PullOptions {
   signal: AbortSignal
-  credentials?: (registryHost: string) => RegistryCredentials | undefined
+  credentials?: CredentialsFor
   onProgress?: (progress: PullProgress) => void
 }
 

@@ -9,7 +9,7 @@ import type { Random } from '../../base/random.ts'
 import { type Endpoint, type EndpointRules, endpointsOf } from './endpoint.ts'
 import type { HttpClient } from './http.ts'
 import { type NewImage, sha256 } from './image_store.ts'
-import type { PullProgress, RegistryCredentials } from './images.ts'
+import type { CredentialsFor, PullProgress, RegistryCredentials } from './images.ts'
 import type { Layer, LayerHold, LayerStore } from './layer_store.ts'
 import {
   type ConfigDocument,
@@ -40,7 +40,7 @@ export interface PullContext {
 
 export interface PullRequest {
   reference: Reference
-  credentials: (registryHost: string) => RegistryCredentials | undefined
+  credentials: CredentialsFor
   hold: LayerHold
   signal: AbortSignal
   onProgress: (progress: PullProgress) => void
@@ -53,7 +53,7 @@ export async function pullImage(request: PullRequest, context: PullContext): Pro
   const endpoints = endpointsOf(request.reference.registry, context.rules)
   for (const [i, endpoint] of endpoints.entries()) {
     try {
-      return await pullFrom(endpoint, request, context)
+      return await pullAsAny(endpoint, request, context)
     } catch (thrown) {
       const error = DroverError.from(thrown)
       if (error.code === 'cancelled' || i === endpoints.length - 1) throw error
@@ -63,19 +63,42 @@ export async function pullImage(request: PullRequest, context: PullContext): Pro
   throw new DroverError('internal', `no endpoint for ${formatReference(request.reference)}`)
 }
 
-async function pullFrom(endpoint: Endpoint, request: PullRequest, context: PullContext): Promise<NewImage> {
-  const { reference, signal, credentials, hold } = request
+/** With one of the credentials for this host after the other, until one is not refused. */
+async function pullAsAny(endpoint: Endpoint, request: PullRequest, context: PullContext): Promise<NewImage> {
+  const candidates = request.credentials(endpoint.host, request.reference.repository)
+  if (candidates.length === 0) return pullFrom({ endpoint, credentials: undefined }, request, context)
+  const refusals: DroverError[] = []
+  for (const credentials of candidates) {
+    try {
+      return await pullFrom({ endpoint, credentials }, request, context)
+    } catch (thrown) {
+      const error = DroverError.from(thrown)
+      // A registry may say that it has not what an account may not see.
+      if (error.code !== 'unauthorized' && error.code !== 'notFound') throw error
+      refusals.push(error)
+    }
+  }
+  throw refusalOf(refusals)
+}
+
+function refusalOf(refusals: readonly DroverError[]): DroverError {
+  const [cause] = refusals
+  if (cause !== undefined && refusals.length === 1) return cause
+  const code = refusals.some((error) => error.code === 'unauthorized') ? 'unauthorized' : 'notFound'
+  const words = new Set(refusals.map(({ message }) => message))
+  return new DroverError(code, `${[...words].join('; ')} (with each of ${refusals.length} credentials)`, { cause })
+}
+
+interface Source {
+  endpoint: Endpoint
+  credentials: RegistryCredentials | undefined
+}
+
+async function pullFrom(source: Source, request: PullRequest, context: PullContext): Promise<NewImage> {
+  const { reference, signal, hold } = request
   const { http, clock, random } = context
   const session = (own: AbortSignal) =>
-    new RegistrySession({
-      http,
-      clock,
-      random,
-      endpoint,
-      repository: reference.repository,
-      credentials: credentials(endpoint.host),
-      signal: own,
-    })
+    new RegistrySession({ http, clock, random, ...source, repository: reference.repository, signal: own })
   const main = session(signal)
   const name = formatReference(reference)
   const { manifests, image } = await fetchManifests(main, reference, context.machine)

@@ -2,11 +2,12 @@
  * Gets a container's image here, by its pull policy. Pulls run beside the worker, which is woken when one is done, so
  * that a slow registry never keeps a pod from being deleted.
  */
+import { accountsFor, type DockerConfigEntry, dockerConfigEntries } from '../../api/docker_config.ts'
 import type { Container, Pod } from '../../api/pod.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { AgentContext } from '../context.ts'
-import type { RegistryCredentials } from '../images/images.ts'
+import type { CredentialsFor } from '../images/images.ts'
 import { attemptKey, type ImageFact } from './facts.ts'
 
 export interface PullRequest {
@@ -23,6 +24,8 @@ type Fail = (reason: string, message: string, retryAfterSeconds?: number) => voi
 
 const FIRST_BACKOFF_MS = 10_000
 const MAX_BACKOFF_MS = 300_000
+/** For one repository; those that come after are not tried: each is a login that the registry counts. */
+const MAX_CREDENTIALS = 16
 
 /** Longer where the registry says when to come back, but no registry keeps a pod waiting for ever. */
 export function pullDelayMs(failures: number, retryAfterSeconds = 0): number {
@@ -91,24 +94,17 @@ async function pullNow(
   wake()
 }
 
-/** Credentials by registry host, from the pod's pull secrets. Source: Kubernetes "Pull an Image from a Private Registry". */
-export function pullCredentials(
-  pod: Pod,
-  agent: Pick<AgentContext, 'desired'>,
-): (registryHost: string) => RegistryCredentials | undefined {
-  const byHost = new Map<string, RegistryCredentials>()
-  for (const { name = '' } of pod.spec.imagePullSecrets ?? []) {
+/** What the pod's pull secrets have for a repository. Source: Kubernetes "Pull an Image from a Private Registry". */
+export function pullCredentials(pod: Pod, agent: Pick<AgentContext, 'desired'>): CredentialsFor {
+  const entries = (pod.spec.imagePullSecrets ?? []).flatMap(({ name = '' }) => {
     const data = agent.desired.secret(pod.metadata.namespace ?? '', name)?.data ?? {}
     const encoded = data['.dockerconfigjson'] ?? data['.dockercfg']
-    if (encoded === undefined) continue
-    for (const [host, credentials] of dockerConfigEntries(Buffer.from(encoded, 'base64').toString('utf8'))) {
-      byHost.set(host, credentials)
-    }
-  }
-  return (registryHost) => byHost.get(registryHost)
+    return encoded === undefined ? [] : secretEntries(Buffer.from(encoded, 'base64').toString('utf8'))
+  })
+  return (registryHost, repository) => accountsFor(entries, registryHost, repository).slice(0, MAX_CREDENTIALS)
 }
 
-function dockerConfigEntries(text: string): [string, RegistryCredentials][] {
+function secretEntries(text: string): DockerConfigEntry[] {
   let config: unknown
   try {
     config = JSON.parse(text)
@@ -117,15 +113,5 @@ function dockerConfigEntries(text: string): [string, RegistryCredentials][] {
     return []
   }
   if (!isObject(config)) return []
-  const auths = isObject(config.auths) ? config.auths : config
-  return Object.entries(auths).flatMap(([url, entry]): [string, RegistryCredentials][] => {
-    if (!isObject(entry)) return []
-    const host = url.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
-    const [user, ...rest] = Buffer.from(String(entry.auth ?? ''), 'base64')
-      .toString('utf8')
-      .split(':')
-    const username = typeof entry.username === 'string' ? entry.username : (user ?? '')
-    const password = typeof entry.password === 'string' ? entry.password : rest.join(':')
-    return username === '' ? [] : [[host, { username, password }]]
-  })
+  return dockerConfigEntries(isObject(config.auths) ? config.auths : config)
 }

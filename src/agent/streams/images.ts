@@ -5,7 +5,7 @@ import { isObject } from '../../base/json.ts'
 import { CHANNEL, type FrameStream } from '../../base/stream.ts'
 import type { ImageListEntry } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
-import type { PullProgress, RegistryCredentials } from '../images/images.ts'
+import type { CredentialsFor, PullProgress } from '../images/images.ts'
 import { isRunning, NOTE } from '../pod/facts.ts'
 
 export function textOf(request: unknown, field: string): string | undefined {
@@ -114,10 +114,10 @@ export function tellProgress(stream: FrameStream, clock: Clock) {
 const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1)
 
 /** A name and password that came with the request, for the registry that it is about. */
-export function credentialsOf(request: unknown): () => RegistryCredentials | undefined {
+export function credentialsOf(request: unknown): CredentialsFor {
   const username = textOf(request, 'username')
   const password = textOf(request, 'password')
-  return () => (username === undefined || password === undefined ? undefined : { username, password })
+  return () => (username === undefined || password === undefined ? [] : [{ username, password }])
 }
 
 export async function imagePull(
