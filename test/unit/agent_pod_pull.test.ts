@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Desired } from '../../src/agent/desired.ts'
 import { pullCredentials, pullDelayMs } from '../../src/agent/pod/pull.ts'
+import { credentialsOf } from '../../src/agent/streams/images.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { jsonBytes } from '../../src/rpc/messages.ts'
 import { podOf, World } from '../support/pod_world.ts'
@@ -91,5 +92,12 @@ describe('credentials', () => {
     const found = given({ many: secret(Object.fromEntries(entries)) })('quay.io', 'a'.repeat(50))
     expect(found).toHaveLength(16)
     expect(found[0]).toBe('user39')
+  })
+
+  test('of a request: for the registry of its image, not for its mirrors', () => {
+    const find = credentialsOf({ reference: 'team/app:v1', ...login('ada') })
+    expect(find('docker.io', 'team/app')).toEqual([login('ada')])
+    expect(find('mirror.test', 'team/app')).toEqual([])
+    expect(credentialsOf({ reference: 'team/app:v1', username: 'ada' })('docker.io', 'team/app')).toEqual([])
   })
 })

@@ -6,6 +6,7 @@ import { CHANNEL, type FrameStream } from '../../base/stream.ts'
 import type { ImageListEntry } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
 import type { CredentialsFor, PullProgress } from '../images/images.ts'
+import { parseReference } from '../images/reference.ts'
 import { isRunning, NOTE } from '../pod/facts.ts'
 
 export function textOf(request: unknown, field: string): string | undefined {
@@ -113,11 +114,13 @@ export function tellProgress(stream: FrameStream, clock: Clock) {
 
 const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1)
 
-/** A name and password that came with the request, for the registry that it is about. */
+/** A name and password that came with the request, for the registry that its image names: no mirror sees them. */
 export function credentialsOf(request: unknown): CredentialsFor {
   const username = textOf(request, 'username')
   const password = textOf(request, 'password')
-  return () => (username === undefined || password === undefined ? [] : [{ username, password }])
+  if (username === undefined || password === undefined) return () => []
+  const { registry } = parseReference(referenceOf(request))
+  return (registryHost) => (registryHost === registry ? [{ username, password }] : [])
 }
 
 export async function imagePull(
