@@ -1,11 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ProbeFact } from '../../src/agent/pod/facts.ts'
-import { afterResult, type ProbeStates, probeDelayMs, probeFact, UNPROBED } from '../../src/agent/pod/probes.ts'
+import { Prober } from '../../src/agent/pod/prober.ts'
+import { afterResult, nextTry, type ProbeStates, probeFact, UNPROBED } from '../../src/agent/pod/probes.ts'
 import { qosClass } from '../../src/agent/pod/status.ts'
 import { LogLines, type LogOutput, type LogSelection, tailStart } from '../../src/agent/streams/log_lines.ts'
 import { exitStatus } from '../../src/agent/streams/remote_command.ts'
 import type { Container } from '../../src/api/pod.ts'
+import { sleep } from '../../src/base/clock.ts'
+import { DroverError } from '../../src/base/errors.ts'
+import { createManualClock } from '../support/manual_clock.ts'
 
 const ALL: LogSelection = { timestamps: false, sinceTime: undefined, limitBytes: undefined }
 const time = (second: number) => `2026-01-01T00:00:0${second}.123456789Z`
@@ -85,18 +89,67 @@ describe('probes', () => {
     expect(afterResult(UNPROBED, probe, bad, false)).toMatchObject({ failures: 0, passing: undefined })
   })
 
-  test('until it passes it is tried sooner, and each period counts once', () => {
-    let elapsedMs = 0
-    let counted = 0
-    for (let tries = 0; elapsedMs < 60_000; tries++) {
-      const { delayMs, counts } = probeDelayMs(probe, UNPROBED, tries)
-      elapsedMs += delayMs
-      if (counts) counted++
-      expect(counted).toBe(Math.floor(elapsedMs / 10_000))
+  /** When tries begin and whether they count, for a minute of a program that fails each after so long. */
+  function triesOf(takesMs: number, first: { counts: boolean }): { atMs: number; counts: boolean }[] {
+    const made = [{ atMs: 0, ...first }]
+    let periodBeganMs = 0
+    for (let tries = 0; ; tries++) {
+      const { atMs: beganMs, counts } = made[tries] ?? { atMs: 0, counts: false }
+      if (beganMs >= 60_000) return made
+      if (counts) periodBeganMs = beganMs
+      made.push(nextTry(probe, UNPROBED, { beganMs, periodBeganMs, tries }, beganMs + takesMs))
     }
-    expect(probeDelayMs(probe, UNPROBED, 0).delayMs).toBe(100)
-    expect(probeDelayMs(probe, { ...UNPROBED, passing: true }, 0)).toEqual({ delayMs: 10_000, counts: true })
+  }
+  const counted = (tries: { atMs: number; counts: boolean }[]): number[] =>
+    tries.filter(({ counts }) => counts).map(({ atMs }) => atMs)
+
+  test('until it passes it is tried sooner, and each period counts once', () => {
+    const tries = triesOf(0, { counts: true })
+    expect(counted(tries)).toEqual([0, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000])
+    expect(tries.slice(0, 9).map(({ atMs }) => atMs)).toEqual([0, 100, 300, 700, 1500, 3100, 6300, 10_000, 20_000])
+    expect(counted(triesOf(0, { counts: false }))).toEqual([10_000, 20_000, 30_000, 40_000, 50_000, 60_000])
   })
+
+  test('tries that take their whole time take none of the next', () => {
+    expect(counted(triesOf(1_000, { counts: true })).slice(0, 4)).toEqual([0, 10_000, 20_000, 30_000])
+    expect(counted(triesOf(10_000, { counts: true })).slice(0, 4)).toEqual([0, 10_000, 20_000, 30_000])
+    // Longer than the period: one after the other.
+    expect(counted(triesOf(15_000, { counts: true })).slice(0, 4)).toEqual([0, 15_000, 30_000, 45_000])
+  })
+
+  test('once it has passed it is tried a period after the last try began', () => {
+    const passing = { ...UNPROBED, passing: true }
+    const tried = { beganMs: 5_000, periodBeganMs: 0, tries: 3 }
+    expect(nextTry(probe, passing, tried, 5_000)).toEqual({ atMs: 15_000, counts: true })
+    expect(nextTry(probe, passing, tried, 12_000)).toEqual({ atMs: 15_000, counts: true })
+    expect(nextTry(probe, passing, tried, 17_000)).toEqual({ atMs: 17_000, counts: true })
+    expect(nextTry(probe, { ...UNPROBED, successes: 1 }, tried, 5_000)).toEqual({ atMs: 15_000, counts: true })
+  })
+
+  test.each(['livenessProbe', 'startupProbe'] as const)(
+    'a program that never answers fails its %s in time',
+    async (kind) => {
+      const clock = createManualClock()
+      const failedMs: number[] = []
+      const hangs = async (_id: string, _command: readonly string[], timeoutMs: number): Promise<never> => {
+        await sleep(clock, timeoutMs)
+        throw new DroverError('timeout', 'no answer')
+      }
+      const container: Container = { name: 'c', [kind]: { ...probe, timeoutSeconds: 10, exec: { command: ['/hang'] } } }
+      const prober = new Prober({
+        clock,
+        target: { container, containerId: 'c-0', podIP: '', runtime: { execSync: hangs }, clock },
+        adopted: false,
+        startedAtMs: clock.now(),
+        onChange: () => undefined,
+        onFailure: () => failedMs.push(clock.monotonicMs()),
+      })
+      await clock.advance(30_000)
+      prober.stop()
+      expect(failedMs).toEqual([10_000, 20_000, 30_000])
+      expect(prober.fact.unhealthy).toBeDefined()
+    },
+  )
 
   const states = (change: Partial<ProbeStates> = {}): ProbeStates => ({
     startup: UNPROBED,

@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../../base/clock.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { ProbeFact } from './facts.ts'
 import { type ProbeTarget, runProbe } from './probe_actions.ts'
-import { afterResult, type ProbeStates, probeDelayMs, probeFact, UNPROBED } from './probes.ts'
+import { afterResult, nextTry, type ProbeStates, probeFact, UNPROBED } from './probes.ts'
 
 export interface ProberOptions {
   clock: Clock
@@ -18,6 +18,16 @@ export interface ProberOptions {
 }
 
 export type ProbeKind = keyof ProbeStates
+
+/** A try to come. Times are on the monotonic clock. */
+interface Next {
+  atMs: number
+  /** Whether its failure is one. */
+  counts: boolean
+  /** See `Tried`; undefined before the first. */
+  periodBeganMs: number | undefined
+  tries: number
+}
 
 export class Prober {
   readonly #options: ProberOptions
@@ -54,32 +64,37 @@ export class Prober {
 
   #begin(kind: ProbeKind, probe: Probe): void {
     const { clock, startedAtMs } = this.#options
-    const dueMs = startedAtMs + (probe.initialDelaySeconds ?? 0) * 1000
-    this.#schedule(kind, probe, { delayMs: Math.max(0, dueMs - clock.now()), counts: kind !== 'readiness', tries: 0 })
+    const delayMs = Math.max(0, startedAtMs + (probe.initialDelaySeconds ?? 0) * 1000 - clock.now())
+    const atMs = clock.monotonicMs() + delayMs
+    this.#schedule(kind, probe, { atMs, counts: kind !== 'readiness', periodBeganMs: undefined, tries: 0 })
   }
 
-  #schedule(kind: ProbeKind, probe: Probe, next: { delayMs: number; counts: boolean; tries: number }): void {
+  #schedule(kind: ProbeKind, probe: Probe, next: Next): void {
     if (this.#stopped) return
-    const timer = this.#options.clock.schedule(next.delayMs, () => {
+    const { clock } = this.#options
+    const timer = clock.schedule(Math.max(0, next.atMs - clock.monotonicMs()), () => {
       void this.#probe(kind, probe, next)
     })
     this.#timers.set(kind, timer)
   }
 
-  async #probe(kind: ProbeKind, probe: Probe, { counts, tries }: { counts: boolean; tries: number }): Promise<void> {
-    const result = await runProbe(probe, this.#options.target)
+  async #probe(kind: ProbeKind, probe: Probe, { counts, periodBeganMs: lastMs, tries }: Next): Promise<void> {
+    const { clock, target, onFailure } = this.#options
+    const beganMs = clock.monotonicMs()
+    const periodBeganMs = counts ? beganMs : (lastMs ?? beganMs)
+    const result = await runProbe(probe, target)
     if (this.#stopped) return
-    const before = this.#states[kind]
-    const state = afterResult(before, probe, result, counts)
+    const state = afterResult(this.#states[kind], probe, result, counts)
     this.#states = { ...this.#states, [kind]: state }
-    if (!result.ok && counts) this.#options.onFailure(kind, result.message)
+    if (!result.ok && counts) onFailure(kind, result.message)
     this.#publish()
     if (kind === 'startup' && state.passing === true) {
       this.#timers.delete('startup')
       this.#startAll()
       return
     }
-    this.#schedule(kind, probe, { ...probeDelayMs(probe, state, tries), tries: tries + 1 })
+    const next = nextTry(probe, state, { beganMs, periodBeganMs, tries }, clock.monotonicMs())
+    this.#schedule(kind, probe, { ...next, periodBeganMs, tries: tries + 1 })
   }
 
   #publish(): void {

@@ -35,16 +35,34 @@ export function afterResult(state: ProbeState, probe: Probe, result: ProbeResult
 /** Tries before the first period has passed, so that a container that is up at once is seen at once. */
 const FIRST_RETRY_MS = 100
 
-/** When to probe again: at the period; sooner, doubling, until it first passes. */
-export function probeDelayMs(probe: Probe, state: ProbeState, tries: number): { delayMs: number; counts: boolean } {
+/** A try that is over. Times are on the monotonic clock. */
+export interface Tried {
+  beganMs: number
+  /** When the last try began whose failure counts, or the first of all. */
+  periodBeganMs: number
+  /** How many came before it. */
+  tries: number
+}
+
+/**
+ * When to probe again: a period after the last try; sooner, doubling, until it first passes. Periods count from beginning to
+ * beginning, as the kubelet's do: a program that never answers is not given the time that it took away.
+ */
+export function nextTry(
+  probe: Probe,
+  state: ProbeState,
+  { beganMs, periodBeganMs, tries }: Tried,
+  nowMs: number,
+): { atMs: number; counts: boolean } {
   const periodMs = (probe.periodSeconds ?? 10) * 1000
   // A first success that more must follow: those come a period apart, or they would all be of one moment.
-  if (state.passing !== undefined || state.successes > 0) return { delayMs: periodMs, counts: true }
-  let elapsedMs = 0
-  for (let index = 0; index < Math.min(tries, 20); index++) elapsedMs += Math.min(periodMs, FIRST_RETRY_MS * 2 ** index)
-  const nextMs = Math.min(periodMs, FIRST_RETRY_MS * 2 ** Math.min(20, tries))
-  // Failures count at each whole period, as if there were no tries between.
-  return { delayMs: nextMs, counts: Math.floor((elapsedMs + nextMs) / periodMs) > Math.floor(elapsedMs / periodMs) }
+  if (state.passing !== undefined || state.successes > 0) {
+    return { atMs: Math.max(nowMs, beganMs + periodMs), counts: true }
+  }
+  // Failures count once a period, as if there were no tries between.
+  const dueMs = Math.max(nowMs, periodBeganMs + periodMs)
+  const soonMs = nowMs + FIRST_RETRY_MS * 2 ** Math.min(20, tries)
+  return soonMs < dueMs ? { atMs: soonMs, counts: false } : { atMs: dueMs, counts: true }
 }
 
 export interface ProbeStates {
