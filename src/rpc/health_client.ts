@@ -4,6 +4,7 @@
  */
 import { Client, credentials, status as grpcStatus, Metadata, type ServiceError } from '@grpc/grpc-js'
 import type { Clock } from '../base/clock.ts'
+import { hostPort } from '../base/host_port.ts'
 
 export interface HealthRequest {
   host: string
@@ -30,7 +31,7 @@ const MAX_ANSWER_BYTES = 4_096
 
 /** Never rejects: what went wrong stands in the message. */
 export function checkHealth({ host, port, service, timeoutMs, clock }: HealthRequest): Promise<HealthAnswer> {
-  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  const address = hostPort(host, port)
   const client = new Client(address, credentials.createInsecure(), {
     'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
     'grpc.enable_retries': 0,

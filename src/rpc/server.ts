@@ -6,6 +6,7 @@
 import { experimental, Server, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js'
 import { JOIN_ID_PREFIX } from '../api/names.ts'
 import { DroverError } from '../base/errors.ts'
+import { hostPort } from '../base/host_port.ts'
 import { type CancellableFrameStream, createFrameStream } from './frames.ts'
 import type { JoinRequest, JoinResponse, RenewRequest, RenewResponse } from './join_messages.ts'
 import { JOIN_SERVICE } from './join_service.ts'
@@ -163,7 +164,7 @@ export function createNodeServer(tls: TlsFiles, handlers: NodeServerHandlers): N
   return {
     listen: (host, port) =>
       new Promise((resolve, reject) => {
-        const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+        const address = hostPort(host, port)
         server.bindAsync(address, credentials, (error, bound) => {
           if (error === null) resolve(bound)
           else reject(new DroverError('unavailable', `cannot listen for nodes on ${address}: ${error.message}`))

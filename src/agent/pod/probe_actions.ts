@@ -8,6 +8,7 @@ import { connect } from 'node:net'
 import type { Container, Probe } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
+import { hostPort } from '../../base/host_port.ts'
 import { checkHealth } from '../../rpc/health_client.ts'
 import type { RuntimeDriver } from '../runtime/runtime.ts'
 import type { ProbeResult } from './probes.ts'
@@ -22,7 +23,10 @@ export interface ProbeTarget {
 
 /** Of an answer's body, for the message. */
 const MAX_BODY_BYTES = 1_024
-const MAX_REDIRECTS = 10
+/** Of one probe: the first, and those that redirects lead to. As in Go. */
+const MAX_REQUESTS = 10
+/** Of a place that an answer names, for the message. */
+const MAX_LOCATION_CHARS = 200
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
 export type Action = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'>
@@ -39,7 +43,7 @@ export async function runAction(action: Action, target: ProbeTarget, timeoutMs: 
     if (action.grpc !== undefined) return await grpcProbe(action.grpc, target, timeoutMs)
     return { ok: false, message: 'no action that Drover knows' }
   } catch (error) {
-    return { ok: false, message: DroverError.from(error).message }
+    return { ok: false, message: DroverError.from(error).message, ...(isPlainAnswer(error) ? { plain: true } : {}) }
   }
 }
 
@@ -61,8 +65,17 @@ async function execProbe(command: readonly string[], target: ProbeTarget, timeou
 
 const NO_NETWORK: ProbeResult = { ok: false, message: 'the pod has no network: use an exec probe' }
 
+/** Where a request goes. */
+interface Place {
+  secure: boolean
+  host: string
+  port: number
+  /** With its query, as it is sent. */
+  path: string
+}
+
 interface Asked {
-  url: URL
+  place: Place
   headers: Readonly<Record<string, string>>
   clock: Clock
   /** Of all redirects, and when that is, on the monotonic clock. */
@@ -76,8 +89,8 @@ interface Answered {
 }
 
 /**
- * Follows redirects as the kubelet does: to the same host, ten times; one that leads elsewhere is an answer like any other.
- * Source: Kubernetes pkg/probe/http, `RedirectChecker`.
+ * Follows redirects as the kubelet does: to the same host, ten requests in all; one that leads elsewhere is an answer like
+ * any other. Source: Kubernetes pkg/probe/http, `RedirectChecker`.
  */
 async function httpProbe(
   get: NonNullable<Probe['httpGet']>,
@@ -90,34 +103,61 @@ async function httpProbe(
   for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value
   const host = get.host || target.podIP
   if (host === '') return NO_NETWORK
-  const path = get.path?.startsWith('/') ? get.path : `/${get.path ?? ''}`
   const deadlineMs = clock.monotonicMs() + timeoutMs
-  let url = new URL(`${(get.scheme ?? 'HTTP').toLowerCase()}://${host}:${port}${path}`)
-  const { hostname } = url
-  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-    const { status, location } = await ask({ url, headers, clock, timeoutMs, deadlineMs })
-    const next = location !== undefined && URL.canParse(location, url.href) ? new URL(location, url) : undefined
-    if (next?.hostname !== hostname || !/^https?:$/.test(next.protocol)) {
+  let place: Place = { secure: get.scheme === 'HTTPS', host, port, path: requestPath(get.path ?? '') }
+  for (let requests = 1; ; requests++) {
+    const { status, location } = await ask({ place, headers, clock, timeoutMs, deadlineMs })
+    const next = location === undefined ? undefined : placeOf(location, place)
+    if (next === undefined) {
       return { ok: status >= 200 && status < 400, answered: true, message: `HTTP probe got status code ${status}` }
     }
-    url = next
+    if (requests === MAX_REQUESTS) throw new DroverError('unavailable', `stopped after ${MAX_REQUESTS} redirects`)
+    place = next
   }
-  return { ok: false, answered: true, message: `stopped after ${MAX_REDIRECTS} redirects` }
+}
+
+/**
+ * The path as it was written, so that a program sees its dots and escapes; what cannot stand in a request is escaped, and a
+ * fragment is not sent. A URL would say `/b` for `/a/../b`.
+ */
+function requestPath(written: string): string {
+  const [, path = '', query = ''] = /^([^?#]*)(\?[^#]*)?/.exec(written) ?? []
+  const escaped = path.replace(/[^!$-;=@-Z[\]_a-z~]/gu, encodeURIComponent)
+  return `${escaped.startsWith('/') ? '' : '/'}${escaped}${query.replace(/[^!-~]/gu, encodeURIComponent)}`
+}
+
+function urlOf({ secure, host, port, path }: Place): string {
+  return `${secure ? 'https' : 'http'}://${hostPort(host, port)}${path}`
+}
+
+/** Where a redirect leads; undefined: to another host. Throws when it leads nowhere. */
+function placeOf(location: string, from: Place): Place | undefined {
+  const here = urlOf(from)
+  const said = location.slice(0, MAX_LOCATION_CHARS)
+  if (!URL.canParse(location, here)) throw new DroverError('invalid', `redirected to "${said}", which is no address`)
+  const { protocol, hostname, port, pathname, search } = new URL(location, here)
+  if (hostname !== new URL(here).hostname) return undefined
+  if (!/^https?:$/.test(protocol)) throw new DroverError('unsupported', `redirected to "${said}", which is not HTTP`)
+  const secure = protocol === 'https:'
+  return {
+    secure,
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (secure ? 443 : 80) : Number(port),
+    path: `${pathname}${search}`,
+  }
 }
 
 /** One request; `location` of a redirect. Rejects when there is no answer. */
-function ask({ url, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<Answered> {
+function ask({ place, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<Answered> {
   return new Promise((resolve, reject) => {
-    const options = { headers, agent: false as const }
-    const request =
-      url.protocol === 'https:'
-        ? httpsRequest(url, { ...options, rejectUnauthorized: false })
-        : httpRequest(url, options)
+    const { secure, host, port, path } = place
+    const options = { host, port, path, headers, agent: false as const }
+    const request = secure ? httpsRequest({ ...options, rejectUnauthorized: false }) : httpRequest(options)
     // The socket's own timeout counts silence only; a server that dribbles must not hold the probe.
     const bound = clock.schedule(
       deadlineMs - clock.monotonicMs(),
       () => {
-        reject(new DroverError('timeout', `no answer from ${url.href} within ${timeoutMs} ms`))
+        reject(new DroverError('timeout', `no answer from ${urlOf(place)} within ${timeoutMs} ms`))
         request.destroy()
       },
       true,
@@ -125,7 +165,7 @@ function ask({ url, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<Ans
     request.on('response', (response) => {
       bound.cancel()
       const { statusCode: status = 0, headers: said } = response
-      resolve({ status, location: REDIRECTS.has(status) ? said.location : undefined })
+      resolve({ status, location: REDIRECTS.has(status) ? said.location || undefined : undefined })
       response.destroy()
     })
     request.on('error', (error) => {
@@ -134,6 +174,13 @@ function ask({ url, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<Ans
     })
     request.end()
   })
+}
+
+/** Whether what answered a request over TLS does not speak it. By when it answers, Node says so in the code or the text. */
+function isPlainAnswer(error: unknown): boolean {
+  if (!(error instanceof Error) || !('code' in error)) return false
+  if (error.code === 'ERR_SSL_WRONG_VERSION_NUMBER') return true
+  return error.code === 'EPROTO' && error.message.includes('wrong version number')
 }
 
 function grpcProbe(

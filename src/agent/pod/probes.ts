@@ -7,6 +7,8 @@ export interface ProbeResult {
   message: string
   /** There was an answer, whatever it said. */
   answered?: boolean
+  /** What answered a request over TLS does not speak it. */
+  plain?: boolean
 }
 
 /** Counts of results in a row, and the word that stands. */

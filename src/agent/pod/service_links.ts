@@ -2,6 +2,7 @@
  * Variables that tell a container where the services of its namespace are. Pure. Source: Kubernetes "Service", section
  * "Environment variables"; the longer names are those that Docker's links had.
  */
+import { hostPort } from '../../base/host_port.ts'
 import type { ServiceRow } from '../../rpc/tables.ts'
 
 /** The API's own service, which every pod is told of. */
@@ -30,8 +31,7 @@ function addService(env: Map<string, string>, { name, clusterIP, ports }: Servic
   // Headless services have no one address to be told.
   if (clusterIP === '' || first === undefined) return
   const prefix = name.toUpperCase().replaceAll('-', '_')
-  const host = clusterIP.includes(':') ? `[${clusterIP}]` : clusterIP
-  const url = ({ protocol, port }: typeof first): string => `${protocol.toLowerCase()}://${host}:${port}`
+  const url = ({ protocol, port }: typeof first): string => `${protocol.toLowerCase()}://${hostPort(clusterIP, port)}`
   env.set(`${prefix}_SERVICE_HOST`, clusterIP)
   env.set(`${prefix}_SERVICE_PORT`, String(first.port))
   env.set(`${prefix}_PORT`, url(first))
