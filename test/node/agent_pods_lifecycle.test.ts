@@ -144,12 +144,19 @@ describe('lifecycle hooks', () => {
     }
   })
 
-  test('hooks by HTTPS take any certificate, and a plain server for none', async () => {
+  test('hooks by HTTPS take any certificate, and go by HTTP where nothing speaks TLS', async () => {
     const secure = await servingSecurely(() => 200)
     const plain = await serving()
+    const secrets: (string | undefined)[] = []
+    plain.server.on('request', ({ headers }) => secrets.push(headers.authorization))
+    const httpHeaders = [
+      { name: 'X-Who', value: 'hook' },
+      { name: 'Authorization', value: 'Bearer secret' },
+    ]
     const get = (port: number, path: string) => ({
-      httpGet: { path, port, host: '127.0.0.1', scheme: 'HTTPS' as const },
+      httpGet: { path, port, host: '127.0.0.1', scheme: 'HTTPS' as const, httpHeaders },
     })
+    const told = (word: RegExp) => pods.harness.events.filter(({ reason = '' }) => word.test(reason))
     try {
       await pods.run(
         'secure',
@@ -160,10 +167,13 @@ describe('lifecycle hooks', () => {
       expect(secure.paths).toEqual(['/start'])
       await pods.remove('secure', 5)
       expect(secure.paths).toEqual(['/start', '/stop'])
-      expect(pods.harness.events.filter(({ reason = '' }) => /Failed.*Hook/.test(reason))).toEqual([])
-      await pods.run('plain', { ...sh(SERVE), lifecycle: { postStart: get(plain.port, '/start') } }, volume())
-      await pods.holds(() => expect(pods.harness.events.map(({ reason }) => reason)).toContain('FailedPostStartHook'))
-      expect(plain.paths).toEqual([])
+      expect(told(/Failed.*Hook|Fallback/)).toEqual([])
+      await pods.run('plain', { ...sh(SERVE), lifecycle: { postStart: get(plain.port, '/start?x=1') } }, volume())
+      await pods.ready('plain')
+      // What was meant for an encrypted line goes over no other.
+      expect([plain.paths, secrets]).toEqual([['/start?x=1 hook'], [undefined]])
+      await pods.holds(() => expect(told(/^LifecycleHTTPFallback$/)).toMatchObject([{ name: 'plain' }]))
+      expect(told(/Failed.*Hook/)).toEqual([])
       await pods.remove('plain')
     } finally {
       secure.server.close()
@@ -179,10 +189,19 @@ describe('lifecycle hooks', () => {
     await pods.run('late', { ...sh(SERVE), lifecycle: { preStop: { tcpSocket: nobody } } }, once)
     await pods.ready('late')
     await pods.holds(() => expect(pods.status('early')?.phase).toMatch(/Failed|Succeeded/))
-    await Promise.all(['early', 'late'].map((name) => pods.remove(name)))
+    const round = createServer((_, response) => response.writeHead(302, { location: '/round' }).end())
+    await new Promise<void>((resolve) => round.listen(0, '127.0.0.1', resolve))
+    const postStart = { httpGet: { ...nobody, port: (round.address() as AddressInfo).port } }
+    await pods.run('round', { ...sh(SERVE), lifecycle: { postStart } }, once)
+    await pods.holds(() => expect(pods.status('round')?.phase).toMatch(/Failed|Succeeded/))
+    round.close()
+    await Promise.all(['early', 'late', 'round'].map((name) => pods.remove(name)))
     const told = (reason: string) => pods.harness.events.filter((event) => event.reason === reason)
     await pods.holds(() => {
-      expect(told('FailedPostStartHook')).toMatchObject([{ name: 'early', message: expect.stringMatching(/REFUSED/) }])
+      expect(told('FailedPostStartHook')).toMatchObject([
+        { name: 'early', message: expect.stringMatching(/REFUSED/) },
+        { name: 'round', message: expect.stringMatching(/stopped after 10 redirects/) },
+      ])
       expect(told('FailedPreStopHook')).toMatchObject([{ name: 'late', message: expect.stringMatching(/REFUSED/) }])
     })
   })

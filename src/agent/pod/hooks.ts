@@ -28,6 +28,8 @@ export interface HookContext {
   wake(): void
 }
 
+type HttpGet = NonNullable<LifecycleHandler['httpGet']>
+
 /** Why it failed; undefined when it did not. */
 async function runHook(
   handler: LifecycleHandler,
@@ -45,9 +47,23 @@ async function runHook(
     runtime: agent.drivers.runtime,
     clock: agent.clock,
   }
-  const { ok, answered, message } = await runAction(handler, target, timeoutMs)
+  const deadlineMs = agent.clock.monotonicMs() + timeoutMs
+  const { ok, answered, plain, message } = await runAction(handler, target, timeoutMs)
   // Of a request only that it was answered counts, not what the answer says.
-  return ok || answered === true ? undefined : message
+  if (ok || answered === true) return undefined
+  if (plain !== true || handler.httpGet === undefined) return message
+  const leftMs = Math.max(1, deadlineMs - agent.clock.monotonicMs())
+  const again = await runAction({ httpGet: withoutTls(handler.httpGet) }, target, leftMs)
+  if (again.answered !== true) return message
+  const told = `a hook of container ${container.name} by HTTPS met a server without TLS, and was run by HTTP`
+  agent.events.record(pod, 'Warning', 'LifecycleHTTPFallback', told)
+  return undefined
+}
+
+/** As the kubelet falls back, for hooks alone: they once went by HTTP whatever their scheme. What is secret stays out of it. */
+function withoutTls(httpGet: HttpGet): HttpGet {
+  const httpHeaders = httpGet.httpHeaders?.filter(({ name }) => name.toLowerCase() !== 'authorization')
+  return { ...httpGet, scheme: 'HTTP', ...(httpHeaders === undefined ? {} : { httpHeaders }) }
 }
 
 /** Of a pod that an earlier agent has made, and that goes before this one has looked at it whole. */
