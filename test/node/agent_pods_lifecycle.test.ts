@@ -65,7 +65,12 @@ async function servingSecurely(status: () => number): Promise<{ port: number; pa
 }
 
 describe('lifecycle hooks', () => {
-  test('a container is ready only after its postStart hook, and hears of its end only after preStop', async () => {
+  test('a container is ready, and the next starts, only after its postStart hook; it hears of its end only after preStop', async () => {
+    const next = {
+      name: 'next',
+      image: 'busybox:1',
+      ...sh('echo next >> /out/log; trap "exit 0" TERM; while true; do sleep 0.05; done'),
+    }
     await pods.run(
       'hooked',
       {
@@ -76,7 +81,7 @@ describe('lifecycle hooks', () => {
           preStop: hook('echo stopping >> /out/log; sleep 0.5; echo stopped >> /out/log'),
         },
       },
-      volume(),
+      { ...volume(), containers: [next] },
     )
     await pods.holds(() =>
       expect(pods.container('hooked')).toMatchObject({
@@ -91,9 +96,9 @@ describe('lifecycle hooks', () => {
     rmSync(join(directory, 'log'), { force: true })
     writeFileSync(join(directory, 'go'), '')
     await pods.ready('hooked')
-    expect(lines()).toContain('posted')
+    expect(lines()[0]).toBe('posted')
     await pods.remove('hooked', 10)
-    expect(lines().filter((line) => line !== 'posted')).toEqual(['stopping', 'stopped', 'TERM app'])
+    expect(lines().filter((line) => line !== 'posted')).toEqual(['next', 'stopping', 'stopped', 'TERM app'])
     expect(runtimeHost.remains()).toEqual([])
   })
 

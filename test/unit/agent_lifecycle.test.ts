@@ -16,6 +16,10 @@ const init = (name: string): Container => ({ name, image: `${name}:1` })
 const hooked: Container = { ...app, lifecycle: { postStart: { exec: { command: ['/s'] } } } }
 const stopHooked: Container = { ...app, lifecycle: { preStop: { exec: { command: ['/s'] } } } }
 
+const second: Container = { name: 'side', image: 'side:1' }
+const inTurn = podOf({ containers: [hooked, second] })
+const both = present('app/0', 'side/0')
+
 const started: ProbeFact = { started: true, ready: true }
 const proxied = podOf({ initContainers: [sidecar('proxy'), init('init'), sidecar('logs')] })
 
@@ -38,6 +42,85 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
       hooks: new Map([['app-0', { failed: 'FailedPostStartHook' }]]),
     },
     `signal app-0 SIGTERM ${NOW + 7_000} FailedPostStartHook`,
+  ],
+  ['the next container waits for its start', { pod: inTurn, images: present('side/0') }, 'image app 0'],
+  ['for its image', { pod: inTurn, images: new Map([...present('side/0'), ['app/0', { state: 'pulling' }]]) }, 'rest'],
+  [
+    'and its hook',
+    { pod: inTurn, containers: [container('app', 0)], images: both, hooks: new Map([['app-0', 'running']]) },
+    'rest',
+  ],
+  [
+    'while its own image is pulled',
+    { pod: inTurn, containers: [container('app', 0)], hooks: new Map([['app-0', 'running']]) },
+    'image side 0',
+  ],
+  [
+    'and starts when the hook is over',
+    { pod: inTurn, containers: [container('app', 0)], images: both, hooks: new Map([['app-0', 'done']]) },
+    'start side 0 0 false',
+  ],
+  [
+    'or when the hook has failed and its container has ended',
+    {
+      pod: { ...inTurn, spec: { ...inTurn.spec, restartPolicy: 'Never' } },
+      containers: [exited('app', 0, 143)],
+      images: both,
+      hooks: new Map([['app-0', { failed: 'FailedPostStartHook' }]]),
+    },
+    'start side 0 0 false',
+  ],
+  [
+    'not before it has ended',
+    {
+      pod: inTurn,
+      containers: [container('app', 0)],
+      images: both,
+      hooks: new Map([['app-0', { failed: 'FailedPostStartHook' }]]),
+      stops: new Map([['app-0', { deadlineMs: NOW + 700 }]]),
+    },
+    'wait 700',
+  ],
+  [
+    'it waits for no second start',
+    {
+      pod: inTurn,
+      containers: [exited('app', 0, 143), container('app', 1)],
+      images: both,
+      hooks: new Map([['app-1', 'running']]),
+    },
+    'start side 0 0 false',
+  ],
+  [
+    'nor is its own second start held back',
+    {
+      pod: inTurn,
+      containers: [container('app', 0), exited('side', 0, 0)],
+      images: present('side/1'),
+      hooks: new Map([['app-0', 'running']]),
+    },
+    'start side 1 1 false',
+  ],
+  [
+    'nor does it wait for one that cannot be pulled',
+    {
+      pod: inTurn,
+      images: new Map([
+        ['app/0', { state: 'failed', reason: 'ErrImagePull', failedAtMs: NOW, failures: 1, retryAtMs: NOW + 9_000 }],
+        ['side/0', { state: 'present' }],
+      ]),
+    },
+    'start side 0 0 false',
+  ],
+  [
+    'or started',
+    { pod: inTurn, images: both, blocked: new Map([['app/0', { reason: 'RunContainerError', retryAtMs: NOW + 9 }]]) },
+    'start side 0 0 false',
+  ],
+  [
+    'one before it waits for nobody',
+    { pod: podOf({ containers: [second, hooked] }), images: both },
+    'start side 0 0 false',
   ],
   [
     'preStop comes before the signal',
@@ -274,6 +357,26 @@ describe('a worker with hooks, sidecars and time limits', () => {
     await world.run(3)
     expect(ran).toEqual(['/s'])
     expect(world.last?.status.containerStatuses?.[0]).toMatchObject({ ready: true })
+  })
+
+  test('the containers of a pod start one after another where a postStart hook is to run between them', async () => {
+    const postStart = { sleep: { seconds: 5 } }
+    const containers = [
+      { ...app, lifecycle: { postStart } },
+      { name: 'side', image: 'app:1' },
+    ]
+    const world = new World(worldPod({ containers }))
+    await world.run(4)
+    expect(world.host.running().map(({ state }) => state.name)).toEqual(['app'])
+    world.restartAgent()
+    await world.run(4)
+    expect(world.host.running()).toHaveLength(1)
+    await eventually(async () => {
+      await world.run(1)
+      return world.host.running('side').length === 1
+    })
+    expect(world.host.started).toHaveLength(2)
+    expect(world.events).not.toContain('FailedPostStartHook')
   })
 
   test('a postStart hook that fails is told, and its container made anew', async () => {

@@ -15,6 +15,7 @@ import type { ContainerState } from '../runtime/runtime.ts'
 import {
   attemptKey,
   attemptsOf,
+  awaitsPostStart,
   crashesAfter,
   currentInit,
   isRunning,
@@ -122,7 +123,32 @@ function planContainers(facts: PodFacts, pod: Pod): Plan[] {
   const beside = begun.filter((each) => isSidecar(each) || each === init)
   const plans = beside.map((each) => planContainer(facts, pod, each, isSidecar(each) ? 'sidecar' : 'init'))
   if (init !== undefined) return plans
-  return [...plans, ...pod.spec.containers.map((container) => planContainer(facts, pod, container, 'app'))]
+  return [...plans, ...planApps(facts, pod)]
+}
+
+/**
+ * Each for itself, but that the first start of one comes after the postStart hooks of those before it: a proxy's hook holds
+ * back the program that needs the proxy. Images are pulled meanwhile. Source: the kubelet's SyncPod.
+ */
+function planApps(facts: PodFacts, pod: Pod): Plan[] {
+  let held = false
+  return pod.spec.containers.map((container) => {
+    const plan = planContainer(facts, pod, container, 'app')
+    const waits = held && plan.step?.type === 'start' && attemptsOf(facts, container.name).length === 0
+    held ||= holdsNext(facts, container)
+    return waits ? NOTHING : plan
+  })
+}
+
+/** Until its first start is over, its hook with it. One that cannot be started holds nobody back, nor does one that is started again. */
+function holdsNext(facts: PodFacts, container: Container): boolean {
+  if (container.lifecycle?.postStart === undefined) return false
+  const [newest] = attemptsOf(facts, container.name)
+  if (newest === undefined || newest.phase === 'created') {
+    const key = attemptKey(container.name, newest?.attempt ?? 0)
+    return facts.images.get(key)?.state !== 'failed' && !facts.blocked.has(key)
+  }
+  return newest.attempt === 0 && isRunning(newest) && awaitsPostStart(facts, container, newest.id)
 }
 
 function planContainer(facts: PodFacts, pod: Pod, container: Container, role: Role): Plan {
