@@ -15,6 +15,12 @@ export function podOf(spec: Partial<Pod['spec']> = {}): Pod {
   }
 }
 
+/** One that is deleted without grace. */
+export function forced(spec: Partial<Pod['spec']> = {}): Pod {
+  const pod = podOf(spec)
+  return { ...pod, metadata: { ...pod.metadata, deletionGracePeriodSeconds: 0 } }
+}
+
 export function factsOf(overrides: Partial<PodFacts> = {}): PodFacts {
   return {
     pod: podOf(),

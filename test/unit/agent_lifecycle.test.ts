@@ -7,7 +7,7 @@ import { podStatus } from '../../src/agent/pod/status.ts'
 import { signalName } from '../../src/agent/pod/stop_signal.ts'
 import type { Container, Pod } from '../../src/api/pod.ts'
 import { eventually } from '../support/eventually.ts'
-import { brief, container, exited, factsOf, NOW, podOf, present } from '../support/pod_facts.ts'
+import { brief, container, exited, factsOf, forced, NOW, podOf, present } from '../support/pod_facts.ts'
 import { World, podOf as worldPod } from '../support/pod_world.ts'
 
 const app: Container = { name: 'app', image: 'app:1' }
@@ -169,8 +169,23 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
   ],
   [
     'no hook where no grace is given',
-    { pod: podOf({ containers: [stopHooked] }), terminateByMs: NOW, containers: [container('app', 0)] },
+    { pod: forced({ containers: [stopHooked] }), terminateByMs: NOW, containers: [container('app', 0)] },
     'kill app-0',
+  ],
+  [
+    'nor is one waited for when none is given any more',
+    {
+      pod: forced({ containers: [stopHooked] }),
+      terminateByMs: NOW,
+      containers: [container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW + 9_000, before: 'hook' }]]),
+    },
+    'kill app-0',
+  ],
+  [
+    'nor where the grace is over, but the program hears of it',
+    { pod: podOf({ containers: [stopHooked] }), terminateByMs: NOW, containers: [container('app', 0)] },
+    `signal app-0 SIGTERM ${NOW} the pod is being deleted`,
   ],
   [
     'a probe has a grace of its own',
@@ -261,9 +276,19 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
     `signal proxy-0 SIGTERM ${NOW + 900} the pod is being deleted`,
   ],
   [
-    'all are killed when the grace is over',
+    'all are asked when the grace is over',
     {
       pod: proxied,
+      terminateByMs: NOW,
+      containers: [container('proxy', 0), container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW, killedAtMs: NOW }]]),
+    },
+    `signal proxy-0 SIGTERM ${NOW} the pod is being deleted`,
+  ],
+  [
+    'and killed where none was given',
+    {
+      pod: forced(proxied.spec),
       terminateByMs: NOW,
       containers: [container('proxy', 0), container('app', 0)],
       stops: new Map([['app-0', { deadlineMs: NOW, killedAtMs: NOW }]]),
@@ -419,6 +444,35 @@ describe('a worker with hooks, sidecars and time limits', () => {
     expect(world.host.running()).toHaveLength(1)
     await world.run(3)
     expect(world.host.running()).toHaveLength(0)
+  })
+
+  test('a sidecar that the others left no time hears of its end, and still has two seconds', async () => {
+    const world = new World(worldPod({ initContainers: [{ ...sidecar('proxy'), image: 'app:1' }] }))
+    world.host.ignoresTerm.add('app').add('proxy')
+    await world.run(3)
+    expect(world.host.running()).toHaveLength(2)
+    world.delete(5)
+    await world.run(6)
+    const signals = () => world.host.log.flatMap((entry) => /^signal (\S+ \w+)/.exec(entry)?.[1] ?? [])
+    expect(signals()).toEqual(['SIGTERM app', 'SIGTERM proxy', 'SIGKILL app'])
+    expect(world.host.running('proxy')).toHaveLength(1)
+    await world.run(3)
+    expect(signals()).toEqual(['SIGTERM app', 'SIGTERM proxy', 'SIGKILL app', 'SIGKILL proxy'])
+  })
+
+  test('a short grace is two seconds after the signal, and none is none', async () => {
+    const killedAfter = async (graceSeconds: number): Promise<number> => {
+      const world = new World(worldPod())
+      world.host.ignoresTerm.add('app')
+      await world.run(2)
+      world.delete(graceSeconds)
+      for (let seconds = 0; ; seconds++) {
+        await world.run(1)
+        if (world.host.running().length === 0) return seconds
+      }
+    }
+    expect(await killedAfter(0)).toBe(0)
+    expect(await killedAfter(1)).toBeGreaterThanOrEqual(2)
   })
 
   test('a pod whose time is over fails, though its program ends well when asked; a new agent counts on', async () => {

@@ -3,7 +3,7 @@ import { attemptKey, NOTE, type PodFacts, restartDelayMs } from '../../src/agent
 import { planPod } from '../../src/agent/pod/plan_pod.ts'
 import type { Container } from '../../src/api/pod.ts'
 
-import { brief, container, exited, factsOf, NOW, podOf, present } from '../support/pod_facts.ts'
+import { brief, container, exited, factsOf, forced, NOW, podOf, present } from '../support/pod_facts.ts'
 
 const sidekick: Container = { name: 'side', image: 'side:1' }
 const init: Container = { name: 'init', image: 'init:1' }
@@ -132,7 +132,36 @@ const TABLE: [name: string, facts: Partial<PodFacts>, plan: string][] = [
     { terminateByMs: NOW, containers: [container('app', 0)], stops: new Map([['app-0', { deadlineMs: NOW }]]) },
     'kill app-0',
   ],
-  ['no grace kills at once', { terminateByMs: NOW, containers: [container('app', 0)] }, 'kill app-0'],
+  ['no grace kills at once', { pod: forced(), terminateByMs: NOW, containers: [container('app', 0)] }, 'kill app-0'],
+  [
+    'also what was asked before',
+    {
+      pod: forced(),
+      terminateByMs: NOW,
+      containers: [container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW + 9_000, notBeforeMs: NOW + 2_000 }]]),
+    },
+    'kill app-0',
+  ],
+  [
+    'nor is a grace of none waited for before a pod is to go',
+    { failed: { reason: 'X', message: 'x', graceSeconds: 0 }, containers: [container('app', 0)] },
+    'kill app-0',
+  ],
+  [
+    'a grace that is over was given: who was not asked is asked',
+    { terminateByMs: NOW - 1, containers: [container('app', 0)] },
+    `signal app-0 SIGTERM ${NOW - 1} the pod is being deleted`,
+  ],
+  [
+    'and has a little time',
+    {
+      terminateByMs: NOW - 1,
+      containers: [container('app', 0)],
+      stops: new Map([['app-0', { deadlineMs: NOW - 1, notBeforeMs: NOW + 2_000 }]]),
+    },
+    'wait 2000',
+  ],
   [
     'a shorter grace counts',
     { terminateByMs: NOW, containers: [container('app', 0)], stops: new Map([['app-0', { deadlineMs: NOW + 9_000 }]]) },

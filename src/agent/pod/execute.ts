@@ -35,7 +35,7 @@ type Executors = { [K in keyof StepArguments]: (step: StepArguments[K], context:
 /** Retries of what failed for reasons outside the pod: from one second, doubling. */
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
-/** What a container keeps to end by itself when its hook has used up the grace. As in Kubernetes. */
+/** What a container has to end by itself after its signal, however little is left of the grace. As in Kubernetes. */
 const LEAST_STOP_MS = 2_000
 
 export function retryDelayMs(failures: number): number {
@@ -152,10 +152,10 @@ export const EXECUTORS: Executors = {
 
   async signal({ id, signal, deadlineMs, reason }, context) {
     const { agent, notes, facts } = context
-    const hooked = notes.stops.has(id)
-    if (!hooked) tellStop(context, id, reason)
+    // One with a hook was told of before it.
+    if (!notes.stops.has(id)) tellStop(context, id, reason)
     await agent.drivers.runtime.signalContainer(id, signalName(signal))
-    notes.stops.set(id, { deadlineMs, ...(hooked ? { notBeforeMs: facts.nowMs + LEAST_STOP_MS } : {}) })
+    notes.stops.set(id, { deadlineMs, notBeforeMs: facts.nowMs + LEAST_STOP_MS })
   },
 
   async kill({ id }, { agent, notes, facts }) {

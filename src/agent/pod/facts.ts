@@ -51,7 +51,7 @@ export interface StopFact {
   deadlineMs: number
   /** What comes before its signal: its preStop hook, or its turn. Absent: it was asked to stop. */
   before?: 'hook' | 'turn'
-  /** What it keeps for itself after a hook that used up the grace. */
+  /** It is not killed before, whatever is left of the grace. */
   notBeforeMs?: number
   killedAtMs?: number
 }

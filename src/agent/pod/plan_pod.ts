@@ -11,6 +11,7 @@
  * a pod that is fenced gains none until a server has spoken; a pod that is to go gets no signal before the server's leave or the end of the wait for it; nothing of a pod is removed while a container of it runs; a pod that is to go never gains a container.
  */
 import type { Container, Pod } from '../../api/pod.ts'
+import { graceMsOf } from '../../api/termination.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
 import {
   attemptKey,
@@ -43,7 +44,7 @@ export interface StepArguments {
   look: { pid: number }
   /** Runs the hook that comes before the signal, until the deadline at most. */
   preStop: { id: string; deadlineMs: number; reason: string }
-  /** Asks a container to stop, then kills it at the deadline. */
+  /** Asks a container to stop, then kills it at the deadline, but not before it had a little time. */
   signal: { id: string; signal: string; deadlineMs: number; reason: string }
   kill: { id: string }
   remove: { id: string }
@@ -234,8 +235,10 @@ function planStop(
   const stop = facts.stops.get(id)
   const ask = (byMs: number): Plan =>
     now({ type: 'signal', id, signal: container.annotations[NOTE.stopSignal] ?? 'SIGTERM', deadlineMs: byMs, reason })
+  if (stop?.killedAtMs === undefined && isForced(facts, deadlineMs)) return now({ type: 'kill', id })
   if (stop === undefined) {
-    if (deadlineMs <= facts.nowMs) return now({ type: 'kill', id })
+    // One that others have left no time is asked too, and has the little that every signal gives.
+    if (deadlineMs <= facts.nowMs) return ask(deadlineMs)
     if (hasPreStop(facts, container)) return now({ type: 'preStop', id, deadlineMs, reason })
     return isItsTurn ? ask(deadlineMs) : later(deadlineMs)
   }
@@ -247,6 +250,12 @@ function planStop(
   const killAtMs =
     stop.killedAtMs === undefined ? Math.max(limitMs, stop.notBeforeMs ?? 0) : stop.killedAtMs + KILL_AGAIN_MS
   return killAtMs <= facts.nowMs ? now({ type: 'kill', id }) : later(killAtMs)
+}
+
+/** Whether no grace was given at all; one that is over was given. */
+function isForced({ nowMs, pod, terminateByMs }: PodFacts, deadlineMs: number): boolean {
+  if (deadlineMs > nowMs) return false
+  return terminateByMs === undefined || (pod !== undefined && graceMsOf(pod) === 0)
 }
 
 function hasPreStop({ pod }: PodFacts, { name }: ContainerState): boolean {
