@@ -15,7 +15,7 @@ export default defineConfig({
     pool: 'forks',
     reporters: ['default'],
     projects: [
-      layer('unit', 0, { maxWorkers: 2 }),
+      layer('unit', 0, { maxWorkers: 2, testTimeout: 30_000 }),
       layer('integration', 1, { maxWorkers: 2, testTimeout: 60_000, hookTimeout: 60_000 }),
       layer('node', 2, { maxWorkers: 2, testTimeout: 60_000, hookTimeout: 60_000 }),
       layer('e2e', 3, { maxWorkers: 2, testTimeout: 180_000, hookTimeout: 180_000 }),
