@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findProgram } from '../../src/agent/runtime/handlers.ts'
 import { configMapKind } from '../../src/api/configmap.ts'
-import type { Container } from '../../src/api/pod.ts'
+import type { Container, Pod } from '../../src/api/pod.ts'
 import { builtinClass, runtimeClassKind } from '../../src/api/runtimeclass.ts'
 import { secretKind } from '../../src/api/secret.ts'
 import { AgentPods } from '../support/agent_pods.ts'
@@ -29,6 +29,15 @@ afterAll(async () => {
 
 const stopping: Partial<Container> = { lifecycle: { stopSignal: 'SIGKILL' } }
 
+/** A runtime class of any node, by the name of its handler; made where no test has made it yet. */
+async function classOf(handler: string): Promise<string> {
+  const { resources } = pods.harness
+  if (resources.get(runtimeClassKind, '', handler) === undefined) {
+    await resources.create(runtimeClassKind, { ...builtinClass(handler), scheduling: {} })
+  }
+  return handler
+}
+
 /** Programs by which the monitors of the node's containers call the runtime. */
 function runtimesInUse(): string[] {
   return readdirSync('/proc')
@@ -50,8 +59,7 @@ describe('a pod that names a runtime class', () => {
     async () => {
       const release = await letCrunRun()
       try {
-        await pods.harness.resources.create(runtimeClassKind, { ...builtinClass('crun'), scheduling: {} })
-        await pods.run('fast', stopping, { runtimeClassName: 'crun' })
+        await pods.run('fast', stopping, { runtimeClassName: await classOf('crun') })
         await pods.run('plain', stopping)
         await pods.ready('fast')
         await pods.ready('plain')
@@ -59,7 +67,7 @@ describe('a pod that names a runtime class', () => {
         expect(await pods.exec('fast', ['/bin/echo', 'hello'])).toBe('hello')
         const before = pods.container('fast')
         await opened.agent.stop()
-        await pods.startAgent(addressOf(opened.dispatch))
+        opened.agent = await pods.startAgent(addressOf(opened.dispatch))
         await pods.ready('fast')
         expect(pods.container('fast')).toMatchObject({ containerID: before?.containerID, restartCount: 0 })
         expect(await pods.exec('fast', ['/bin/echo', 'again'])).toBe('again')
@@ -88,6 +96,63 @@ describe('a pod that names a runtime class', () => {
       )
     })
     await pods.remove('sandboxed')
+  })
+})
+
+describe('a container whose program cannot be started', () => {
+  test.each(['runc', 'crun'])('%s: fails its pod or is started again, and leaves nothing', async (runtime) => {
+    if (findProgram(runtime) === undefined) return
+    const release = runtime === 'crun' ? await letCrunRun() : async () => undefined
+    try {
+      const spec: Partial<Pod['spec']> = { runtimeClassName: await classOf(runtime) }
+      const faulty: Partial<Container> = { command: ['sleeps'], terminationMessagePolicy: 'FallbackToLogsOnError' }
+      const terminated = {
+        exitCode: 128,
+        reason: 'StartError',
+        message: expect.stringMatching(/executable file .*sleeps.* not found|"sleeps": executable file not found/),
+      }
+      await pods.run('once', faulty, { ...spec, restartPolicy: 'Never' })
+      await pods.run('again', faulty, spec)
+      await pods.run('before', stopping, {
+        ...spec,
+        restartPolicy: 'Never',
+        initContainers: [{ ...faulty, name: 'init', image: 'busybox:1' }],
+      })
+      await pods.holds(() => {
+        expect(pods.status('once')).toMatchObject({ phase: 'Failed' })
+        expect(pods.container('once')).toMatchObject({ restartCount: 0, state: { terminated } })
+        expect(pods.status('before')).toMatchObject({ phase: 'Failed' })
+        expect(pods.container('before', 'init')).toMatchObject({ state: { terminated } })
+      })
+      const backsOff = () =>
+        pods.holds(() =>
+          expect(pods.container('again')).toMatchObject({
+            restartCount: expect.toSatisfy((count: number) => count > 0),
+            state: { waiting: { reason: 'CrashLoopBackOff' } },
+            lastState: { terminated },
+          }),
+        )
+      await backsOff()
+      expect(pods.harness.events).toContainEqual(
+        expect.objectContaining({
+          name: 'once',
+          reason: 'Failed',
+          message: expect.stringMatching(/^Error: failed to start container app: .*sleeps/),
+        }),
+      )
+      const restarts = pods.container('again')?.restartCount ?? 0
+      await opened.agent.stop()
+      opened.agent = await pods.startAgent(addressOf(opened.dispatch))
+      expect(await runtimeHost.driver.findDamage?.()).toEqual([])
+      // The next try is this agent's, which counts on.
+      await pods.holds(() => expect(pods.container('again')?.restartCount).toBeGreaterThan(restarts))
+      await backsOff()
+      expect(pods.container('once')).toMatchObject({ restartCount: 0, state: { terminated } })
+      for (const name of ['once', 'again', 'before']) await pods.remove(name)
+      await pods.holds(() => expect(runtimeHost.remains()).toEqual([]))
+    } finally {
+      await release()
+    }
   })
 })
 

@@ -1,15 +1,19 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { detectCgroups } from '../../src/agent/runtime/cgroups.ts'
 import { overlayOf } from '../../src/agent/runtime/overlay.ts'
 import type { ContainerRequest, ContainerState, RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
 import { kernelCalls } from '../../src/base/kernel_calls.ts'
+import { run, runOk } from '../../src/base/process.ts'
 import { readText } from '../../src/base/records.ts'
 import { describeRuntimes } from '../support/describe_runtimes.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
 
 const signal = new AbortController().signal
+
+const RUNC = 'runc create failed: unable to start container process: '
 
 const commandOf = (pid: string): string[] => (readText(`/proc/${pid}/cmdline`) ?? '').split('\0')
 
@@ -147,11 +151,9 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     await remove(container)
   })
 
-  it('leaves nothing of a container that cannot start, and says why', async () => {
+  it('leaves nothing of a container that cannot be made, and says why', async () => {
     const sandbox = await host.sandbox('bad')
     const wrong: [Partial<ContainerRequest>, RegExp][] = [
-      [{ args: ['/bin/nothing'] }, /\/bin\/nothing.*no such file|not found/],
-      [{ args: ['/etc'] }, /permission denied|is a directory|open executable/],
       [{ args: [] }, /nothing to run/],
       [{ layerDirectories: [join(host.directory, 'absent')] }, /mount/],
       [{ mounts: [{ hostPath: '/etc', containerPath: '/proc/x', readOnly: true }] }, /over \/proc/],
@@ -160,12 +162,110 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     for (const [changes, message] of wrong) {
       await expect(host.driver.startContainer(host.request(sandbox, changes), signal)).rejects.toThrow(message)
     }
-    await expect(
-      host.driver.startContainer(host.request(sandbox, { args: ['nothing'] }), signal),
-    ).rejects.toMatchObject({ code: 'invalid' })
     expect(await host.driver.listContainers()).toEqual([])
     await host.driver.removeSandbox('bad')
     await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  it('keeps a container whose program cannot be started as one that has ended, and says why', async () => {
+    writeFileSync(join(host.layer, 'bin/plain'), 'text\n', { mode: 0o644 })
+    const limited = (memoryLimitBytes: number): Partial<ContainerRequest> => ({
+      resources: { cpuLimitMillis: 0, cpuRequestMillis: 0, memoryLimitBytes, memoryRequestBytes: 0, pidsLimit: 0 },
+    })
+    const said = (runc: string, crun: string): string => (runtime === 'runc' ? `${RUNC}${runc}` : crun)
+    // As runc 1.1.5 and crun 1.8.1 say it.
+    const faulty: [Partial<ContainerRequest>, string | RegExp][] = [
+      [
+        { args: ['sleeps'], tty: true },
+        said(
+          'exec: "sleeps": executable file not found in $PATH',
+          'executable file `sleeps` not found in $PATH: No such file or directory',
+        ),
+      ],
+      [
+        { args: ['/bin/nothing'], user: { uid: 1000, gid: 1000, additionalGids: [] } },
+        said(
+          'exec: "/bin/nothing": stat /bin/nothing: no such file or directory',
+          'executable file `/bin/nothing` not found in $PATH: No such file or directory',
+        ),
+      ],
+      [{ args: ['/etc'] }, said('exec: "/etc": permission denied', 'open executable: Operation not permitted')],
+      [{ args: ['/bin/plain'] }, said('exec: "/bin/plain": permission denied', 'open executable: Permission denied')],
+      [
+        { workingDirectory: '/bin/plain' },
+        said('error during container init: mkdir /bin/plain: not a directory', 'chdir `/bin/plain`: Not a directory'),
+      ],
+      // Runtimes themselves need more; which of them notices, and where, is a matter of the moment.
+      [limited(4 << 10), /memory limit/],
+    ]
+    for (const [i, [changes, message]] of faulty.entries()) {
+      const podUid = `faulty${i}`
+      const request = host.request(await host.sandbox(podUid), changes)
+      // The one way and the other.
+      const starting = i % 2 === 0 ? host.driver : host.driver.beginContainer?.(request)
+      const state =
+        starting !== undefined && 'start' in starting
+          ? await starting.start(request, signal)
+          : await host.driver.startContainer(request, signal)
+      expect(state).toMatchObject({ id: request.id, phase: 'exited', attempt: 0 })
+      expect(state.exit).toMatchObject({ code: 128, oomKilled: false, reason: 'StartError' })
+      if (typeof message === 'string') expect(state.exit?.message).toBe(message)
+      else expect(state.exit?.message).toMatch(message)
+      // Whoever comes after us still knows, and finds nothing to mend; nothing of it runs.
+      const next = await host.again()
+      expect(await next.listContainers(podUid)).toEqual([state])
+      expect(await next.findDamage?.()).toEqual([])
+      expect(host.remains().filter((entry) => entry.startsWith('process'))).toEqual([])
+      await expect(host.driver.startContainer(request, signal)).rejects.toMatchObject({ code: 'alreadyExists' })
+      await next.removeContainer(request.id)
+      await remove({ id: request.id, podUid })
+    }
+  })
+
+  itOnce('tells a container that was killed before its start from one that its memory limit killed', async () => {
+    const resources = {
+      ...{ cpuLimitMillis: 0, cpuRequestMillis: 0, memoryLimitBytes: 16 << 20, memoryRequestBytes: 0, pidsLimit: 0 },
+    }
+    const begin = async (podUid: string) => {
+      let go: () => void = () => undefined
+      const ready = new Promise<void>((resolve) => {
+        go = resolve
+      })
+      const request = host.request(await host.sandbox(podUid), { ready, resources })
+      const starting = host.driver.startContainer(request, signal)
+      const record = join(host.directory, 'run/c', request.id, 'started.json')
+      const pid: number = await eventually(() => JSON.parse(readFileSync(record, 'utf8')).init.pid)
+      return { id: request.id, starting, pid, go }
+    }
+    const killed = await begin('killed')
+    process.kill(killed.pid, 'SIGKILL')
+    killed.go()
+    await expect(killed.starting).rejects.toMatchObject({ code: 'internal' })
+    expect(await stateOf(killed.id)).toBeUndefined()
+    await host.driver.removeSandbox('killed')
+
+    const starved = await begin('starved')
+    const cgroup = host.driver.cgroupPathOf('starved', starved.id)
+    const { hierarchies } = detectCgroups()
+    const memory = hierarchies.find(({ controllers }) => controllers.includes('memory')) ?? hierarchies[0]
+    const greedy = `echo $$ > ${memory?.mountPoint}${cgroup}/cgroup.procs && exec dd if=/dev/zero of=/dev/null bs=100M count=1`
+    await run('sh', ['-c', greedy])
+    if (existsSync(`/proc/${starved.pid}`)) process.kill(starved.pid, 'SIGKILL')
+    starved.go()
+    expect(await starved.starting).toMatchObject({
+      phase: 'exited',
+      exit: { code: 128, reason: 'StartError', message: expect.stringContaining('memory limit is too low') },
+    })
+    await remove({ id: starved.id, podUid: 'starved' })
+  })
+
+  it('runs a file that turns out to be no program, which then ends by itself', async () => {
+    // The runtime has seen a file that may be run; that the kernel will not, it sees only in the last step of the start.
+    writeFileSync(join(host.layer, 'bin/garbage'), 'text\n', { mode: 0o755 })
+    const container = await start({ args: ['/bin/garbage'] })
+    expect((await ended(container.id)).exit).toMatchObject({ code: 1 })
+    await eventually(() => expect(host.log(container.id)).toMatch(/exec format error/i))
+    await remove(container)
   })
 
   itOnce('creates nothing, and leaves no monitor, when what the container needs fails', async () => {
@@ -356,7 +456,6 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     const before = inode()
     expect(await host.sandbox('pins')).toEqual(sandbox)
     expect(inode()).toEqual(before)
-    const { runOk } = await import('../../src/base/process.ts')
     await runOk('umount', [sandbox.netNamespacePath ?? ''])
     expect(await host.sandbox('pins')).toEqual(sandbox)
     expect(inode()).toHaveLength(4)

@@ -13,7 +13,7 @@ import type {
   RuntimeDriver,
   Sandbox,
 } from '../../src/agent/runtime/runtime.ts'
-import { containerState } from '../../src/agent/runtime/state.ts'
+import { containerState, startErrorRecord } from '../../src/agent/runtime/state.ts'
 import type { VolumeDriver } from '../../src/agent/volumes/volumes.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { CHANNEL } from '../../src/base/stream.ts'
@@ -51,6 +51,8 @@ export class FakeHost {
   ignoresTerm = new Set<string>()
   /** Containers of this name end at once with this code. */
   exitsAtOnce = new Map<string, number>()
+  /** Programs of containers of this name cannot be started, and what the runtime says of that. */
+  cannotStart = new Map<string, string>()
   /** Called before each change of the host; may throw to play a crash. */
   before: (call: string) => void = () => undefined
   /** What a sandbox waits for after it is known what it will be; may throw. */
@@ -149,6 +151,12 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
       if (host.containers.has(request.id)) throw new DroverError('alreadyExists', `container ${request.id} exists`)
       if (!host.sandboxes.has(request.podUid)) throw new DroverError('notFound', 'no sandbox')
       const { id, name } = request
+      const said = host.cannotStart.get(name)
+      if (said !== undefined) {
+        const ended = containerState(request, 'exited', undefined, startErrorRecord(said, host.now()))
+        host.containers.set(id, { state: ended, request })
+        return ended
+      }
       const state: ContainerState = { ...halfMade(request), phase: 'running', pid: 1, startedAtMs: host.now() }
       host.containers.set(id, { state, request })
       host.started.push(id)

@@ -5,7 +5,9 @@ import { LAST_LOG_BYTES, lastWords } from '../../src/agent/pod/last_words.ts'
 import { planPod } from '../../src/agent/pod/plan_pod.ts'
 import { podStatus } from '../../src/agent/pod/status.ts'
 import { signalName } from '../../src/agent/pod/stop_signal.ts'
+import { startErrorRecord } from '../../src/agent/runtime/state.ts'
 import type { Container, Pod } from '../../src/api/pod.ts'
+import { timestamp } from '../../src/base/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { brief, container, exited, factsOf, forced, NOW, podOf, present } from '../support/pod_facts.ts'
 import { World, podOf as worldPod } from '../support/pod_world.ts'
@@ -336,6 +338,23 @@ describe('plans of hooks, sidecars and time limits', () => {
       message: 'containers with unready status: [proxy]',
     })
     expect(status.initContainerStatuses).toMatchObject([{ name: 'proxy', started: true, ready: false }])
+  })
+
+  test('what could not be started is said until it is tried again, and then that its back-off is waited for', () => {
+    const statusAfter = (attempt: number) => {
+      const { startedAtMs: _never, ...dead } = exited('app', attempt, 128)
+      const facts = factsOf({ containers: [{ ...dead, exit: startErrorRecord('no such program', NOW) }] })
+      return podStatus(facts, podOf(), context).containerStatuses?.[0]
+    }
+    const terminated = { exitCode: 128, reason: 'StartError', message: 'no such program', startedAt: timestamp(NOW) }
+    expect(statusAfter(0)).toMatchObject({
+      state: { waiting: { reason: 'RunContainerError', message: 'no such program' } },
+      lastState: { terminated },
+    })
+    expect(statusAfter(1)).toMatchObject({
+      state: { waiting: { reason: 'CrashLoopBackOff', message: expect.stringContaining('back-off 10s') } },
+      lastState: { terminated },
+    })
   })
 
   test('until its hook is over a container is being made', () => {

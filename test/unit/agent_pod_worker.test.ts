@@ -112,6 +112,67 @@ describe('a worker', () => {
     expect(world.host.containers.size).toBe(1)
   })
 
+  describe('a container whose program cannot be started', () => {
+    const said = 'exec: "sleeps": executable file not found in $PATH'
+    const terminated = { exitCode: 128, reason: 'StartError', message: said }
+
+    test.each(['Never', 'OnFailure'] as const)('fails its pod, or is started again: %s', async (restartPolicy) => {
+      const world = new World(podOf({ restartPolicy }))
+      world.host.cannotStart.set('app', said)
+      await world.run(3)
+      const status =
+        restartPolicy === 'Never'
+          ? { phase: 'Failed', containerStatuses: [{ restartCount: 0, state: { terminated } }] }
+          : { phase: 'Running', containerStatuses: [{ restartCount: 1, lastState: { terminated } }] }
+      expect(world.last?.status).toMatchObject(status)
+      expect(world.events[0]).toBe('Failed')
+      expect(world.events).not.toContain('Started')
+      world.delete(1)
+      await world.run(3)
+      expect(emptyHost(world.host)).toEqual([0, 0, 0, 0])
+    })
+
+    test('waits for its back-off, which an agent made anew counts on', async () => {
+      const world = new World(podOf())
+      world.host.cannotStart.set('app', said)
+      await world.run(2)
+      expect(world.host.created).toHaveLength(2)
+      expect(world.events).toEqual(['Failed', 'Failed', 'BackOff'])
+      world.restartAgent()
+      await world.run(2)
+      expect(world.last?.status.containerStatuses?.[0]).toMatchObject({
+        restartCount: 1,
+        state: { waiting: { reason: 'CrashLoopBackOff', message: expect.stringContaining('back-off 10s') } },
+        lastState: { terminated },
+      })
+      world.host.cannotStart.clear()
+      await world.run(10)
+      expect(world.last?.status.containerStatuses?.[0]).toMatchObject({ restartCount: 2, state: { running: {} } })
+    })
+
+    test('fails its pod as an init container, and is started again as a sidecar', async () => {
+      const init = { name: 'init', image: 'init:1' }
+      const failed = new World(podOf({ restartPolicy: 'Never', initContainers: [init] }))
+      failed.host.cannotStart.set('init', said)
+      await failed.run(3)
+      expect(failed.last?.status).toMatchObject({
+        phase: 'Failed',
+        initContainerStatuses: [{ state: { terminated } }],
+      })
+      expect(failed.host.created).toHaveLength(1)
+      const again = new World(podOf({ restartPolicy: 'Never', initContainers: [{ ...init, restartPolicy: 'Always' }] }))
+      again.host.cannotStart.set('init', said)
+      await again.run(3)
+      expect(again.last?.status).toMatchObject({
+        phase: 'Pending',
+        initContainerStatuses: [{ restartCount: 1, lastState: { terminated } }],
+      })
+      again.host.cannotStart.clear()
+      await again.run(12)
+      expect(again.last?.status).toMatchObject({ phase: 'Running', containerStatuses: [{ ready: true }] })
+    })
+  })
+
   test('an image that is nowhere: ErrImagePull, then ImagePullBackOff, then it comes', async () => {
     const world = new World(podOf({ containers: [{ name: 'app', image: 'far:1' }] }))
     await world.run(2)

@@ -6,7 +6,7 @@ import { parseReport } from '../../src/agent/runtime/conmon.ts'
 import { hasContainerEscape, plainMessage, refused, runtimeError } from '../../src/agent/runtime/oci_runtime.ts'
 import { plainLowerDirectories } from '../../src/agent/runtime/overlay.ts'
 import { isId } from '../../src/agent/runtime/paths.ts'
-import { exitRecord, judge } from '../../src/agent/runtime/state.ts'
+import { exitRecord, judge, startErrorRecord } from '../../src/agent/runtime/state.ts'
 import { parseResize } from '../../src/agent/runtime/stream_pump.ts'
 import { mountsBelow, parseMountinfo } from '../../src/base/mountinfo.ts'
 
@@ -48,9 +48,93 @@ describe('what other programs say', () => {
     expect(plainMessage('plain words\n')).toBe('plain words')
   })
 
-  it('tells the user’s faults from the machine’s', () => {
-    expect(runtimeError('exec: "x": executable file not found in $PATH').code).toBe('invalid')
-    expect(runtimeError("can't get final child's PID from pipe: EOF").code).toBe('internal')
+  describe('of a program that cannot be started', () => {
+    const RUNC = 'runc create failed: unable to start container process: '
+    const INIT = `${RUNC}error during container init: `
+
+    it.each([
+      // Seen of runc 1.1.5: no such name, no such file, not executable or a directory, below a file, a link in a circle, no name.
+      `${RUNC}exec: "sleeps": executable file not found in $PATH`,
+      `${RUNC}exec: "/bin/nothing": stat /bin/nothing: no such file or directory`,
+      `${RUNC}exec: "./nothing": stat ./nothing: no such file or directory`,
+      `${RUNC}exec: "/etc": permission denied`,
+      `${RUNC}exec: "/bin/plain/x": stat /bin/plain/x: not a directory`,
+      `${RUNC}exec: "/bin/loop": stat /bin/loop: too many levels of symbolic links`,
+      `${RUNC}exec: "/xxx": stat /xxx: file name too long`,
+      `${RUNC}exec: "": executable file not found in $PATH`,
+      `${RUNC}exec: "slee\\"ps": executable file not found in $PATH`,
+      `time="2026-11-21T02:12:29Z" level=error msg="${RUNC}exec: \\"sleeps\\": executable file not found in $PATH"`,
+      // A working directory that is a file, lies below one, or is a link in a circle.
+      `${INIT}mkdir /bin/plain: not a directory`,
+      `${INIT}mkdir /bin/loop: file exists`,
+      // A memory limit below what runc itself has taken by then.
+      `${INIT}error setting cgroup config for procHooks process: unable to set memory limit to 1048576 (current usage: 1986560, peak usage: 2011136)`,
+      // In the sources of runc 1.1 to 1.4.
+      `${INIT}exec: "/etc": is a directory`,
+      `${INIT}exec: "sleep": cannot run executable found relative to current directory`,
+      `${INIT}chdir to cwd ("/locked") set in config.json failed: permission denied`,
+      `${RUNC}container init was OOM-killed (memory limit too low?)`,
+      // Seen of crun 1.8.1.
+      'executable file `sleeps` not found in $PATH: No such file or directory',
+      'executable file `/bin/nothing` not found in $PATH: No such file or directory',
+      'executable file `slee"ps` not found in $PATH: No such file or directory',
+      'open executable: Permission denied',
+      'open executable: Operation not permitted',
+      'open executable: Not a directory',
+      'open executable: Too many levels of symbolic links',
+      'open executable: File name too long',
+      'chdir `/bin/plain`: Not a directory',
+      'chdir `/bin/loop`: Too many levels of symbolic links',
+      'OOM: the memory limit could be too low: read from sync socket: Connection reset by peer',
+      'OOM: the memory limit could be too low: write to sync socket: Broken pipe',
+      // In the sources of newer ones.
+      'executable file `/bin/nothing` not found: No such file or directory',
+      'cannot find `` in $PATH: No such file or directory',
+      'the path `/bin/plain` exists but it is not executable: Operation not permitted',
+      'the path `/etc` is not a regular file: Operation not permitted',
+      'chdir to `/locked`: Permission denied',
+    ])('blames it: %s', (said) => expect(runtimeError(said)).toMatchObject({ code: 'invalid' }))
+
+    it.each([
+      // Seen of runc 1.1.5 and crun 1.8.1: mounts, kernel parameters, layers.
+      `${INIT}error mounting "/no/such" to rootfs at "/x": stat /no/such: no such file or directory`,
+      `${INIT}error mounting "/etc" to rootfs at "/bin/plain/x": open o_path procfd: open /c/rootfs/bin/plain/x: not a directory`,
+      `${INIT}error mounting "/etc/passwd" to rootfs at "/etc": mount /etc/passwd:/etc (via /proc/self/fd/6), flags: 0x5001: not a directory`,
+      `${INIT}open /proc/sys/net/nope: no such file or directory`,
+      "error stat'ing file `/no/such`: No such file or directory",
+      'mkdir `/bin/plain/x`: Not a directory',
+      'mount `/etc/passwd` to `etc`: Not a directory',
+      'open /proc/sys/net/nope: No such file or directory',
+      'mount overlay at rootfs: No such file or directory',
+      // The disk, the memory and the cgroups of the machine, and what ended on the way.
+      `${RUNC}exec: "/bin/app": stat /bin/app: input/output error`,
+      `${RUNC}exec: "/bin/app": cannot allocate memory`,
+      `${INIT}mkdir /work: no space left on device`,
+      `${RUNC}unable to apply cgroup configuration: mkdir /sys/fs/cgroup/pids/x: no such file or directory`,
+      `${RUNC}can't get final child's PID from pipe: EOF`,
+      'runc create failed: container with given ID already exists',
+      'open executable: Input/output error',
+      'open `/dev/null`: No such file or directory',
+      'chdir `/work`: Input/output error',
+      // A guess of crun's, from the limit alone.
+      'the memory limit could be too low: read from sync socket: Connection reset by peer',
+      'writing file `/sys/fs/cgroup/pids/x/cgroup.procs`: No such file or directory',
+      'the container died before it was started',
+      'container a was not made: its monitor ended without a word',
+      'the OCI runtime failed and did not say why',
+    ])('does not blame it: %s', (said) => expect(runtimeError(said)).toMatchObject({ code: 'internal' }))
+
+    it('keeps the beginning and the end of a long message', () => {
+      expect(startErrorRecord('short', 7)).toEqual({
+        ...{ code: 128, oomKilled: false, finishedAtMs: 7, reason: 'StartError', message: 'short' },
+      })
+      const { message = '' } = startErrorRecord(`exec: "${'x'.repeat(9_000)}": file name too long`, 7)
+      expect(message).toMatch(/^exec: "x+ \.\.\. x+": file name too long$/)
+      expect(message.length).toBeLessThan(2_100)
+    })
+  })
+
+  it('tells whether exec could run the program', () => {
     expect(refused('exec failed: exec: "x": executable file not found in $PATH').exitCode).toBe(127)
     expect(refused('exec failed: exec: "/etc": permission denied').exitCode).toBe(126)
     expect(() => refused('cgroup gone')).toThrow('cgroup gone')

@@ -98,10 +98,13 @@ export const EXECUTORS: Executors = {
       const request = await resolveRequest({ agent, pod }, container, prepared, { attempt, crashes })
       if (!(await mayStart(context, pod))) return
       const { prerequisites, connected: ready } = prepared
-      await startBegun(context, { ...request, prerequisites, ready }, context.signal)
+      const { exit } = await startBegun(context, { ...request, prerequisites, ready }, context.signal)
       notes.blocked.delete(key)
       notes.images.delete(key)
-      agent.events.record(pod, 'Normal', 'Started', `Started ${isInit ? 'init ' : ''}container ${name}`)
+      const what = `${isInit ? 'init ' : ''}container ${name}`
+      // One whose program could not be started has ended: what comes of that is the next plan's.
+      if (exit?.reason === undefined) agent.events.record(pod, 'Normal', 'Started', `Started ${what}`)
+      else agent.events.record(pod, 'Warning', 'Failed', `Error: failed to start ${what}: ${exit.message}`)
     } catch (thrown) {
       const error = DroverError.from(thrown)
       if (error.code === 'cancelled') throw error

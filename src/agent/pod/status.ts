@@ -176,7 +176,10 @@ function waitingToRestart(facts: PodFacts, pod: Pod, exited: ContainerState): Wa
   const trouble = startTrouble(facts, exited.name, exited.attempt + 1)
   if (trouble !== undefined) return trouble
   const delayMs = restartDelayMs(crashesAfter(exited))
-  if (delayMs === 0 || restartAtMs(facts, exited) <= facts.nowMs) return { reason: 'ContainerCreating' }
+  if (delayMs === 0 || restartAtMs(facts, exited) <= facts.nowMs) {
+    const { reason, message } = exited.exit ?? {}
+    return reason === undefined ? { reason: 'ContainerCreating' } : waiting('RunContainerError', message)
+  }
   const { name, namespace, uid } = pod.metadata
   const message = `back-off ${delayMs / 1000}s restarting failed container=${exited.name} pod=${name}_${namespace}(${uid})`
   return { reason: 'CrashLoopBackOff', message }
@@ -185,8 +188,8 @@ function waitingToRestart(facts: PodFacts, pod: Pod, exited: ContainerState): Wa
 function terminated(container: ContainerState, messages: ReadonlyMap<string, string>): State {
   const { exit } = container
   if (exit === undefined) return {}
-  const reason = exit.oomKilled ? 'OOMKilled' : exit.code === 0 ? 'Completed' : 'Error'
-  const message = messages.get(container.id)
+  const reason = exit.reason ?? (exit.oomKilled ? 'OOMKilled' : exit.code === 0 ? 'Completed' : 'Error')
+  const message = exit.message ?? messages.get(container.id)
   return {
     terminated: {
       exitCode: exit.code,

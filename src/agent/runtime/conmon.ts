@@ -12,7 +12,7 @@ import { isObject } from '../../base/json.ts'
 import type { KernelCall } from '../../base/kernel_calls.ts'
 import { type Reporting, startReporting } from '../../base/process.ts'
 import { readText } from '../../base/records.ts'
-import type { OciRuntime } from './oci_runtime.ts'
+import { type OciRuntime, runtimeError } from './oci_runtime.ts'
 
 export interface ConmonCommon {
   conmon: string
@@ -64,8 +64,9 @@ export function commonArgs(options: ConmonCommon, id: string, bundle: string): s
 /** A monitor that comes up and waits: what it takes to start a program is over before the container may be created. */
 export interface Monitor {
   /**
-   * Has it create the container. Resolves with the pid of the container's init, which waits to be started. Once it has rejected, its
-   * calls are over and done with; a monitor may run on.
+   * Has it create the container. Resolves with the pid of the container's init, which waits to be started. Rejects with `invalid`
+   * where the runtime says that its program cannot be started. Once it has rejected, its calls are over and done with; a monitor
+   * may run on.
    */
   create(signal: AbortSignal): Promise<number>
   /** Instead of `create`: it ends and leaves nothing but what its calls have made. */
@@ -93,7 +94,7 @@ export async function startMonitor(options: CreateOptions): Promise<Monitor> {
     async create(signal) {
       started.go()
       const report = await firstReport(options.id, started, signal)
-      if (report.data < 0) throw runtimeFailure(report.message)
+      if (report.data < 0) throw runtimeError(report.message || 'the OCI runtime failed and did not say why')
       return report.data
     },
     async dismiss() {
@@ -117,10 +118,6 @@ export function listMonitors(exitDirectory: string): { id: string; pid: number }
       const id = args.find((arg) => arg.startsWith('--cid='))?.slice('--cid='.length)
       return id === undefined ? [] : [{ id, pid: Number(pid) }]
     })
-}
-
-function runtimeFailure(message: string): DroverError {
-  return new DroverError('internal', message === '' ? 'the OCI runtime failed and did not say why' : message)
 }
 
 /** conmon and the runtime need no more of our environment. */

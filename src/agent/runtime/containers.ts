@@ -2,6 +2,7 @@
  * Containers, from making to removal. Order is what makes it safe to be killed at any point:
  *
  *   start:   make_container.ts → started.json → runtime start
+ *   no program to start:  processes killed → exit.json; what else is there goes with its removal, as of any that has ended
  *   remove:  processes killed → exit seen → runtime delete, overlay unmounted → cgroup → exit file, bundle → directory
  *
  * The directory is the first thing to appear and the last to go, so whatever is left is found by it.
@@ -11,7 +12,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, throwIfAborted } from '../../base/clock.ts'
-import { DroverError } from '../../base/errors.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { identify, isAlive, isTaken } from '../../base/process_table.ts'
 import { readRecord, readText, removeTree, writeRecord, writeRecordInMemory } from '../../base/records.ts'
@@ -20,7 +21,7 @@ import { listMonitors, type Monitor } from './conmon.ts'
 import type { ExitWatcher } from './exits.ts'
 import type { Handlers } from './handlers.ts'
 import { beginContainer, describeContainer, type Making, metaOf, unfinishedPath } from './make_container.ts'
-import { type OciRuntime, runtimeError } from './oci_runtime.ts'
+import { type OciRuntime, unlessFaulty } from './oci_runtime.ts'
 import { unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
 import { bootId, sendSignal } from './procfs.ts'
@@ -34,6 +35,7 @@ import {
   LOST_EXIT_CODE,
   type MetaRecord,
   type StartedRecord,
+  startErrorRecord,
 } from './state.ts'
 import { unmountForUsers, userMountPaths } from './user_mounts.ts'
 
@@ -54,6 +56,8 @@ export interface ContainersOptions {
 interface Begun extends Making {
   monitor: Promise<Monitor>
 }
+
+const STARVED = 'the container was killed for want of memory before it was started: its memory limit is too low'
 
 /** How long a killed container may take to be gone. */
 const KILL_TIMEOUT_MS = 10_000
@@ -145,40 +149,76 @@ export class Containers {
   }
 
   async #complete(begun: Begun, request: ContainerRequest, signal: AbortSignal): Promise<ContainerState> {
-    const { own, runtime } = begun
+    const { id } = request
     try {
-      const monitor = await begun.monitor
-      try {
-        const mount = describeContainer(this.#options, { request, own })
-        await request.prerequisites
-        throwIfAborted(signal)
-        await mount?.()
-      } catch (error) {
-        await monitor.dismiss()
-        throw error
-      }
-      this.#options.expectMoves()
-      const pid = await monitor.create(signal)
-      throwIfAborted(signal)
-      const started = this.#identify(own, pid)
-      writeRecordInMemory(own.started, started)
-      await request.ready
-      if (!(await startByFifo(own.execFifo, started.init, this.#options.clock))) await runtime.start(request.id)
-      this.#keep(request.id, own.startedOnce, started)
-      this.#starteds.set(request.id, started)
-      this.#running.add(request.id)
-      this.#begun.delete(request.id)
+      const fault = await this.#startUnlessFaulty(begun, request, signal)
+      if (fault !== undefined) await this.#endUnstarted(begun, fault)
+      this.#begun.delete(id)
     } catch (thrown) {
-      const error = thrown instanceof DroverError ? thrown : DroverError.from(thrown)
-      this.#begun.delete(request.id)
-      await this.remove(request.id).catch((left: unknown) => {
-        this.#options.log.error({ err: left, container: request.id }, 'a container that failed to start left remains')
+      this.#begun.delete(id)
+      await this.remove(id).catch((left: unknown) => {
+        this.#options.log.error({ err: left, container: id }, 'a container that failed to start left remains')
       })
-      throw error.code === 'internal' ? runtimeError(error.message) : error
+      throw DroverError.from(thrown)
     }
-    const seen = this.observe(request.id, this.#options.exits.present())
-    if (seen === undefined) throw new DroverError('internal', `container ${request.id} vanished while it was started`)
+    const seen = this.observe(id, this.#options.exits.present())
+    if (seen === undefined) throw new DroverError('internal', `container ${id} vanished while it was started`)
     return seen.state
+  }
+
+  /** Resolves with what the runtime has against the container's program, if it has: then it does not run. */
+  async #startUnlessFaulty(begun: Begun, request: ContainerRequest, signal: AbortSignal): Promise<string | undefined> {
+    const { cgroups, cgroupPathOf } = this.#options
+    const monitor = await begun.monitor
+    try {
+      const mount = describeContainer(this.#options, { request, own: begun.own })
+      await request.prerequisites
+      throwIfAborted(signal)
+      await mount?.()
+    } catch (error) {
+      await monitor.dismiss()
+      throw error
+    }
+    this.#options.expectMoves()
+    try {
+      return await this.#run(begun, { monitor, request, signal })
+    } catch (error) {
+      // Until it is started what makes it lives in its cgroup, within its limit.
+      const starved = (oomKills(cgroups(), cgroupPathOf(request.podUid, request.id)) ?? 0) > 0
+      if (starved && request.resources.memoryLimitBytes > 0 && isCode(error, 'internal')) return STARVED
+      throw error
+    }
+  }
+
+  async #run(
+    { own, runtime }: Begun,
+    { monitor, request, signal }: { monitor: Monitor; request: ContainerRequest; signal: AbortSignal },
+  ): Promise<string | undefined> {
+    const created = await unlessFaulty(monitor.create(signal))
+    if ('fault' in created) return created.fault
+    throwIfAborted(signal)
+    const started = this.#identify(own, created.value)
+    writeRecordInMemory(own.started, started)
+    await request.ready
+    if (!(await startByFifo(own.execFifo, started.init, this.#options.clock))) {
+      const asked = await unlessFaulty(runtime.start(request.id))
+      if ('fault' in asked) return asked.fault
+    }
+    this.#keep(request.id, own.startedOnce, started)
+    this.#starteds.set(request.id, started)
+    this.#running.add(request.id)
+    return undefined
+  }
+
+  /** It has ended without having run. */
+  async #endUnstarted({ head, own }: Begun, fault: string): Promise<void> {
+    const { id, podUid } = head
+    const { cgroupPathOf, clock } = this.#options
+    await this.#kill(id, own, cgroupPathOf(podUid, id))
+    const exit = startErrorRecord(fault, clock.now())
+    this.#ends.set(id, exit)
+    this.#keep(id, own.exit, exit)
+    await this.#writes.get(id)
   }
 
   #identify(own: ContainerPaths, pid: number): StartedRecord {

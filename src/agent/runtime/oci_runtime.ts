@@ -6,6 +6,7 @@ export interface OciRuntime {
   program: string
   /** Arguments before any command. */
   globals: readonly string[]
+  /** Rejects with `invalid` where the program cannot be started. */
   start(id: string): Promise<void>
   /** Removes a stopped container; a container that the runtime does not know is no error. */
   delete(id: string): Promise<void>
@@ -58,12 +59,48 @@ function isUnknown(error: unknown): boolean {
   return error instanceof DroverError && /does not exist|no such container/i.test(error.message)
 }
 
-/** What the container's author can mend is `invalid`; the rest is the machine's or ours. */
+/** Why the kernel would not make a file the program, or enter a directory: what is wrong lies in the image or the pod, and stays wrong. */
+const WRONG_FILE =
+  'executable file not found in \\$PATH|cannot run executable found relative to current directory|no such file or directory|permission denied|operation not permitted|not a directory|is a directory|file exists|read-only file system|too many levels of symbolic links|file name too long|exec format error'
+
+/**
+ * How runc (`libcontainer/{standard_init,init,rootfs,process}_linux.go`) and crun (`src/libcrun/{container,utils}.c`) say that the
+ * program cannot be started. Each has to fit to the message's end: the same errors of mounts, devices and cgroups are the machine's.
+ */
+const PROGRAM_FAULTS: readonly RegExp[] = [
+  // runc, which looks the program up before it waits; and what it makes of a working directory.
+  new RegExp(`: exec: ".*": (?:[a-z]+ .*: )?(?:${WRONG_FILE})$`, 's'),
+  new RegExp(`: chdir to cwd \\(".*"\\) set in config\\.json failed: (?:${WRONG_FILE})$`, 's'),
+  new RegExp(`: error during container init: mkdir /.*: (?:${WRONG_FILE})$`, 's'),
+  /: container init was OOM-killed \(memory limit too low\?\)/,
+  /: unable to set memory limit to \d+ \(current usage: \d+, peak usage: \d+\)$/,
+  // crun up to 1.20, and newer.
+  new RegExp(`^open executable: (?:${WRONG_FILE})$`, 'is'),
+  /^executable file `.*` not found(?: in \$PATH)?: No such file or directory$/s,
+  /^cannot find `.*` in \$PATH: No such file or directory$/s,
+  /^the path `.*` (?:exists but it is not executable|is not a regular file): Operation not permitted$/s,
+  new RegExp(`^chdir (?:to )?\`.*\`: (?:${WRONG_FILE})$`, 'is'),
+  /^OOM: the memory limit could be too low\b/,
+]
+
+/**
+ * What the runtime said when it did not create or start a container. `invalid`: it blames the container's program, and would say the
+ * same the next time; all else may pass.
+ */
 export function runtimeError(said: string): DroverError {
   const message = plainMessage(said)
-  const usersFault =
-    /executable file .*not found|open executable|exec: .*(no such file|permission denied|not a directory|is a directory|exec format error)|exec format error|memory limit too low|OOM-killed|no such file or directory: unknown|not a directory: unknown|cwd|chdir/i
-  return new DroverError(usersFault.test(message) ? 'invalid' : 'internal', message)
+  const isPrograms = PROGRAM_FAULTS.some((fault) => fault.test(message))
+  return new DroverError(isPrograms ? 'invalid' : 'internal', message)
+}
+
+/** What the runtime was asked for, or what it has against the container's program. */
+export async function unlessFaulty<T>(asked: Promise<T>): Promise<{ value: T } | { fault: string }> {
+  try {
+    return { value: await asked }
+  } catch (error) {
+    if (error instanceof DroverError && error.code === 'invalid') return { fault: error.message }
+    throw error
+  }
 }
 
 /** runc logs `time=… level=error msg="…"` on stderr; only the message is of interest, and the last says most. */

@@ -132,6 +132,16 @@ export interface BegunContainer {
 
 export type ContainerPhase = 'created' | 'running' | 'exited'
 
+export interface ContainerExit {
+  code: number
+  signal?: number
+  oomKilled: boolean
+  finishedAtMs: number
+  /** Of one that never ran, for its program could not be started: `START_ERROR`, and what the runtime said. */
+  reason?: string
+  message?: string
+}
+
 export interface ContainerState {
   id: string
   podUid: string
@@ -141,7 +151,7 @@ export interface ContainerState {
   /** Process id in the host's view, while running. */
   pid?: number
   startedAtMs?: number
-  exit?: { code: number; signal?: number; oomKilled: boolean; finishedAtMs: number }
+  exit?: ContainerExit
   annotations: Readonly<Record<string, string>>
 }
 
@@ -190,7 +200,10 @@ export interface RuntimeDriver {
   /** Removes pins, cgroups and directories of the pod. All its containers must have been removed. Idempotent. */
   removeSandbox(podUid: string): Promise<void>
 
-  /** Creates and starts. On failure nothing of the container is left. */
+  /**
+   * Creates and starts. A container whose program cannot be started is no failure of the call but has ended: it is kept, and its exit
+   * says why. On failure nothing of the container is left.
+   */
   startContainer(request: ContainerRequest, signal: AbortSignal): Promise<ContainerState>
   /** Begins one before the rest is known, in a pod without users of its own. Until it is started, `listContainers` of its pod has it not. */
   beginContainer?(head: ContainerHead): BegunContainer

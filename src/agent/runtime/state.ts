@@ -8,10 +8,12 @@
  *   yes            yes          no          yes           created: the agent died between create and start
  *   yes            yes          no          no            running
  *   yes            no           no          any           running while conmon lives (the file is on its way), else exited: lost
+ *
+ * One that has exit.json has exited whatever else is there: also when its program could not be started.
  */
 
 import type { ProcessIdentity } from '../../base/process_table.ts'
-import type { ContainerPhase, ContainerState } from './runtime.ts'
+import type { ContainerExit, ContainerPhase, ContainerState } from './runtime.ts'
 
 export interface MetaRecord {
   id: string
@@ -32,7 +34,7 @@ export interface StartedRecord {
   startedAtMs: number
 }
 
-export type ExitRecord = NonNullable<ContainerState['exit']>
+export type ExitRecord = ContainerExit
 
 /** What can be seen of a container at one moment. */
 export interface Sighting {
@@ -67,6 +69,19 @@ export function exitRecord(code: number, oomKills: number | undefined, finishedA
     oomKilled: code !== 0 && (oomKills ?? 0) > 0,
     finishedAtMs,
   }
+}
+
+/** As in Kubernetes. */
+export const START_ERROR = 'StartError'
+const START_ERROR_CODE = 128
+/** As many of a message's characters are kept: its beginning names the program, its end the reason. */
+const MAX_MESSAGE = 2_048
+
+/** The end of a container whose program could not be started. */
+export function startErrorRecord(said: string, finishedAtMs: number): ExitRecord {
+  const half = MAX_MESSAGE / 2
+  const message = said.length <= MAX_MESSAGE ? said : `${said.slice(0, half)} ... ${said.slice(-half)}`
+  return { code: START_ERROR_CODE, oomKilled: false, finishedAtMs, reason: START_ERROR, message }
 }
 
 export function containerState(
