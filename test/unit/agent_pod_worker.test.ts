@@ -150,6 +150,20 @@ describe('a worker', () => {
       expect(world.last?.status.containerStatuses?.[0]).toMatchObject({ restartCount: 2, state: { running: {} } })
     })
 
+    test('is one attempt, whenever the agent is killed', async () => {
+      for (let calls = 0; calls < 12; calls++) {
+        const world = new World(podOf({ restartPolicy: 'Never' }))
+        world.host.cannotStart.set('app', said)
+        world.fuse.left = calls
+        await world.run(5)
+        expect(world.last?.status, `killed after ${calls} calls`).toMatchObject({
+          phase: 'Failed',
+          containerStatuses: [{ restartCount: 0, state: { terminated } }],
+        })
+        expect([...world.host.containers.values()].map(({ state }) => state.attempt)).toEqual([0])
+      }
+    })
+
     test('fails its pod as an init container, and is started again as a sidecar', async () => {
       const init = { name: 'init', image: 'init:1' }
       const failed = new World(podOf({ restartPolicy: 'Never', initContainers: [init] }))
