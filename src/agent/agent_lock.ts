@@ -8,7 +8,7 @@
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
-import { type FileLock, type LockHolder, lockFile } from '../base/file_lock.ts'
+import { type FileLock, holderWords, type LockHolder, lockFile } from '../base/file_lock.ts'
 
 /** Of all agents of the machine, by the cgroup of their pods: cgroups themselves hold no files of ours. */
 const CGROUP_LOCKS = '/run/drover-agents'
@@ -74,8 +74,7 @@ export async function lockAgent(places: AgentPlaces, options: AgentLockOptions):
 /** Pure: who is there, why that does not go, and what to do. */
 export function refusal(place: string, role: AgentLockOptions['role'], heldBy: LockHolder | undefined): string {
   const resets = heldBy?.role === 'reset'
-  const known = heldBy === undefined ? '' : ` (process ${heldBy.pid}, since ${heldBy.since})`
-  const who = `${resets ? 'a reset' : role === 'reset' ? 'an agent' : 'another agent'}${known}`
+  const who = `${resets ? 'a reset' : role === 'reset' ? 'an agent' : 'another agent'}${holderWords(heldBy)}`
   const end = resets
     ? 'wait until it has ended'
     : `end that one first (systemctl stop drover-agent${heldBy === undefined ? '' : `, or kill ${heldBy.pid}`})`

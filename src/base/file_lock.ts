@@ -58,14 +58,22 @@ export interface LockOptions {
  * program that it was just starting has them until its exec. Its successor waits that long.
  */
 const DYING_MS = 5_000
-const RETRY_MS = 20
+/** Each look starts a program: often for the moment that a holder takes to be gone, seldom while it lives on. */
+const DYING_RETRY_MS = 20
+const LIVING_RETRY_MS = 200
 /** Those who end remove the file: it may be another one by the time that it is locked. */
 const MAX_REMOVALS = 100
 const HELD = 1
 
-/** Pure: what to do about a lock that another holds. */
-export function nextStep(holderLives: boolean, waitedMs: number, patienceMs: number): 'refuse' | 'wait' {
-  return waitedMs >= (holderLives ? patienceMs : Math.max(DYING_MS, patienceMs)) ? 'refuse' : 'wait'
+/** Pure: after how many milliseconds a lock that another holds is tried again, or that it is not. */
+export function nextStep(holderLives: boolean, waitedMs: number, patienceMs: number): number | 'refuse' {
+  if (waitedMs >= (holderLives ? patienceMs : Math.max(DYING_MS, patienceMs))) return 'refuse'
+  return holderLives ? LIVING_RETRY_MS : DYING_RETRY_MS
+}
+
+/** Who holds a lock, in parentheses and with a space before them; nothing where that is not known. Pure. */
+export function holderWords(heldBy: LockHolder | undefined): string {
+  return heldBy === undefined ? '' : ` (process ${heldBy.pid}, since ${heldBy.since})`
 }
 
 /** Locks the file, which is made where it is missing. Waits for a holder that is just ending, and with `patienceMs` for any. */
@@ -79,7 +87,7 @@ export async function lockFile(path: string, options: LockOptions): Promise<Lock
     const lives = heldBy !== undefined && isAlive(heldBy)
     const step = nextStep(lives, clock.monotonicMs() - startedMs, patienceMs)
     if (step === 'refuse') return { lock: undefined, heldBy }
-    await sleep(clock, RETRY_MS, signal)
+    await sleep(clock, step, signal)
   }
 }
 

@@ -4,11 +4,11 @@ import { nextStep } from '../../src/base/file_lock.ts'
 
 it.each([
   ['whose holder lives is refused at once', true, 0, 0, 'refuse'],
-  ['whose holder lives is waited for where there is time', true, 59_999, 60_000, 'wait'],
+  ['whose holder lives is waited for where there is time, without haste', true, 59_999, 60_000, 200],
   ['whose holder lives is not waited for without end', true, 60_000, 60_000, 'refuse'],
-  ['whose holder is dead is waited for: its descriptors are just closing', false, 0, 0, 'wait'],
+  ['whose holder is dead is waited for: its descriptors are just closing', false, 0, 0, 20],
   ['whose holder cannot be seen is not waited for without end', false, 5_000, 0, 'refuse'],
-  ['whose holder cannot be seen may be one that has just come', false, 5_000, 60_000, 'wait'],
+  ['whose holder cannot be seen may be one that has just come', false, 5_000, 60_000, 20],
 ] as const)('a lock %s', (_, lives, waitedMs, patienceMs, step) => {
   expect(nextStep(lives, waitedMs, patienceMs)).toBe(step)
 })
