@@ -54,7 +54,7 @@ export class Chaos {
   }
 
   static async open(record: ClusterRecord, clock: Clock): Promise<Chaos> {
-    return new Chaos(record, clock, await hostsNetwork(record, clock, silentLogger).observe())
+    return new Chaos(record, clock, await hostsNetwork(record, { clock, log: silentLogger }).observe())
   }
 
   /** A host by name or number, `server` (the first), `server-N`, or `etcd`. */

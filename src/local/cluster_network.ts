@@ -1,11 +1,12 @@
 /** The hosts' network of a recorded cluster. */
-import type { Clock } from '../base/clock.ts'
-import type { Logger } from '../base/log.ts'
 import type { ClusterRecord } from './cluster.ts'
-import { createHostsNetwork, type HostsNetwork } from './hosts_network.ts'
+import { createHostsNetwork, type HostsNetwork, type HostsNetworkOptions } from './hosts_network.ts'
 
-export function hostsNetwork(record: ClusterRecord, clock: Clock, log: Logger): HostsNetwork {
+export function hostsNetwork(
+  record: ClusterRecord,
+  parts: Pick<HostsNetworkOptions, 'clock' | 'log' | 'signal'>,
+): HostsNetwork {
   const { name, id, subnet, clusterCidr, serviceCidr } = record
   const avoid = [clusterCidr, serviceCidr]
-  return createHostsNetwork({ clusterName: name, id, avoid, clock, log, ...(subnet === undefined ? {} : { subnet }) })
+  return createHostsNetwork({ clusterName: name, id, avoid, ...parts, ...(subnet === undefined ? {} : { subnet }) })
 }

@@ -186,7 +186,8 @@ async function supervise(record: ClusterRecord, { io, self }: LocalEnvironment):
   const log = createLogger('supervisor')
   const options = { clock: io.clock, random: systemRandom, log, paths }
   await ensureHostFiles(record, io.clock)
-  const network = await hostsNetwork(record, io.clock, log).ensure(record.hosts.map((host) => host.name))
+  const hosts = hostsNetwork(record, { clock: io.clock, log, signal: io.signal })
+  const network = await hosts.ensure(record.hosts.map((host) => host.name))
   const gateway = network.gatewayAddress
   const kept: KeptProcess[] = [
     ...serversOf(record).map((server) => ({

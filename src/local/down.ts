@@ -20,7 +20,7 @@ const RESET_TIMEOUT_MS = 120_000
 export async function down(record: ClusterRecord, purge: boolean, tools: LocalTools): Promise<void> {
   const { progress, io } = tools
   const paths = clusterPaths(record.name)
-  const network = hostsNetwork(record, io.clock, silentLogger)
+  const network = hostsNetwork(record, { clock: io.clock, log: silentLogger })
   await progress.step('agents', async () => {
     // The supervisor first, or it would start again what is stopped.
     await stopNamed(record, tools, (name) => name === 'supervisor')

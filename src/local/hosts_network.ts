@@ -10,12 +10,13 @@
  *
  * What exists is read from the kernel: aliases say to which cluster and host a link belongs. A link with its alias is
  * made before the namespace it leads to, so whatever a crash leaves behind can be found. `ensure` completes it, `remove`
- * removes it; both may be repeated.
+ * removes it; both may be repeated. What `ensure` sees without the lock only says whether there is anything to do: it changes
+ * what it has seen under the lock.
  */
 import { type Cidr, cidrAddress, cidrsOverlap, formatAddress, formatCidr, parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
-import { lockFile } from '../base/file_lock.ts'
+import { holderWords, lockFile } from '../base/file_lock.ts'
 import type { Logger } from '../base/log.ts'
 import {
   abandonedNamespaces,
@@ -40,6 +41,8 @@ export interface HostsNetworkOptions {
   avoid?: readonly string[]
   clock: Clock
   log?: Logger
+  /** Ends the wait for others that change their networks. */
+  signal?: AbortSignal
 }
 
 export interface HostInterface {
@@ -72,10 +75,22 @@ export interface HostsNetwork {
 const SWITCH = 'switch'
 const BRIDGE = 'bridge'
 const MAX_HOSTS = 250
-/** Held from the choice of a range until its address is set: two clusters that come up at once would choose the same. */
+/**
+ * Held while anything is made: two clusters that come up at once would choose the same range until its address is set, and two
+ * that complete the same cluster would undo each other's work.
+ */
 const RANGES_LOCK = '/run/drover-ranges.lock'
 const RANGES_PATIENCE_MS = 60_000
 const NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/
+
+interface SwitchState {
+  /** The range to have: the one that is recorded, else the one that is there. */
+  wanted: string | undefined
+  /** The one that is there, where it is the one to have and the bridge is connected. */
+  subnet: string | undefined
+  /** In the switch's namespace. */
+  links: NetLink[]
+}
 
 class Hosts implements HostsNetwork {
   readonly #options: HostsNetworkOptions
@@ -100,19 +115,7 @@ class Hosts implements HostsNetwork {
       if (host === SWITCH)
         throw new DroverError('invalid', `"${SWITCH}" is taken by the hosts' bridge; name the host otherwise`)
     }
-    const subnet = await this.#ensureSwitch()
-    const path = namespacePath(this.#switchName)
-    const links = await observeLinks(path)
-    const numbers = this.#hostNumbers(links)
-    const loose = links.filter(({ name, master, up }) => name.startsWith('dvh-') && (master !== BRIDGE || !up))
-    for (const { name } of loose) {
-      await ipBatch(path, [`link set dev ${name} master ${BRIDGE} up`]).catch(ignoreMissing)
-    }
-    for (const host of hosts) {
-      const number = numbers.get(host) ?? freeNumber(numbers)
-      numbers.set(host, number)
-      await this.#ensureHost(host, number, subnet)
-    }
+    if (!(await this.#isWhole(hosts))) await this.#locked(() => this.#complete(hosts))
     return this.observe()
   }
 
@@ -218,29 +221,72 @@ class Hosts implements HostsNetwork {
     return path
   }
 
-  async #ensureSwitch(): Promise<string> {
-    const present = this.#subnetOf(await observeLinks(undefined))
-    const wanted = this.#options.subnet ?? present
-    const pinned = await pinnedNamespaces()
-    const inside = pinned.has(this.#switchName) ? await observeLinks(namespacePath(this.#switchName)) : []
-    const connected = inside.some(({ name, master }) => name === 'uplink' && master === BRIDGE)
-    if (connected && present !== undefined && present === wanted) return present
-    const { lock } = await lockFile(RANGES_LOCK, {
+  async #locked(work: () => Promise<void>): Promise<void> {
+    const { clock, signal } = this.#options
+    const outcome = await lockFile(RANGES_LOCK, {
       role: 'network',
-      clock: this.#options.clock,
+      clock,
       patienceMs: RANGES_PATIENCE_MS,
+      ...(signal === undefined ? {} : { signal }),
     })
-    if (lock === undefined) {
-      throw new DroverError('unavailable', `another cluster's network has been in the making for a minute; try again`)
+    if (outcome.lock === undefined) {
+      throw new DroverError(
+        'unavailable',
+        `another network of hosts${holderWords(outcome.heldBy)} has been in the making for a minute; try again`,
+      )
     }
     try {
-      await removeLink(undefined, this.#gatewayLink)
-      const subnet = await this.#freeSubnet(wanted)
-      await this.#makeSwitch(inside, subnet)
-      return subnet
+      await work()
     } finally {
-      lock.release()
+      outcome.lock.release()
     }
+  }
+
+  async #observeSwitch(): Promise<SwitchState> {
+    const present = this.#subnetOf(await observeLinks(undefined))
+    const wanted = this.#options.subnet ?? present
+    const pinned = (await pinnedNamespaces()).has(this.#switchName)
+    const links = pinned ? await observeLinks(namespacePath(this.#switchName)) : []
+    const connected = links.some(({ name, master }) => name === 'uplink' && master === BRIDGE)
+    return { wanted, subnet: connected && present === wanted ? present : undefined, links }
+  }
+
+  /** Whether nothing is left to do for these hosts. */
+  async #isWhole(hosts: readonly string[]): Promise<boolean> {
+    const { subnet, links } = await this.#observeSwitch()
+    if (subnet === undefined || links.some(isLoose)) return false
+    const numbers = this.#hostNumbers(links)
+    for (const host of hosts) {
+      const number = numbers.get(host)
+      if (number === undefined || !(await this.#isComplete(host, `${addressOf(subnet, number)}/24`))) return false
+    }
+    return true
+  }
+
+  /** Under the lock. Others' changes until then have been made, so everything is looked at anew. */
+  async #complete(hosts: readonly string[]): Promise<void> {
+    const subnet = await this.#ensureSwitch()
+    const path = namespacePath(this.#switchName)
+    const links = await observeLinks(path)
+    const numbers = this.#hostNumbers(links)
+    for (const { name } of links.filter(isLoose)) {
+      await ipBatch(path, [`link set dev ${name} master ${BRIDGE} up`]).catch(ignoreMissing)
+    }
+    for (const host of hosts) {
+      const number = numbers.get(host) ?? freeNumber(numbers)
+      numbers.set(host, number)
+      await this.#ensureHost(host, number, subnet)
+    }
+  }
+
+  async #ensureSwitch(): Promise<string> {
+    const seen = await this.#observeSwitch()
+    if (seen.subnet !== undefined) return seen.subnet
+    // Before anything goes: a refusal must leave what is there, by which `remove` finds the rest.
+    const subnet = await this.#freeSubnet(seen.wanted)
+    await removeLink(undefined, this.#gatewayLink)
+    await this.#makeSwitch(seen.links, subnet)
+    return subnet
   }
 
   /**
@@ -249,7 +295,7 @@ class Hosts implements HostsNetwork {
    */
   async #freeSubnet(wanted: string | undefined): Promise<string> {
     const { clusterName, id, avoid = [] } = this.#options
-    const used = await rangesInUse()
+    const used = await rangesInUse(this.#gatewayLink)
     if (wanted === undefined) return chooseSubnet(used, id, [...DEFAULT_AVOID, ...avoid])
     const own = parseCidr(wanted)
     const taken = used.find((range) => range.prefixLength >= own.prefixLength && cidrsOverlap(range, own))
@@ -288,7 +334,7 @@ class Hosts implements HostsNetwork {
     const switchPath = namespacePath(this.#switchName)
     const path = namespacePath(this.#namespace(host))
     const address = addressOf(subnet, number)
-    if (await this.#isComplete(path, host, `${address}/24`)) return
+    if (await this.#isComplete(host, `${address}/24`)) return
     const link = this.#outerLink(number)
     await removeLink(switchPath, link)
     await ipBatch(switchPath, [
@@ -305,7 +351,8 @@ class Hosts implements HostsNetwork {
     ])
   }
 
-  async #isComplete(path: string, host: string, address: string): Promise<boolean> {
+  async #isComplete(host: string, address: string): Promise<boolean> {
+    const path = namespacePath(this.#namespace(host))
     if (!(await pinnedNamespaces()).has(this.#namespace(host))) return false
     const links = await observeLinks(path)
     const eth0 = links.find(({ name }) => name === 'eth0')
@@ -327,6 +374,11 @@ function checkName(what: string, name: string): void {
 async function markOf(namespace: string): Promise<string> {
   const links = await observeLinks(namespacePath(namespace))
   return links.find(({ name }) => name === 'lo')?.alias ?? ''
+}
+
+/** A host's outer end that leads nowhere. */
+function isLoose({ name, master, up }: NetLink): boolean {
+  return name.startsWith('dvh-') && (master !== BRIDGE || !up)
 }
 
 /** Number 0 is the gateway. */
@@ -356,12 +408,13 @@ function ignoreMissing(error: unknown): void {
   if (!/cannot find device|does not exist/i.test(DroverError.from(error).message)) throw error
 }
 
-async function rangesInUse(): Promise<Cidr[]> {
+/** In use by others than this link. */
+async function rangesInUse(ownLink: string): Promise<Cidr[]> {
   const [routes, addresses] = await Promise.all([
     ipJson(undefined, ['-4', 'route', 'show', 'table', 'all']),
     ipJson(undefined, ['-4', 'addr', 'show']),
   ])
-  return usedRanges(routes, addresses)
+  return usedRanges(routes, addresses, ownLink)
 }
 
 export function createHostsNetwork(options: HostsNetworkOptions): HostsNetwork {

@@ -31,13 +31,15 @@ export function chooseSubnet(used: readonly Cidr[], id: string, avoid: readonly 
   )
 }
 
-/** Ranges that routes and addresses use, from `ip -j route show table all` and `ip -j addr show`. */
-export function usedRanges(routes: unknown, addresses: unknown): Cidr[] {
+/** Ranges that routes and addresses use beside those of our own link, from `ip -j route show table all` and `ip -j addr show`. */
+export function usedRanges(routes: unknown, addresses: unknown, ownLink: string): Cidr[] {
   const texts: string[] = []
   for (const route of Array.isArray(routes) ? routes.filter(isObject) : []) {
+    if (route.dev === ownLink) continue
     if (typeof route.dst === 'string' && route.dst !== 'default') texts.push(route.dst)
   }
   for (const link of Array.isArray(addresses) ? addresses.filter(isObject) : []) {
+    if (link.ifname === ownLink) continue
     for (const item of Array.isArray(link.addr_info) ? link.addr_info.filter(isObject) : []) {
       texts.push(`${String(item.local)}/${String(item.prefixlen)}`)
     }

@@ -273,8 +273,9 @@ async function ensureNodes(record: ClusterRecord, tools: LocalTools, timeoutMs: 
   }
 }
 
-async function ensureNetwork(record: ClusterRecord, clock: Clock): Promise<HostsState> {
-  const state = await hostsNetwork(record, clock, silentLogger).ensure(record.hosts.map((host) => host.name))
+async function ensureNetwork(record: ClusterRecord, { clock, signal }: Io): Promise<HostsState> {
+  const network = hostsNetwork(record, { clock, log: silentLogger, signal })
+  const state = await network.ensure(record.hosts.map((host) => host.name))
   if (record.subnet === undefined) saveCluster({ ...record, subnet: state.subnet })
   return state
 }
@@ -288,7 +289,7 @@ export async function up(
   await refuseUnfit()
   const { record, grown } = await ensureRecord(options, random)
   const network = await progress.step(`${record.hosts.length} hosts`, async (update) => {
-    const state = await ensureNetwork(record, io.clock)
+    const state = await ensureNetwork(record, io)
     update(`on ${state.subnet}`)
     return state
   })

@@ -1,9 +1,11 @@
 /** Networks of local clusters' hosts: made, completed after damage, removed without a trace. */
 import { afterAll, expect, it } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
+import { lockFile } from '../../src/base/file_lock.ts'
 import { run, runOk } from '../../src/base/process.ts'
 import { createHostsNetwork } from '../../src/local/hosts_network.ts'
+import { eventually } from '../support/eventually.ts'
 
 const ID = (process.pid % 0xfff).toString(16)
 const NAME = `drvt${ID}`
@@ -104,6 +106,72 @@ it('gives clusters that come up at once ranges of their own, and no range to two
   } finally {
     for (const one of rivals) await one.remove()
   }
+})
+
+/** What is done while nobody may make a network; others that are just at it are waited for. */
+async function whileLocked(work: (waits: () => number, clock: Clock) => Promise<void>): Promise<void> {
+  const { lock } = await lockFile('/run/drover-ranges.lock', { role: 'test', clock: systemClock, patienceMs: 50_000 })
+  if (lock === undefined) throw new Error('others hold the lock')
+  let waits = 0
+  const schedule: Clock['schedule'] = (...args) => {
+    waits++
+    return systemClock.schedule(...args)
+  }
+  try {
+    await work(() => waits, { ...systemClock, schedule })
+  } finally {
+    lock.release()
+  }
+}
+
+it('is made once where two make it at the same time', async () => {
+  const { subnet } = await network.ensure(['one'])
+  await network.remove()
+  let both: Promise<unknown>[] = []
+  await whileLocked(async (waits, clock) => {
+    both = [0, 1].map(() => createHostsNetwork({ ...OPTIONS, subnet, clock }).ensure(['one', 'two']))
+    await eventually(() => waits() >= 2)
+  })
+  const [first, second] = await Promise.all(both)
+  expect(second).toEqual(first)
+  const { hosts, gatewayAddress } = await network.observe()
+  expect(await ping(hosts[0]?.namespacePath ?? '', hosts[1]?.address ?? '')).toBe(0)
+  expect(await ping(hosts[1]?.namespacePath ?? '', gatewayAddress)).toBe(0)
+  await network.remove()
+})
+
+it('need not be waited for, and says who makes one where it was', async () => {
+  await whileLocked(async (waits, clock) => {
+    const stop = new AbortController()
+    const waiting = createHostsNetwork({ ...OPTIONS, clock, signal: stop.signal }).ensure([])
+    waiting.catch(() => undefined)
+    await eventually(() => waits() >= 1)
+    stop.abort()
+    await expect(waiting).rejects.toMatchObject({ code: 'cancelled' })
+    const hasty = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() * 1000 }
+    await expect(createHostsNetwork({ ...OPTIONS, clock: hasty }).ensure([])).rejects.toThrow(
+      new RegExp(`\\(process ${process.pid}, since 20.*\\) has been in the making for a minute`),
+    )
+  })
+})
+
+it('changes nothing where somebody else has its range, so that all of it is still found', async () => {
+  const before = await machine()
+  const { subnet, bridge, switchNamespacePath } = await network.ensure([])
+  const rival = subnet.replace('/24', '/25')
+  const enter = [`--net=${switchNamespacePath}`, 'ip', 'link']
+  await runOk('ip', ['route', 'add', 'blackhole', rival])
+  try {
+    // As a crash between the namespace and its mark leaves it.
+    await runOk('nsenter', [...enter, 'del', 'bridge'])
+    await runOk('nsenter', [...enter, 'set', 'lo', 'alias', ''])
+    await expect(createHostsNetwork({ ...OPTIONS, subnet }).ensure([])).rejects.toThrow(/overlaps/)
+    expect(await runOk('ip', ['-4', 'addr', 'show', bridge])).toContain(subnet.replace('.0/24', '.1/24'))
+  } finally {
+    await runOk('ip', ['route', 'del', 'blackhole', rival])
+  }
+  await network.remove()
+  expect(await machine()).toBe(before)
 })
 
 it('tells clusters with similar names apart', async () => {

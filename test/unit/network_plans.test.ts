@@ -337,7 +337,14 @@ describe('local hosts', () => {
   it('reads ranges in use from routes and addresses', () => {
     const routes = [{ dst: 'default' }, { dst: '10.90.0.0/16' }, { dst: '192.0.2.7' }, { type: 'unreachable' }]
     const addresses = [{ addr_info: [{ local: '172.17.0.1', prefixlen: 16 }] }]
-    expect(usedRanges(routes, addresses).map(({ prefixLength }) => prefixLength)).toEqual([16, 32, 16])
+    const own = {
+      dev: 'drv-x',
+      ifname: 'drv-x',
+      dst: '10.91.0.0/24',
+      addr_info: [{ local: '10.91.0.1', prefixlen: 24 }],
+    }
+    const ranges = usedRanges([...routes, own], [...addresses, own], 'drv-x')
+    expect(ranges.map(({ prefixLength }) => prefixLength)).toEqual([16, 32, 16])
   })
 
   it('sees chains that drop forwarded packets', () => {
