@@ -39,7 +39,7 @@ export interface LaunchOptions {
   held?: boolean
   /** Standard output goes nowhere. */
   quiet?: boolean
-  /** Called with what the program writes to its file descriptor 3, at last with nothing; asking for it makes that pipe. */
+  /** Called with what the program writes to its file descriptor 3, at last, once, with nothing; asking for it makes that pipe. */
   onReport?: (data: Buffer) => void
   onStdout?: (data: Buffer) => void
   onStderr?: (data: Buffer) => void
@@ -71,6 +71,9 @@ export interface Launcher {
 
 interface Pending {
   options: LaunchOptions
+  /** Nobody can report any more, and that has been told. */
+  reported: boolean
+  exited: boolean
   resolve(end: LaunchEnd): void
   reject(error: Error): void
 }
@@ -104,7 +107,7 @@ class HelperLauncher implements Launcher {
     if (!this.#alive) throw new DroverError('unavailable', 'the process that starts programs has ended')
     const id = this.#nextId++
     const ended = new Promise<LaunchEnd>((resolve, reject) => {
-      this.#pending.set(id, { options, resolve, reject })
+      this.#pending.set(id, { options, reported: options.onReport === undefined, exited: false, resolve, reject })
     })
     this.#hold()
     this.#write(runRequest(id, argv, options))
@@ -158,13 +161,19 @@ class HelperLauncher implements Launcher {
     const { options } = pending
     if (channel === 1) options.onStdout?.(data)
     else if (channel === 2) options.onStderr?.(data)
-    else if (channel === 3) options.onReport?.(data)
-    else if (channel === 9) this.#settle(id, () => pending.reject(startError(data.toString('utf8'))))
-    else {
-      const [code = 0, signal = 0] = data.toString('utf8').split(' ').map(Number)
-      pending.resolve({ code, signal })
-      // Its children may report after it has ended.
-      if (options.onReport === undefined) this.#settle(id, () => undefined)
+    else if (channel === 3 && data.length > 0) options.onReport?.(data)
+    else if (channel === 9) {
+      this.#settle(id, () => pending.reject(startError(data.toString('utf8'))))
+      endReport(pending)
+    } else {
+      if (channel === 3) endReport(pending)
+      else {
+        const [code = 0, signal = 0] = data.toString('utf8').split(' ').map(Number)
+        pending.exited = true
+        pending.resolve({ code, signal })
+      }
+      // Its children may report after it has ended, and it may run on when it has closed its pipe.
+      if (pending.exited && pending.reported) this.#settle(id, () => undefined)
     }
   }
 
@@ -178,12 +187,18 @@ class HelperLauncher implements Launcher {
     this.#alive = false
     const pending = [...this.#pending.values()]
     this.#pending.clear()
-    for (const { reject, options } of pending) {
-      reject(error)
+    for (const each of pending) {
+      each.reject(error)
       // What has ended before, and been told of, may still be waited for by who reads its reports.
-      options.onReport?.(Buffer.alloc(0))
+      endReport(each)
     }
   }
+}
+
+function endReport(pending: Pending): void {
+  if (pending.reported) return
+  pending.reported = true
+  pending.options.onReport?.(Buffer.alloc(0))
 }
 
 function runRequest(id: number, argv: readonly string[], options: LaunchOptions): Buffer {

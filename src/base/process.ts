@@ -45,25 +45,42 @@ const chosen: { launcher: Launcher | undefined } = { launcher: undefined }
 
 /** From now on programs are started through a small helper; without Perl all stays as it was, and this says false. */
 export async function useLauncher(): Promise<boolean> {
-  let launcher: Launcher | undefined
+  return chooseLauncher().then(
+    () => true,
+    () => false,
+  )
+}
+
+async function chooseLauncher(): Promise<void> {
+  const launcher = createLauncher((program, args, options) => spawn(program, args, options))
   try {
-    launcher = createLauncher((program, args, options) => spawn(program, args, options))
     await launcher.launch(['true'], {}).ended
     chosen.launcher = launcher
-    return true
-  } catch {
-    launcher?.close()
-    return false
+  } catch (error) {
+    launcher.close()
+    throw error
   }
 }
 
 /** Puts another helper in the place of one that has died: until then programs are started without, and pods slower. */
 export function launcherService(options: { clock: Clock; log: Logger; everyMs?: number }): Service {
   const { clock, log, everyMs = 10_000 } = options
+  let missed = false
   const look = async (): Promise<void> => {
     if (chosen.launcher === undefined || chosen.launcher.alive) return
-    const again = await useLauncher()
-    log.warn({ again }, 'the process that starts programs has died')
+    try {
+      await chooseLauncher()
+      missed = false
+      log.warn('the process that starts programs had died and was replaced')
+    } catch (error) {
+      // Tried at every look, and said once.
+      if (!missed)
+        log.warn(
+          { err: error },
+          'the process that starts programs has died and could not be replaced: pods start slower',
+        )
+      missed = true
+    }
   }
   const failure = 'the process that starts programs cannot be looked after'
   return { id: 'launcher', run: (signal) => repeat(look, { clock, log, everyMs, failure, waits: true }, signal) }

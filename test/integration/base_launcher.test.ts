@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import {
   bindCall,
   enterNetworkCall,
@@ -28,7 +29,8 @@ import {
   unshareCall,
 } from '../../src/base/kernel_calls.ts'
 import { createLauncher, type Launcher, type LaunchOptions, MAX_LAUNCH_INPUT_BYTES } from '../../src/base/launcher.ts'
-import { run, runOk, startReporting, useLauncher } from '../../src/base/process.ts'
+import { createLogger } from '../../src/base/log.ts'
+import { launcherService, run, runOk, startReporting, useLauncher } from '../../src/base/process.ts'
 import { identify } from '../../src/base/process_table.ts'
 import {
   enterDirectoryCall,
@@ -39,6 +41,7 @@ import {
   renameCall,
 } from '../../src/base/tree_calls.ts'
 import { eventually } from '../support/eventually.ts'
+import { killLauncher, launcherOf } from '../support/launchers.ts'
 
 const directory = realpathSync(mkdtempSync(join(tmpdir(), 'drvt-launcher-')))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -357,7 +360,11 @@ describe('the helper', () => {
   })
 
   it('ends with its owner, and what waits for it is told', async () => {
-    const waiting = launcher.launch(['sleep', '0.2'], {})
+    let sleeper = 0
+    const onStdout = (data: Buffer): void => {
+      sleeper = Number(data.toString('utf8'))
+    }
+    const waiting = launcher.launch(['sh', '-c', 'echo $$; exec sleep 1000'], { onStdout })
     let held = 0
     const onReport = (data: Buffer): void => {
       held = Number(data.toString('utf8')) || held
@@ -365,19 +372,62 @@ describe('the helper', () => {
     launcher
       .launch(['bash', '-c', 'echo $$ >&3; read -r go <&4; sleep 100'], { held: true, onReport })
       .ended.catch(() => undefined)
-    await eventually(() => held > 0)
-    // Has ended, and left behind who will report.
-    const reports: string[] = []
-    const left = launcher.launch(['sh', '-c', 'sleep 3 >/dev/null 2>&1 &'], {
-      quiet: true,
-      onReport: (data) => reports.push(data.toString('utf8')),
-    })
+    await eventually(() => held > 0 && sleeper > 0)
+    const begin = (script: string) => {
+      const reports: string[] = []
+      const options = { quiet: true, onReport: (data: Buffer) => reports.push(data.toString('utf8')) }
+      return { reports, ...launcher.launch(['sh', '-c', script], options) }
+    }
+    // Has ended, and left behind who may report.
+    const left = begin('sleep 1000 >/dev/null 2>&1 & echo $! >&3')
     expect(await left.ended).toEqual({ code: 0, signal: 0 })
-    launcher.close()
-    await expect(waiting.ended).rejects.toThrow('has ended')
-    expect(reports).toEqual([''])
+    await eventually(() => left.reports.length === 1)
+    try {
+      // Whose end was told; nobody has let go of it.
+      const over = begin('true')
+      expect(await over.ended).toEqual({ code: 0, signal: 0 })
+      await eventually(() => over.reports.length === 1)
+      launcher.close()
+      await expect(waiting.ended).rejects.toThrow('has ended')
+      expect(left.reports.slice(1)).toEqual([''])
+      expect(over.reports).toEqual([''])
+    } finally {
+      for (const pid of [sleeper, Number(left.reports[0])]) process.kill(pid, 'SIGKILL')
+    }
     await eventually(() => identify(held) === undefined)
     await eventually(() => identify(child.pid ?? 0) === undefined)
     expect(launcher.alive).toBe(false)
   })
+})
+
+it('a helper that dies is replaced when that goes, and both are said once', async () => {
+  if (launcherOf(process.pid) === undefined) expect(await useLauncher()).toBe(true)
+  const said: string[] = []
+  let looks = 0
+  const schedule: Clock['schedule'] = (...args) => {
+    looks++
+    return systemClock.schedule(...args)
+  }
+  const log = createLogger('test', 'info', { write: (line) => said.push(String(JSON.parse(line).msg)) })
+  const stop = new AbortController()
+  const looking = launcherService({ clock: { ...systemClock, schedule }, log, everyMs: 10 }).run(stop.signal)
+  const path = process.env.PATH
+  try {
+    process.env.PATH = directory
+    expect(killLauncher(process.pid)).toBe(true)
+    await eventually(() => said.length > 0)
+    const seen = looks
+    await eventually(() => looks > seen + 3)
+    process.env.PATH = path
+    await eventually(() => said.some((words) => words.includes('replaced') && !words.includes('could not')))
+    expect(said).toEqual([
+      'the process that starts programs has died and could not be replaced: pods start slower',
+      'the process that starts programs had died and was replaced',
+    ])
+    expect(await runOk('echo', ['again'])).toBe('again\n')
+  } finally {
+    process.env.PATH = path
+    stop.abort()
+    await looking
+  }
 })

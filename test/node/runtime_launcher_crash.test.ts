@@ -3,13 +3,13 @@
  * under way in the helper's hands, which may come to life after the agent has given it up, is found. DROVER_ROUNDS sets
  * how often.
  */
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { sleep, systemClock } from '../../src/base/clock.ts'
 import { SAMPLE_IMAGE } from '../../src/local/sample_image.ts'
 import { listOf } from '../support/agent_containers.ts'
 import { AgentNode, IDLE } from '../support/agent_node.ts'
 import { eventually } from '../support/eventually.ts'
+import { killLauncher, launcherOf } from '../support/launchers.ts'
 
 const ROUNDS = Number(process.env.DROVER_ROUNDS ?? 10)
 /** A pod's start takes about this long here; the moments are spread over it. */
@@ -21,27 +21,13 @@ beforeAll(async () => {
 })
 afterAll(() => node.remove())
 
-/** The helper of this agent; undefined while there is none. */
-function launcherOf(agentPid: number): number | undefined {
-  const children = readFileSync(`/proc/${agentPid}/task/${agentPid}/children`, 'utf8').split(' ').filter(Boolean)
-  const found = children.find((pid) => {
-    try {
-      const [program, flag] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      return program === 'perl' && flag === '-e'
-    } catch {
-      return false // It has ended meanwhile.
-    }
-  })
-  return found === undefined ? undefined : Number(found)
-}
-
 it(
   'a helper that is killed at any moment costs no pod, and what it was making does not stay',
   async () => {
     const agent = await node.startAgent()
     const agentPid = agent.child.pid ?? 0
     const killHelper = async (): Promise<void> => {
-      process.kill(await eventually(() => launcherOf(agentPid), { timeoutMs: 20_000 }), 'SIGKILL')
+      await eventually(() => killLauncher(agentPid), { timeoutMs: 20_000 })
     }
     await node.createPod('keeper')
     await node.ready('keeper')
