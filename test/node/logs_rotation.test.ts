@@ -1,5 +1,5 @@
 /** Logs under real conmon: cut into files while a container writes, and read as one. */
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { AgentContext } from '../../src/agent/context.ts'
@@ -10,7 +10,7 @@ import { SharedList } from '../../src/agent/shared_list.ts'
 import { streamLogs } from '../../src/agent/streams/logs.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { systemClock } from '../../src/base/clock.ts'
-import { silentLogger } from '../../src/base/log.ts'
+import { createLogger, silentLogger } from '../../src/base/log.ts'
 import { eventually } from '../support/eventually.ts'
 import { framePair } from '../support/frame_pair.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
@@ -110,5 +110,72 @@ test('no line is lost or doubled while a log is cut and followed, and bounds hol
     basename(logPath),
   ])
   await host.driver.removeContainer(request.id)
+  await host.driver.removeSandbox(podUid)
+})
+
+test('a log whose monitor was not told to begin a new file comes back into its bounds', async () => {
+  const podUid = 'untold'
+  const request = host.request(await host.sandbox(podUid), {
+    args: ['/bin/sh', '-c', 'i=0; while true; do echo line $i; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.05; done'],
+  })
+  const { id, logPath } = request
+  const annotations = { ...request.annotations, [NOTE.logPath]: logPath }
+  await host.driver.startContainer({ ...request, annotations }, signal)
+  const bounds = { maxFileBytes: 20_000, maxFiles: 3, maxNodeBytes: 1 << 30 }
+  const said: string[] = []
+  const told: string[] = []
+  let failure: Error | undefined
+  const options = {
+    clock: systemClock,
+    log: createLogger('test', 'info', { write: (line) => said.push(String(JSON.parse(line).msg)) }),
+    containers: () => host.driver.listContainers(),
+    reopen: async (containerId: string) => {
+      if (failure !== undefined) throw failure
+      told.push(containerId)
+      await host.driver.reopenLog(containerId)
+    },
+  }
+  // Each is of another agent: the one before was killed between the renaming, or the removal of the only file, and the telling.
+  const rotation = () => new LogRotation({ ...options, bounds })
+  await eventually(() => statSync(logPath).size > 1_000)
+  renameSync(logPath, `${logPath}.1`)
+  await rotation().look()
+  await eventually(() => existsSync(logPath) && statSync(logPath).size > 0)
+  const records = [`${logPath}.1`, logPath].flatMap((path) => readFileSync(path, 'utf8').split('\n').filter(Boolean))
+  const text = records
+    .map((record) => record.replace(/^\S+ stdout P /, '').replace(/^\S+ stdout F (.*)$/, '$1\n'))
+    .join('')
+  const lines = text.split('\n').slice(0, -1)
+  expect(lines).toEqual(lines.map((_, i) => `line ${i}`))
+  rmSync(logPath)
+  await new LogRotation({ ...options, bounds: { ...bounds, maxFiles: 1 } }).look()
+  await eventually(() => existsSync(logPath) && statSync(logPath).size > 0)
+  expect(await rotatedPaths(logPath)).toEqual([])
+
+  // One that cannot be told is tried at each look and said once, and then it is told no more than once.
+  renameSync(logPath, `${logPath}.1`)
+  const lasting = rotation()
+  const before = told.length
+  failure = new Error('no')
+  for (let looks = 0; looks < 3; looks++) await lasting.look()
+  expect(said).toEqual(['a log could not be opened anew; tried again soon'])
+  failure = undefined
+  for (let looks = 0; looks < 3; looks++) await lasting.look()
+  expect(told.slice(before)).toEqual([id])
+  await eventually(
+    async () => {
+      await lasting.look()
+      return told.length - before >= 6
+    },
+    { timeoutMs: 30_000 },
+  )
+  expect((await rotatedPaths(logPath)).length).toBeLessThanOrEqual(bounds.maxFiles - 1)
+  expect(said).toHaveLength(1)
+  await host.driver.signalContainer(id, 'SIGKILL')
+  await eventually(async () => (await host.driver.listContainers(podUid)).every(({ phase }) => phase !== 'running'))
+  // Nobody hears it any more, which is no error.
+  await host.driver.reopenLog(id)
+  await host.driver.removeContainer(id)
+  await host.driver.reopenLog(id)
   await host.driver.removeSandbox(podUid)
 })

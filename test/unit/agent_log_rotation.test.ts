@@ -8,7 +8,7 @@ const BOUNDS = { maxFileBytes: 100, maxFiles: 3, maxNodeBytes: 1_000 }
 function log(id: string, currentBytes: number, rotatedBytes: readonly number[], mtimeMs = 0): ContainerLog {
   const path = `/logs/${id}/0.log`
   const rotated = rotatedBytes.map((sizeBytes, i) => ({ path: `${path}.${i + 1}`, sizeBytes, mtimeMs: mtimeMs - i }))
-  return { id, current: { path, sizeBytes: currentBytes, mtimeMs }, rotated }
+  return { id, current: { path, sizeBytes: currentBytes, mtimeMs }, isUnopened: false, rotated }
 }
 
 describe('rotation', () => {

@@ -2,8 +2,12 @@
  * Bounds logs: a container's log is cut into files of a size, of which the last few are kept, and all logs of the node
  * together keep to a bound of their own, the oldest files going first. The current file is renamed, then the monitor is
  * told to open a new one; until it does it writes on in the old one, so no line is lost.
+ *
+ * A running container without a current file is one whose monitor has not been told: we died in between, or it could not be reached.
+ * It is told again. But it puts an empty file in the place of the one that is there, so that lines would be lost were it told twice at
+ * once: whoever was told has a while to do it.
  */
-import { readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
@@ -31,7 +35,10 @@ export interface LogFile {
 
 export interface ContainerLog {
   id: string
+  /** Of size 0 also where it is missing. */
   current: LogFile
+  /** The container runs and has no current file: what it writes goes to one that is current no more. */
+  isUnopened: boolean
   /** Youngest first. */
   rotated: readonly LogFile[]
 }
@@ -62,6 +69,8 @@ export function planRotation(logs: readonly ContainerLog[], bounds: LogBounds): 
 }
 
 const INTERVAL_MS = 5_000
+/** A monitor that was told reads that as soon as it gets a processor. */
+const REOPEN_PATIENCE_MS = 60_000
 
 export interface LogRotationOptions {
   bounds: LogBounds
@@ -74,6 +83,8 @@ export interface LogRotationOptions {
 
 export class LogRotation {
   readonly #options: LogRotationOptions
+  /** When monitors were told that have not done it yet, by the container; undefined: it could not be told, which was logged. */
+  readonly #told = new Map<string, number | undefined>()
 
   constructor(options: LogRotationOptions) {
     this.#options = options
@@ -87,12 +98,11 @@ export class LogRotation {
   /** Looks once, and does what is to do. */
   async look(): Promise<void> {
     const containers = await this.#options.containers()
-    const logs = containers.map(observe)
-    const steps = planRotation(
-      logs.filter((log) => log !== undefined),
-      this.#options.bounds,
-    )
-    for (const step of steps) {
+    const logs = containers.map(observe).filter((log) => log !== undefined)
+    const unopened = new Set(logs.flatMap(({ id, isUnopened }) => (isUnopened ? [id] : [])))
+    for (const id of this.#told.keys()) if (!unopened.has(id)) this.#told.delete(id)
+    for (const id of unopened) await this.#reopen(id)
+    for (const step of planRotation(logs, this.#options.bounds)) {
       if (step.type === 'remove') await rm(step.path, { force: true })
       else await this.#rotate(step.log)
     }
@@ -104,7 +114,22 @@ export class LogRotation {
       for (const { path: from } of rotated.toReversed()) await shift(path, from)
       await rename(path, `${path}.1`)
     } else await rm(path, { force: true })
-    await this.#options.reopen(id)
+    await this.#reopen(id)
+  }
+
+  /** A failure keeps no other log from its bounds; it is tried again at the next look. */
+  async #reopen(id: string): Promise<void> {
+    const { clock, log, reopen } = this.#options
+    const toldMs = this.#told.get(id)
+    if (toldMs !== undefined && clock.monotonicMs() - toldMs < REOPEN_PATIENCE_MS) return
+    try {
+      await reopen(id)
+      this.#told.set(id, clock.monotonicMs())
+    } catch (error) {
+      if (!this.#told.has(id))
+        log.warn({ err: error, container: id }, 'a log could not be opened anew; tried again soon')
+      this.#told.set(id, undefined)
+    }
   }
 }
 
@@ -122,12 +147,19 @@ async function shift(path: string, from: string): Promise<void> {
  */
 function observe(container: ContainerState): ContainerLog | undefined {
   const path = container.annotations[NOTE.logPath] ?? ''
-  const current = path === '' ? undefined : fileOf(path)
-  if (current === undefined) return undefined
+  if (path === '') return undefined
+  const current = fileOf(path)
+  // Its monitor would end when told to open a file where it cannot.
+  if (current === undefined && !existsSync(dirname(path))) return undefined
   const rotated = rotatedAmong(path, namesIn(dirname(path))).map(fileOf)
   // A container that has ended writes no more, but what it wrote counts.
-  const sizeBytes = isRunning(container) ? current.sizeBytes : 0
-  return { id: container.id, current: { ...current, sizeBytes }, rotated: rotated.filter((file) => file !== undefined) }
+  const sizeBytes = isRunning(container) ? (current?.sizeBytes ?? 0) : 0
+  return {
+    id: container.id,
+    current: { path, mtimeMs: current?.mtimeMs ?? 0, sizeBytes },
+    isUnopened: current === undefined && isRunning(container),
+    rotated: rotated.filter((file) => file !== undefined),
+  }
 }
 
 function namesIn(directory: string): string[] {

@@ -236,7 +236,10 @@ export interface RuntimeDriver {
   usage(podUid: string, containerId: string, details: boolean): CgroupUsage | undefined
   /** Of that the processor's time alone, which is asked for often. */
   cpuSeconds(podUid: string, containerId: string): number | undefined
-  /** Has a container's log file be opened anew, after it was renamed. One that has ended is no error. */
+  /**
+   * Has a container's log file be opened anew, after it was renamed: one that is still there is replaced. A container that has ended is
+   * no error; rejects when its monitor lives and is not told.
+   */
   reopenLog(containerId: string): Promise<void>
   /** Directory of what a container has written over its image. */
   writableLayerOf(containerId: string): string | undefined

@@ -63,13 +63,16 @@ export function parseResize(data: Uint8Array): { width: number; height: number }
   return { width: Math.min(MAX, Math.floor(width)), height: Math.min(MAX, Math.floor(height)) }
 }
 
-/** Tells conmon the terminal's size. A terminal that has gone is no error. */
+/** Tells conmon the terminal's size. One that does not get through is no error: the terminal keeps the size that it has. */
 export async function resizeTerminal(controlFifo: string, width: number, height: number): Promise<void> {
   const RESIZE = 1
-  await tellConmon(controlFifo, `${RESIZE} ${height} ${width}`)
+  await tellConmon(controlFifo, `${RESIZE} ${height} ${width}`).catch(() => undefined)
 }
 
-/** Has conmon open its log file anew, which makes one if it has been renamed. */
+/**
+ * Has conmon open its log file anew, which makes one if it has been renamed. An empty one takes the place of one that is there, and
+ * where the directory is gone conmon ends.
+ */
 export async function reopenLog(controlFifo: string): Promise<void> {
   const REOPEN_LOGS = 2
   await tellConmon(controlFifo, `${REOPEN_LOGS} 0 0`)
@@ -78,13 +81,17 @@ export async function reopenLog(controlFifo: string): Promise<void> {
 /** A message on its control FIFO; a conmon that has gone hears nothing. Source: containers/conmon, src/ctrl.c. */
 async function tellConmon(controlFifo: string, message: string): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_NONBLOCK
-  const file = await open(controlFifo, flags).catch(() => undefined)
-  if (file === undefined) return
   try {
-    await file.write(`${message}\n`)
-  } catch {
-    // The pipe's reader went away between open and write.
-  } finally {
-    await file.close()
+    const file = await open(controlFifo, flags)
+    try {
+      await file.write(`${message}\n`)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (!GONE.has((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
 }
+
+/** No FIFO, nobody who reads from it, or no longer between open and write. */
+const GONE: ReadonlySet<string> = new Set(['ENOENT', 'ENXIO', 'EPIPE'])
