@@ -50,6 +50,17 @@ describeRuntimes('programs run in a container, and its own streams', (runtime, i
     await eventually(async () => expect(await processes()).not.toMatch(/sleep 77/))
   })
 
+  it('waits for no child that the program has left behind with its output', async () => {
+    const run = (script: string, timeoutMs: number) => host.driver.execSync(id, ['sh', '-c', script], timeoutMs)
+    const left = run('echo said; sleep 785 & exit 3', 3000)
+    // runc itself ends with the last that holds the output.
+    if (runtime === 'runc') await expect(left).rejects.toMatchObject({ code: 'timeout' })
+    else expect(await left).toEqual({ exitCode: 3, output: 'said\n' })
+    // The child is the container's, and is not killed with the program.
+    await expect(run('(sleep 786 &); sleep 787', 500)).rejects.toMatchObject({ code: 'timeout' })
+    await run('pkill -9 -f "sleep 78[567]"', 5000)
+  })
+
   it('tells a missing program from one that may not be run, and from no container', async () => {
     expect(await host.driver.execSync(id, ['nothing'], 5000)).toMatchObject({
       exitCode: 127,

@@ -13,7 +13,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import type { Clock } from '../../base/clock.ts'
+import { type Clock, sleep } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { start } from '../../base/process.ts'
@@ -50,6 +50,11 @@ export interface Executor {
 
 /** A probe's or hook's output beyond this is dropped. */
 const MAX_SYNC_OUTPUT_BYTES = 64 << 10
+/**
+ * A child that the program leaves behind may hold its output open for ever, where the runtime hands its own on (crun does; runc copies,
+ * and ends with the last that holds it). The kubelet's runtimes can bound the wait, too (containerd: drain_exec_sync_io_timeout).
+ */
+const DRAIN_MS = 500
 /** Held back at most, while it is not clear whether the runtime or the program speaks. */
 const MAX_HELD_BYTES = 64 << 10
 
@@ -105,18 +110,39 @@ export function createExecutor(options: ExecutorOptions): Executor {
       }
       child.stdout?.on('data', keep)
       child.stderr?.on('data', keep)
-      let late = false
-      const timer = clock.schedule(timeoutMs, () => {
-        late = true
-        kill(child)
-      })
-      const code = await ended(child).finally(() => timer.cancel())
+      const code = await exitOf(child, timeoutMs).finally(() => kill(child))
+      if (code === undefined) {
+        throw new DroverError('timeout', `${args[0]} in container ${id} did not finish within ${timeoutMs} ms`)
+      }
       const output = Buffer.concat(chunks).toString('utf8')
-      if (late) throw new DroverError('timeout', `${args[0]} in container ${id} did not finish within ${timeoutMs} ms`)
       if (existsSync(session.pidFile)) return { exitCode: code, output }
       return refused(output)
     } finally {
       await discard(session)
+    }
+  }
+
+  /** Its exit code once its output is over, or has been drained for a while; undefined when it has run too long. */
+  async function exitOf(child: ChildProcess, timeoutMs: number): Promise<number | undefined> {
+    const stop = new AbortController()
+    const { signal } = stop
+    const closed = ended(child)
+    const exited = once(child, 'exit', { signal })
+    const late = sleep(clock, timeoutMs, signal).then(() => undefined)
+    for (const each of [closed, exited, late]) each.catch(() => undefined)
+    const drain = async (): Promise<void> => {
+      await sleep(clock, DRAIN_MS, signal)
+      // After a pause of ours timers come before what has been said meanwhile.
+      await sleep(clock, 0, signal)
+    }
+    try {
+      if ((await Promise.race([closed, exited, late])) === undefined) return undefined
+      const drained = drain()
+      drained.catch(() => undefined)
+      await Promise.race([closed, drained])
+      return codeOf(child.exitCode)
+    } finally {
+      stop.abort()
     }
   }
 
@@ -205,16 +231,20 @@ export function createExecutor(options: ExecutorOptions): Executor {
   return { execSync, exec, attach }
 }
 
-/** Kills the runtime's process with the program, which is its child. */
+/** Kills the runtime's process with the program, which is its child, and closes its output, which others may hold. */
 function kill(child: ChildProcess): void {
   if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) killTree(child.pid)
+  child.stdout?.destroy()
+  child.stderr?.destroy()
 }
 
 async function ended(child: ChildProcess): Promise<number> {
   const stderr = watchStderr(child)
   const [code] = (await Promise.race([once(child, 'close'), stderr.failed])) as [number | null]
-  return code ?? 128 + 9
+  return codeOf(code)
 }
+
+const codeOf = (code: number | null): number => code ?? 128 + 9
 
 async function forward(
   source: Readable,
