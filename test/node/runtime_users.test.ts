@@ -1,8 +1,19 @@
 /** Pods with users of their own (`hostUsers: false`): root in the container is nobody on the host, and files keep their numbers. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ContainerRequest, SandboxRequest } from '../../src/agent/runtime/runtime.ts'
+import { freeRanges, listRanges, takeRange } from '../../src/agent/runtime/user_ranges.ts'
+import { kernelCalls, mountCall, tryUnmount } from '../../src/base/kernel_calls.ts'
 import { describeRuntimes } from '../support/describe_runtimes.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRuntimeHost, type RuntimeHost } from '../support/runtime_host.ts'
@@ -134,6 +145,29 @@ describeRuntimes('users of a pod’s own', (runtime, itOnce) => {
     expect(shared).toMatch(/ 0 .*sleep 1000/)
     await remove(one)
     await eventually(() => expect(host.remains()).toEqual([]))
+  })
+
+  itOnce('are taken by a file that says whose they are, or not at all', async () => {
+    const directory = join(host.directory, 'ranges')
+    mkdirSync(directory)
+    const calls = [mountCall({ source: 'drvt', target: directory, type: 'tmpfs', flags: 0, data: 'size=4k' })]
+    await kernelCalls(calls)
+    try {
+      // There is room for a file and for nothing in it: the same is seen where its maker dies in between.
+      writeFileSync(join(directory, 'filler'), 'x')
+      await expect(takeRange(directory, '/s/a')).rejects.toMatchObject({ code: 'ENOSPC' })
+      expect(readdirSync(directory)).toEqual(['filler'])
+      rmSync(join(directory, 'filler'))
+      const first = await takeRange(directory, '/s/a')
+      expect(await listRanges(directory)).toEqual([
+        { path: join(directory, String(first.firstId / 65_536)), owner: '/s/a' },
+      ])
+      await freeRanges(directory, '/s/a')
+      expect(readdirSync(directory)).toEqual([])
+      expect(await takeRange(directory, '/s/b')).toEqual(first)
+    } finally {
+      await tryUnmount([directory])
+    }
   })
 
   itOnce('are found and given back by the check of the node when nobody has them', async () => {

@@ -66,7 +66,7 @@ export interface Monitor {
   /**
    * Has it create the container. Resolves with the pid of the container's init, which waits to be started. Rejects with `invalid`
    * where the runtime says that its program cannot be started. Once it has rejected, its calls are over and done with; a monitor
-   * may run on.
+   * may run on. The exception is a launcher that has died: its child may still be at them, here and after `dismiss`.
    */
   create(signal: AbortSignal): Promise<number>
   /** Instead of `create`: it ends and leaves nothing but what its calls have made. */

@@ -1,12 +1,14 @@
 /**
  * Ranges of 65,536 user ids, one for each pod that has a user namespace of its own. A range is a file, named by its number
- * and holding whose it is, in a directory that all agents of the machine share; making it is taking it. It lies in memory,
- * as long-lived as the namespaces that it is for: a boot frees everything.
+ * and holding whose it is, in a directory that all agents of the machine share; making it is taking it. It appears whole, by a link:
+ * one that says nobody's name would be given back by nobody. It lies in memory, as long-lived as the namespaces that it is for: a
+ * boot frees everything.
  *
  * The numbers are those that systemd's table of ids leaves to nobody ("Users, Groups, UIDs and GIDs on systemd Systems"),
  * below 2^31, which some programs take for a sign.
  */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 
@@ -29,14 +31,20 @@ export interface ReservedRange {
 export async function takeRange(directory: string, owner: string): Promise<UserRange> {
   await mkdir(directory, { recursive: true, mode: 0o711 })
   const taken = new Set(await readdir(directory))
-  for (let number = FIRST_RANGE; number <= LAST_RANGE; number++) {
-    if (taken.has(String(number))) continue
-    try {
-      await writeFile(join(directory, String(number)), owner, { flag: 'wx', mode: 0o600 })
-      return { firstId: number * RANGE_SIZE, size: RANGE_SIZE }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  const draft = draftOf(directory, owner)
+  try {
+    await writeFile(draft, owner, { mode: 0o600 })
+    for (let number = FIRST_RANGE; number <= LAST_RANGE; number++) {
+      if (taken.has(String(number))) continue
+      try {
+        await link(draft, join(directory, String(number)))
+        return { firstId: number * RANGE_SIZE, size: RANGE_SIZE }
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      }
     }
+  } finally {
+    await rm(draft, { force: true })
   }
   throw new DroverError(
     'unavailable',
@@ -44,6 +52,12 @@ export async function takeRange(directory: string, owner: string): Promise<UserR
   )
 }
 
+/** Of a sandbox always the same, so that what a crash leaves is found again with it. */
+function draftOf(directory: string, owner: string): string {
+  return join(directory, `.${createHash('sha256').update(owner).digest('hex').slice(0, 32)}`)
+}
+
+/** Drafts that a crash has left among them. */
 export async function listRanges(directory: string): Promise<ReservedRange[]> {
   const names = await readdir(directory).catch((): string[] => [])
   const found = await Promise.all(
@@ -58,4 +72,6 @@ export async function listRanges(directory: string): Promise<ReservedRange[]> {
 /** Gives back all that the sandbox has. Idempotent. */
 export async function freeRanges(directory: string, owner: string): Promise<void> {
   for (const range of await listRanges(directory)) if (range.owner === owner) await rm(range.path, { force: true })
+  // It may not even hold its owner's name yet.
+  await rm(draftOf(directory, owner), { force: true })
 }
