@@ -7,9 +7,9 @@
  * It is told again. But it puts an empty file in the place of the one that is there, so that lines would be lost were it told twice at
  * once: whoever was told has a while to do it.
  */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { repeat } from '../../base/service.ts'
@@ -149,24 +149,25 @@ function observe(container: ContainerState): ContainerLog | undefined {
   const path = container.annotations[NOTE.logPath] ?? ''
   if (path === '') return undefined
   const current = fileOf(path)
+  const names = namesIn(dirname(path))
   // Its monitor would end when told to open a file where it cannot.
-  if (current === undefined && !existsSync(dirname(path))) return undefined
-  const rotated = rotatedAmong(path, namesIn(dirname(path))).map(fileOf)
+  if (names === undefined) return undefined
+  const rotated = rotatedAmong(path, names).map(fileOf)
   // A container that has ended writes no more, but what it wrote counts.
   const sizeBytes = isRunning(container) ? (current?.sizeBytes ?? 0) : 0
   return {
     id: container.id,
     current: { path, mtimeMs: current?.mtimeMs ?? 0, sizeBytes },
-    isUnopened: current === undefined && isRunning(container),
+    isUnopened: current === undefined && !names.includes(basename(path)) && isRunning(container),
     rotated: rotated.filter((file) => file !== undefined),
   }
 }
 
-function namesIn(directory: string): string[] {
+function namesIn(directory: string): string[] | undefined {
   try {
     return readdirSync(directory)
   } catch {
-    return []
+    return undefined
   }
 }
 

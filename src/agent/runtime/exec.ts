@@ -128,16 +128,16 @@ export function createExecutor(options: ExecutorOptions): Executor {
     const { signal } = stop
     const closed = ended(child)
     const exited = once(child, 'exit', { signal })
-    const late = sleep(clock, timeoutMs, signal).then(() => undefined)
-    for (const each of [closed, exited, late]) each.catch(() => undefined)
-    const drain = async (): Promise<void> => {
-      await sleep(clock, DRAIN_MS, signal)
-      // After a pause of ours timers come before what has been said meanwhile.
+    const pause = async (delayMs: number): Promise<void> => {
+      await sleep(clock, delayMs, signal)
+      // Where we stood still for as long, timers come before what has happened meanwhile.
       await sleep(clock, 0, signal)
     }
+    const late = pause(timeoutMs).then(() => undefined)
+    for (const each of [closed, exited, late]) each.catch(() => undefined)
     try {
       if ((await Promise.race([closed, exited, late])) === undefined) return undefined
-      const drained = drain()
+      const drained = pause(DRAIN_MS)
       drained.catch(() => undefined)
       await Promise.race([closed, drained])
       return codeOf(child.exitCode)
