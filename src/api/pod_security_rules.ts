@@ -1,4 +1,4 @@
-/** Rules of what a pod asks of the kernel for itself: seccomp profiles and kernel parameters. */
+/** Rules of what a pod asks of the kernel for itself: users and groups, seccomp profiles and kernel parameters. */
 import type { FieldError } from '../base/errors.ts'
 import type { PodSpec, SeccompProfile } from './pod.ts'
 import { SYSCTL_NAME, sysctlName } from './pod_sysctls.ts'
@@ -19,12 +19,32 @@ function seccompErrors(profile: SeccompProfile | undefined, path: string): Field
   return []
 }
 
+/** Kubernetes' bound, and runc's. */
+const MAX_ID = 2 ** 31 - 1
+
+function idErrors(ids: Readonly<Record<string, number | undefined>>, path: string): FieldError[] {
+  return Object.entries(ids).flatMap(([field, id]) =>
+    id === undefined || (id >= 0 && id <= MAX_ID)
+      ? []
+      : [{ path: `${path}.${field}`, reason: 'Invalid' as const, message: `${id} must be from 0 to ${MAX_ID}` }],
+  )
+}
+
 export function validatePodSecurity(spec: PodSpec, path: string): FieldError[] {
-  const errors = seccompErrors(spec.securityContext?.seccompProfile, `${path}.securityContext.seccompProfile`)
+  const { seccompProfile, runAsUser, runAsGroup, fsGroup, supplementalGroups = [] } = spec.securityContext ?? {}
+  const listed = supplementalGroups.map((gid, index) => [`supplementalGroups[${index}]`, gid] as const)
+  const errors = [
+    ...seccompErrors(seccompProfile, `${path}.securityContext.seccompProfile`),
+    ...idErrors({ runAsUser, runAsGroup, fsGroup, ...Object.fromEntries(listed) }, `${path}.securityContext`),
+  ]
   for (const list of ['initContainers', 'containers'] as const) {
-    for (const [index, { securityContext }] of (spec[list] ?? []).entries()) {
-      const at = `${path}.${list}[${index}].securityContext.seccompProfile`
-      errors.push(...seccompErrors(securityContext?.seccompProfile, at))
+    for (const [index, { securityContext = {} }] of (spec[list] ?? []).entries()) {
+      const at = `${path}.${list}[${index}].securityContext`
+      const { seccompProfile: own, runAsUser: user, runAsGroup: group } = securityContext
+      errors.push(
+        ...seccompErrors(own, `${at}.seccompProfile`),
+        ...idErrors({ runAsUser: user, runAsGroup: group }, at),
+      )
     }
   }
   const seen = new Set<string>()

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import type { ResolvedUser } from '../../src/agent/images/images.ts'
+import { resolveUserIn } from '../../src/agent/images/users.ts'
 import { containerId, containerRequest, wantedUser } from '../../src/agent/pod/container_spec.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from '../../src/agent/pod/environment.ts'
 import { etcFiles, podHostname } from '../../src/agent/pod/etc_files.ts'
@@ -33,7 +35,9 @@ function contextOf(pod: Pod): EnvironmentContext {
   }
 }
 
-function requestOf(pod: Pod, user = { uid: 0, gid: 0, additionalGids: [10], home: '/' }, pidsLimit?: number) {
+const ROOT: ResolvedUser = { uid: 0, gid: 0, additionalGids: [10], home: '/' }
+
+function requestOf(pod: Pod, user = ROOT, pidsLimit?: number) {
   const container = pod.spec.containers[0] as Container
   return containerRequest(pod, container, {
     environment: contextOf(pod),
@@ -234,6 +238,29 @@ describe('the request', () => {
       '7:8',
     )
     expect(user({ securityContext: { runAsGroup: 8 } }, {}, 'www')).toBe('www:8')
+  })
+
+  test('groups of the image’s user are kept beside a group of the pod’s own, and its ids lead nowhere else', () => {
+    // The example of Kubernetes' documentation of supplementalGroupsPolicy; and names that look like ids.
+    const files = {
+      passwd: 'root:x:0:0::/root:\nuser-in-image:x:1000:1000::/home/u:\n1000:x:0:0::/root:\n',
+      group: 'user-in-image:x:1000:\ngroup-in-image:x:50000:user-in-image\n3000:x:0:\n',
+    }
+    const ids = (securityContext: NonNullable<Pod['spec']['securityContext']>) => {
+      const pod = podOf({}, { securityContext })
+      const wanted = wantedUser(pod, pod.spec.containers[0] as Container, 'root')
+      const { uid, gid, additionalGids } = requestOf(pod, resolveUserIn(files, wanted)).user
+      return { uid, gid, additionalGids }
+    }
+    const own = { runAsUser: 1000, runAsGroup: 3000, supplementalGroups: [4000], runAsNonRoot: true }
+    expect(ids(own)).toEqual({ uid: 1000, gid: 3000, additionalGids: [50_000, 4000] })
+    expect(ids({ ...own, supplementalGroupsPolicy: 'Strict' })).toEqual({
+      uid: 1000,
+      gid: 3000,
+      additionalGids: [4000],
+    })
+    expect(ids({ runAsUser: 1000 })).toEqual({ uid: 1000, gid: 1000, additionalGids: [50_000] })
+    expect(() => ids({ runAsUser: 0, runAsNonRoot: true })).toThrow('runAsNonRoot')
   })
 
   test('ids are short, differ by attempt and name, and are the same again', () => {

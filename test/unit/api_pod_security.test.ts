@@ -117,6 +117,19 @@ describe('kernel parameters', () => {
     expect(why('kernel.shm_rmid_forced', { hostIPC: true })).toContain("host's own IPC")
   })
 
+  it('ids of users and groups are numbers that there can be', () => {
+    const bad = specOf(
+      { securityContext: { runAsUser: -1, runAsGroup: 2 ** 31, fsGroup: 2 ** 31 - 1, supplementalGroups: [0, 1e21] } },
+      { securityContext: { ...restrictedContext, runAsUser: 2 ** 40, runAsGroup: 0 } },
+    )
+    expect(validatePodSecurity(bad, 'spec').map(({ path, reason }) => [path, reason])).toEqual([
+      ['spec.securityContext.runAsUser', 'Invalid'],
+      ['spec.securityContext.runAsGroup', 'Invalid'],
+      ['spec.securityContext.supplementalGroups[1]', 'Invalid'],
+      ['spec.containers[0].securityContext.runAsUser', 'Invalid'],
+    ])
+  })
+
   it('and profiles are checked when they are written', () => {
     const bad = specOf({
       securityContext: {

@@ -85,24 +85,53 @@ describe('shared work', () => {
 
 describe('users', () => {
   const files = {
-    passwd: '# comment\nroot:x:0:0:root:/root:/bin/sh\nada:x:1000:100::/home/ada:\n1000:x:5:5::/five:\nbad:x:y:z::/:\n',
-    group: 'root:x:0:\nusers:x:100:\naudio:x:29:root,ada\nvideo:x:44:ada\nbig:x:99999999999:ada\n',
+    passwd: [
+      '# comment',
+      'root:x:0:0:root:/root:/bin/sh',
+      'ada:x:1000:100::/home/ada:',
+      '1000:x:0:0::/root:',
+      '2000:x:0:0::/root:',
+      'bad:x:y:z::/:',
+      '',
+    ].join('\n'),
+    group: [
+      'root:x:0:root',
+      'users:x:100:',
+      'ada:x:1000:ada',
+      'audio:x:29:root,ada',
+      'video:x:44:ada',
+      '3000:x:0:',
+      'big:x:99999999999:ada',
+      '',
+    ].join('\n'),
   }
   test.each([
     ['', { uid: 0, gid: 0, additionalGids: [29], home: '/root' }],
     ['root', { uid: 0, gid: 0, additionalGids: [29], home: '/root' }],
     ['ada', { uid: 1000, gid: 100, additionalGids: [29, 44], home: '/home/ada' }],
-    ['1000', { uid: 5, gid: 5, additionalGids: [], home: '/five' }],
-    ['ada:video', { uid: 1000, gid: 44, additionalGids: [], home: '/home/ada' }],
-    ['ada:7', { uid: 1000, gid: 7, additionalGids: [], home: '/home/ada' }],
+    // Numbers are ids, though the files have names that look like them.
+    ['1000', { uid: 1000, gid: 100, additionalGids: [29, 44], home: '/home/ada' }],
+    ['2000', { uid: 2000, gid: 0, additionalGids: [], home: '/' }],
+    ['1000:3000', { uid: 1000, gid: 3000, additionalGids: [29, 44], home: '/home/ada' }],
+    ['0:3000', { uid: 0, gid: 3000, additionalGids: [29], home: '/root' }],
+    // Which groups list a user does not depend on its primary one.
+    ['ada:video', { uid: 1000, gid: 44, additionalGids: [29], home: '/home/ada' }],
+    ['ada:7', { uid: 1000, gid: 7, additionalGids: [29, 44], home: '/home/ada' }],
     ['12:34', { uid: 12, gid: 34, additionalGids: [], home: '/' }],
     ['12:', { uid: 12, gid: 0, additionalGids: [], home: '/' }],
   ])('%j', (user, expected) => expect(resolveUserIn(files, user)).toEqual(expected))
 
-  test.each(['nobody', 'bad', 'ada:nogroup', 'a:b:c', '-1', '4294967295', 'ada:4294967295'])(
-    '%j is refused',
-    (user) => {
-      expect(() => resolveUserIn(files, user)).toThrow(expect.objectContaining({ code: 'invalid' }))
-    },
-  )
+  test.each([
+    'nobody',
+    'bad',
+    'ada:nogroup',
+    'a:b:c',
+    '-1',
+    '4294967295',
+    'ada:4294967295',
+    '99999999999',
+    'ada:99999999999',
+  ])('%j is refused', (user) => {
+    expect(() => resolveUserIn(files, user)).toThrow(expect.objectContaining({ code: 'invalid' }))
+  })
 })

@@ -73,6 +73,9 @@ export interface ImageDriver {
   importRootfs(archive: AsyncIterable<Uint8Array>, reference: string, signal: AbortSignal): Promise<Image>
   /** Removes a name, and the image with the layers no other needs when it was the last. Rejects with `notFound`. */
   remove(reference: string): Promise<void>
-  /** Looks names up in the image's own /etc/passwd and /etc/group. Rejects with `invalid` when there is no such user. */
+  /**
+   * Looks names up in the image's own /etc/passwd and /etc/group; numbers are ids, whatever is in there. Rejects with `invalid`
+   * when there is no such user.
+   */
   resolveUser(image: Image, user: string): Promise<ResolvedUser>
 }

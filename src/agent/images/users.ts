@@ -20,9 +20,14 @@ export interface UserFiles {
   group: string
 }
 
-/** Pure: `user`, `uid`, `user:group`, `uid:gid`; empty is root. Throws `invalid` when a name is not in the files. */
+/**
+ * Pure: `user`, `uid`, `user:group`, `uid:gid`; empty is root. A number is an id and never a name: no entry of an image may
+ * lead one that a pod asks for elsewhere, and Docker and containerd hold it so for an image's own. Whatever the primary group,
+ * the user has the groups that list it, as under containerd; one of its own name is its primary group and no further one.
+ * Throws `invalid` when a name is not in the files.
+ */
 export function resolveUserIn(files: UserFiles, user: string): ResolvedUser {
-  const [who = '', group, ...rest] = user.split(':')
+  const [who = '', group = '', ...rest] = user.split(':')
   if (rest.length > 0) throw new DroverError('invalid', `"${user}" is not a user; write user, uid or user:group`)
   const accounts = lines(files.passwd).flatMap((fields) => {
     const [uid, gid] = [toId(fields[2]), toId(fields[3])]
@@ -32,20 +37,26 @@ export function resolveUserIn(files: UserFiles, user: string): ResolvedUser {
     const gid = toId(fields[2])
     return gid === undefined ? [] : [{ name: fields[0] ?? '', gid, members: (fields[3] ?? '').split(',') }]
   })
-  const uid = toId(who === '' ? '0' : who)
-  const account = accounts.find(({ name }) => name === who) ?? accounts.find((other) => other.uid === uid)
-  if (account === undefined && uid === undefined) {
-    throw new DroverError('invalid', `the image has no user "${who}" in its /etc/passwd`)
-  }
-  const base = { uid: account?.uid ?? uid ?? 0, home: account?.home || '/' }
-  if (group === undefined || group === '') {
-    const gid = account?.gid ?? 0
-    const own = groups.filter(({ members, gid: other }) => account && other !== gid && members.includes(account.name))
-    return { ...base, gid, additionalGids: [...new Set(own.map((item) => item.gid))] }
-  }
-  const gid = groups.find(({ name }) => name === group)?.gid ?? toId(group)
+  const asked = numberIn(who === '' ? '0' : who)
+  const account = accounts.find(({ name, uid }) => (asked === undefined ? name === who : uid === asked))
+  const uid = asked ?? account?.uid
+  if (uid === undefined) throw new DroverError('invalid', `the image has no user "${who}" in its /etc/passwd`)
+  const gid = group === '' ? (account?.gid ?? 0) : (numberIn(group) ?? groups.find(({ name }) => name === group)?.gid)
   if (gid === undefined) throw new DroverError('invalid', `the image has no group "${group}" in its /etc/group`)
-  return { ...base, gid, additionalGids: [] }
+  const own = groups.filter(
+    ({ name, gid: other, members }) =>
+      account !== undefined && name !== account.name && other !== gid && members.includes(account.name),
+  )
+  return { uid, gid, additionalGids: [...new Set(own.map((item) => item.gid))], home: account?.home || '/' }
+}
+
+/** Undefined for a name. Throws `invalid` for a number that no id can be. */
+function numberIn(text: string): number | undefined {
+  if (!/^[+-]?\d+$/.test(text)) return undefined
+  const id = toId(text)
+  if (id === undefined)
+    throw new DroverError('invalid', `${text} is no id of a user or group; at most ${MAX_ID} can be`)
+  return id
 }
 
 function lines(text: string): string[][] {

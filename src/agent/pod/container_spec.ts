@@ -55,7 +55,7 @@ export function containerLog(logsDir: string, { metadata }: Pod, container: stri
   return join(logsDir, `${metadata.namespace}_${metadata.name}_${metadata.uid}`, container, `${attempt}.log`)
 }
 
-/** The user to look up in the image: the container's, the pod's, the image's. */
+/** The user to look up in the image: the container's, the pod's, the image's. Ids of the pod are numbers, and stay what they are. */
 export function wantedUser(pod: Pod, container: Container, imageUser: string): string {
   const own = container.securityContext ?? {}
   const shared = pod.spec.securityContext ?? {}
