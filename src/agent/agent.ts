@@ -26,7 +26,7 @@ import { ImageCollector, type ImageDisk } from './image_collector.ts'
 import { PodManager } from './manager.ts'
 import { NetworkSync } from './network_sync.ts'
 import { NodeConditionReporter } from './node_conditions.ts'
-import { observeNode, readBootId } from './node_facts.ts'
+import { observeNode, readBootId, wholeKib } from './node_facts.ts'
 import { type NodeFiles, nodeFiles } from './node_files.ts'
 import { NodeImageReporter } from './node_images.ts'
 import { EventSender } from './pod_events.ts'
@@ -144,6 +144,13 @@ type Parts = ReturnType<typeof assemble>
 function assemble(options: AgentOptions) {
   const { nodeName, nodeAddress, drivers, clock, random, log, dataDir, capacity = {}, tls, registry } = options
   const desired = new Desired()
+  const files = options.files ?? nodeFiles
+  const disk = { bytes: 0 }
+  /** Before the first pod starts, and again when the node says it of itself. */
+  const measureDisk = async (): Promise<void> => {
+    const given = capacity['ephemeral-storage']
+    disk.bytes = given === undefined ? wholeKib(await files.diskBytes(dataDir)) * 1024 : parseBytes(given)
+  }
   /** Whoever reads the files again at each dialling need not read them for each pod. */
   const dialled: { ca?: string } = {}
   const dialTls = (): TlsFiles => {
@@ -169,11 +176,14 @@ function assemble(options: AgentOptions) {
     clusterDomain: () => cluster?.clusterDomain ?? DEFAULT_DOMAIN,
     nodeCpuMillis: capacity.cpu === undefined ? availableParallelism() * 1000 : parseCpuMillis(capacity.cpu),
     nodeMemoryBytes: capacity.memory === undefined ? totalmem() : parseBytes(capacity.memory),
+    get nodeStorageBytes() {
+      return disk.bytes
+    },
     clock,
     random,
     log,
     drivers,
-    files: options.files ?? nodeFiles,
+    files,
     containers: new SharedList(() => drivers.runtime.listContainers()),
     desired,
     reporter,
@@ -260,7 +270,10 @@ function assemble(options: AgentOptions) {
     random,
     log,
     handlers: {
-      hello: () => hello(options, images, conditions),
+      async hello() {
+        await measureDisk()
+        return hello(options, images, conditions)
+      },
       heartbeat: () => ({ ...network.programmed, ...(fence === undefined ? {} : { sentAtMs: fence.stamp() }) }),
       onGranted: (grantedMs) => fence?.granted(grantedMs),
       onServers(servers) {
@@ -304,7 +317,7 @@ function assemble(options: AgentOptions) {
       ? undefined
       : createHealthServer({ listen: options.http, registry, missing: () => missing(session, manager, network) })
   registerMetrics(registry, session, manager)
-  return { session, manager, network, streams, health, saver, restore, fence, upkeep, collector }
+  return { session, manager, network, streams, health, saver, restore, fence, upkeep, collector, measureDisk }
 }
 
 async function hello(
@@ -365,7 +378,7 @@ function registerMetrics(registry: Registry, session: Session, manager: PodManag
 async function runAgent({ drivers, tables }: AgentOptions, parts: Parts, signal: AbortSignal): Promise<void> {
   const { runtime, images, network, volumes, dns } = drivers
   const starting = [runtime, images, network, volumes, dns].map((driver) => driver.initialize())
-  await Promise.all(starting)
+  await Promise.all([...starting, parts.measureDisk()])
   const saved = await tables?.load()
   if (saved !== undefined) parts.restore(saved)
   const inner = new AbortController()

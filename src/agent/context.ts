@@ -44,6 +44,8 @@ export interface AgentContext {
   clusterDomain(): string
   nodeCpuMillis: number
   nodeMemoryBytes: number
+  /** Of the file system of the data directory, as the node says it of itself; 0 when unknown. */
+  nodeStorageBytes: number
   clock: Clock
   random: Random
   log: Logger

@@ -23,6 +23,9 @@ export interface NodeFactsOptions {
 const MAX_PODS = 110
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64', ia32: '386' }
 
+/** Kubelets count memory and disks so. */
+export const wholeKib = (bytes: number): number => Math.floor(bytes / 1024)
+
 async function readLine(files: NodeFiles, path: string): Promise<string> {
   return (await files.read(path)).trim()
 }
@@ -43,9 +46,9 @@ export async function observeNode(options: NodeFactsOptions): Promise<Node> {
   const architecture = ARCHITECTURES[arch()] ?? arch()
   const capacity: Record<string, string> = {
     cpu: String(availableParallelism()),
-    memory: `${Math.floor(totalmem() / 1024)}Ki`,
+    memory: `${wholeKib(totalmem())}Ki`,
     pods: String(MAX_PODS),
-    'ephemeral-storage': `${Math.floor(storageBytes / 1024)}Ki`,
+    'ephemeral-storage': `${wholeKib(storageBytes)}Ki`,
     ...options.capacity,
   }
   return {

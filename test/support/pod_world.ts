@@ -124,6 +124,7 @@ export class World {
       clusterDomain: () => 'cluster.local',
       nodeCpuMillis: 2000,
       nodeMemoryBytes: 2 ** 30,
+      nodeStorageBytes: 2 ** 36,
       clock,
       random: seededRandom(1),
       log: silentLogger,

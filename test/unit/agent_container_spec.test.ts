@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { ResolvedUser } from '../../src/agent/images/images.ts'
 import { resolveUserIn } from '../../src/agent/images/users.ts'
 import { containerId, containerRequest, wantedUser } from '../../src/agent/pod/container_spec.ts'
-import { type EnvironmentContext, expand, resolveEnvironment } from '../../src/agent/pod/environment.ts'
+import { type EnvironmentContext, expand, resolveEnvironment, resourceValue } from '../../src/agent/pod/environment.ts'
 import { etcFiles, podHostname } from '../../src/agent/pod/etc_files.ts'
 import type { Container, Pod, Volume } from '../../src/api/pod.ts'
 
@@ -31,6 +31,7 @@ function contextOf(pod: Pod): EnvironmentContext {
     nodeName: 'n1',
     nodeCpuMillis: 4000,
     nodeMemoryBytes: 512 * MI,
+    nodeStorageBytes: 2048 * MI,
     services: [],
   }
 }
@@ -143,10 +144,33 @@ describe('environment', () => {
     ['limits.cpu', '1m', '1500'],
     ['requests.memory', '1Mi', '64'],
     ['limits.memory', '1Mi', '512'],
+    ['limits.memory', '1Ti', '1'],
+    ['limits.ephemeral-storage', '1Mi', '2048'],
+    ['requests.ephemeral-storage', undefined, '0'],
+    ['requests.cpu', undefined, '0'],
   ])('resourceFieldRef %s / %s', (resource, divisor, value) => {
     const resources = { limits: { cpu: '1500m' }, requests: { memory: '64Mi' } }
     const resourceFieldRef = { resource, ...(divisor === undefined ? {} : { divisor }) }
     expect(env({ resources, env: [{ name: 'X', valueFrom: { resourceFieldRef } }] })).toEqual({ X: value })
+  })
+
+  test('CPU in thousandths and in cores, for every amount up to 64 cores', () => {
+    const said = (millis: number, divisor: string): string => {
+      const pod = podOf({ resources: { limits: { cpu: `${millis}m` } } })
+      return resourceValue(contextOf(pod), 'app', 'limits.cpu', divisor)
+    }
+    const wrong: string[] = []
+    for (let millis = 1; millis <= 64_000; millis++) {
+      const [thousandths, cores] = [said(millis, '1m'), said(millis, '1')]
+      if (thousandths !== String(millis)) wrong.push(`${millis}m / 1m: ${thousandths}`)
+      if (cores !== String(Math.ceil(millis / 1000))) wrong.push(`${millis}m / 1: ${cores}`)
+    }
+    expect(wrong).toEqual([])
+  })
+
+  test('CPU of a node that sets no limit', () => {
+    const context = { ...contextOf(podOf()), nodeCpuMillis: 700 }
+    expect(resourceValue(context, 'app', 'limits.cpu', '1m')).toBe('700')
   })
 
   test('what is missing is named; what is optional is left out', () => {

@@ -161,7 +161,16 @@ describe('tokens in files', () => {
 
 test('labels and annotations stand in a file as a line each, quoted', () => {
   const pod = { ...podOf(), metadata: { name: 'p', labels: { b: 'x"y', a: '1' }, annotations: { k: 'one\ntwo' } } }
-  const context = { pod, nodeName: 'n', podIP: '', hostIP: '', nodeCpuMillis: 1, nodeMemoryBytes: 1, services: [] }
+  const context = {
+    pod,
+    nodeName: 'n',
+    podIP: '',
+    hostIP: '',
+    nodeCpuMillis: 1,
+    nodeMemoryBytes: 1,
+    nodeStorageBytes: 1,
+    services: [],
+  }
   const sources = { configMap: () => undefined, secret: () => undefined }
   const read = (path: string): string => fieldFile(path, { ...context, sources })
   expect(read('metadata.labels')).toBe('a="1"\nb="x\\"y"')

@@ -6,7 +6,7 @@ import type { ConfigMap } from '../../api/configmap.ts'
 import type { Container, EnvVar, Pod } from '../../api/pod.ts'
 import type { Secret } from '../../api/secret.ts'
 import { DroverError } from '../../base/errors.ts'
-import { parseCpuMillis, parseQuantity } from '../../base/quantity.ts'
+import { parseBytes, parseCpuMillis } from '../../base/quantity.ts'
 import type { ServiceRow } from '../../rpc/tables.ts'
 import { serviceLinks } from './service_links.ts'
 
@@ -21,9 +21,10 @@ export interface EnvironmentContext {
   podIP: string
   hostIP: string
   nodeName: string
-  /** What stands in for limits that are not set. */
+  /** What stands in for limits that are not set: what the node says that pods can have. */
   nodeCpuMillis: number
   nodeMemoryBytes: number
+  nodeStorageBytes: number
   /** Services that are known now. */
   services: readonly ServiceRow[]
 }
@@ -136,8 +137,9 @@ export function fieldFile(path: string, context: EnvironmentContext): string {
   return lines.sort().join('\n')
 }
 
+/** In whole units, rounded up. Both are counted in whole thousandths or bytes first: a fraction of a core is none in floating point. */
 export function resourceValue(
-  { pod, nodeCpuMillis, nodeMemoryBytes }: EnvironmentContext,
+  { pod, nodeCpuMillis, nodeMemoryBytes, nodeStorageBytes }: EnvironmentContext,
   containerName: string,
   resource: string,
   divisor: string | number | undefined,
@@ -148,14 +150,16 @@ export function resourceValue(
   if (container === undefined || (list !== 'limits' && list !== 'requests')) {
     throw new DroverError('invalid', `resourceFieldRef "${containerName}: ${resource}" is not offered`)
   }
-  const isCpu = name === 'cpu'
-  const unset = list === 'requests' ? 0 : isCpu ? nodeCpuMillis / 1000 : name === 'memory' ? nodeMemoryBytes : 0
+  const whole = name === 'cpu' ? parseCpuMillis : parseBytes
+  const onNode: Readonly<Record<string, number>> = {
+    cpu: nodeCpuMillis,
+    memory: nodeMemoryBytes,
+    'ephemeral-storage': nodeStorageBytes,
+  }
   const quantity = container.resources?.[list]?.[name]
-  const value = quantity === undefined ? unset : parseQuantity(quantity)
-  const unit = divisor === undefined || parseQuantity(divisor) === 0 ? 1 : parseQuantity(divisor)
-  return isCpu
-    ? String(Math.ceil(parseCpuMillis(value) / parseCpuMillis(unit)))
-    : String(Math.ceil(Number((value / unit).toFixed(6))))
+  const amount = quantity === undefined ? (list === 'limits' ? (onNode[name] ?? 0) : 0) : whole(quantity)
+  const unit = divisor === undefined ? 0 : whole(divisor)
+  return String(Math.ceil(amount / (unit === 0 ? whole(1) : unit)))
 }
 
 /** Replaces `$(NAME)` by its value; `$$(NAME)` stands for itself; a name that is not set is left as it is. */

@@ -100,6 +100,7 @@ export function environmentContext(agent: AgentContext, pod: Pod, podIP: string)
     nodeName: agent.nodeName,
     nodeCpuMillis: agent.nodeCpuMillis,
     nodeMemoryBytes: agent.nodeMemoryBytes,
+    nodeStorageBytes: agent.nodeStorageBytes,
     services: agent.desired.services(),
   }
 }
