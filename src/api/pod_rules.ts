@@ -31,7 +31,7 @@ function defaultProbe(probe: Probe | undefined): void {
   probe.failureThreshold ||= 3
   if (probe.httpGet !== undefined) {
     probe.httpGet.path ||= '/'
-    probe.httpGet.scheme ??= 'HTTP'
+    probe.httpGet.scheme ||= 'HTTP'
   }
   if (probe.grpc !== undefined) probe.grpc.service ??= ''
 }
@@ -39,7 +39,7 @@ function defaultProbe(probe: Probe | undefined): void {
 function defaultHook(handler: LifecycleHandler | undefined): void {
   if (handler?.httpGet === undefined) return
   handler.httpGet.path ||= '/'
-  handler.httpGet.scheme ??= 'HTTP'
+  handler.httpGet.scheme ||= 'HTTP'
 }
 
 function defaultResources(resources: ResourceRequirements | undefined): void {
@@ -48,10 +48,10 @@ function defaultResources(resources: ResourceRequirements | undefined): void {
 }
 
 function defaultContainer(container: Container): void {
-  container.imagePullPolicy ??= defaultPullPolicy(container.image)
-  container.terminationMessagePath ??= '/dev/termination-log'
-  container.terminationMessagePolicy ??= 'File'
-  for (const port of container.ports ?? []) port.protocol ??= 'TCP'
+  container.imagePullPolicy ||= defaultPullPolicy(container.image)
+  container.terminationMessagePath ||= '/dev/termination-log'
+  container.terminationMessagePolicy ||= 'File'
+  for (const port of container.ports ?? []) port.protocol ||= 'TCP'
   container.resources ??= {}
   defaultResources(container.resources)
   defaultProbe(container.livenessProbe)
@@ -60,16 +60,28 @@ function defaultContainer(container: Container): void {
   defaultHook(container.lifecycle?.postStart)
   defaultHook(container.lifecycle?.preStop)
   for (const { valueFrom } of container.env ?? []) {
-    if (valueFrom?.fieldRef !== undefined) valueFrom.fieldRef.apiVersion ??= 'v1'
+    if (valueFrom?.fieldRef !== undefined) valueFrom.fieldRef.apiVersion ||= 'v1'
   }
 }
 
+/** Of something else, or of the pod itself: where one is empty, whoever reads it takes it for absent. */
+const NAMES = [
+  'hostname',
+  'subdomain',
+  'nodeName',
+  'serviceAccountName',
+  'serviceAccount',
+  'priorityClassName',
+] as const
+
+/** An empty text is as good as none, as in Kubernetes, whose clients write both where they mean the default. */
 export function defaultPodSpec(spec: PodSpec): void {
+  for (const name of NAMES) if (spec[name] === '') delete spec[name]
   for (const container of [...(spec.initContainers ?? []), ...spec.containers]) defaultContainer(container)
-  spec.restartPolicy ??= 'Always'
+  spec.restartPolicy ||= 'Always'
   spec.terminationGracePeriodSeconds ??= DEFAULT_GRACE_SECONDS
-  spec.dnsPolicy ??= 'ClusterFirst'
-  spec.schedulerName ??= 'default-scheduler'
+  spec.dnsPolicy ||= 'ClusterFirst'
+  spec.schedulerName ||= 'default-scheduler'
   spec.securityContext ??= {}
   spec.enableServiceLinks ??= true
   for (const volume of spec.volumes ?? []) {

@@ -154,7 +154,7 @@ describe('environment', () => {
     expect(env({ resources, env: [{ name: 'X', valueFrom: { resourceFieldRef } }] })).toEqual({ X: value })
   })
 
-  test('CPU in thousandths and in cores, for every amount up to 64 cores', () => {
+  test('resourceFieldRef of CPU in thousandths and in cores, for every amount up to 64 cores', () => {
     const said = (millis: number, divisor: string): string => {
       const pod = podOf({ resources: { limits: { cpu: `${millis}m` } } })
       return resourceValue(contextOf(pod), 'app', 'limits.cpu', divisor)
@@ -168,7 +168,12 @@ describe('environment', () => {
     expect(wrong).toEqual([])
   })
 
-  test('CPU of a node that sets no limit', () => {
+  test('resourceFieldRef of no container is of its own', () => {
+    const resourceFieldRef = { containerName: '', resource: 'limits.cpu', divisor: '1m' }
+    expect(env({ env: [{ name: 'X', valueFrom: { resourceFieldRef } }] })).toEqual({ X: '4000' })
+  })
+
+  test('resourceFieldRef of a limit that is not set, by a node of less than a core', () => {
     const context = { ...contextOf(podOf()), nodeCpuMillis: 700 }
     expect(resourceValue(context, 'app', 'limits.cpu', '1m')).toBe('700')
   })
@@ -242,6 +247,13 @@ describe('the request', () => {
     expect(requestOf(podOf()).noNewPrivileges).toBe(true)
     expect(requestOf(podOf({ securityContext: { allowPrivilegeEscalation: true } })).noNewPrivileges).toBe(false)
     expect(requestOf(podOf({ securityContext: { privileged: true } })).noNewPrivileges).toBe(false)
+  })
+
+  test('an empty working directory or message file is none', () => {
+    const { workingDirectory, terminationMessagePath } = requestOf(
+      podOf({ workingDir: '', terminationMessagePath: '' }),
+    )
+    expect([workingDirectory, terminationMessagePath]).toEqual(['/srv', '/dev/termination-log'])
   })
 
   test('root is refused where the pod forbids it', () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { configMapKind } from '../../src/api/configmap.ts'
 import { deploymentKind } from '../../src/api/deployment.ts'
 import { namespaceKind } from '../../src/api/namespace.ts'
+import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
@@ -47,6 +48,49 @@ const deployment = (name = 'web') => ({
   kind: 'Deployment',
   metadata: { name, namespace: 'default' },
   spec: { replicas: 2, selector: { matchLabels: { app: 'web' } }, template },
+})
+
+describe('empty texts', () => {
+  it('of a pod are as good as none', async () => {
+    const { resources } = await setUp()
+    let pods = 0
+    // As a client would send it, whatever the types say.
+    const make = async (spec: object, container: object) => {
+      const metadata = { name: `p${pods++}`, namespace: 'default' }
+      const given = { ...spec, containers: [{ name: 'c', image: 'x:1', ...container }] }
+      return (await resources.create(podKind, { apiVersion: 'v1', kind: 'Pod', metadata, spec: given } as Pod)).spec
+    }
+    const port = { containerPort: 80 }
+    const get = { port: 80 }
+    const plain = await make(
+      { tolerations: [{ key: 'k' }] },
+      { ports: [port], livenessProbe: { httpGet: get }, lifecycle: { preStop: { httpGet: get } } },
+    )
+    const names = ['hostname', 'subdomain', 'nodeName', 'serviceAccountName', 'priorityClassName', 'schedulerName']
+    const none = Object.fromEntries([...names, 'restartPolicy', 'dnsPolicy'].map((field) => [field, '']))
+    const empty = await make(
+      { ...none, tolerations: [{ key: 'k', operator: '' }] },
+      {
+        imagePullPolicy: '',
+        terminationMessagePath: '',
+        terminationMessagePolicy: '',
+        ports: [{ ...port, protocol: '' }],
+        livenessProbe: { httpGet: { ...get, scheme: '', path: '' } },
+        lifecycle: { preStop: { httpGet: { ...get, scheme: '' } } },
+      },
+    )
+    expect(empty).toEqual(plain)
+    expect(plain).toMatchObject({ restartPolicy: 'Always', schedulerName: 'default-scheduler' })
+  })
+
+  it('of a word that must be there are refused', async () => {
+    const { resources } = await setUp()
+    const spread = { maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: '' }
+    const metadata = { name: 'p', namespace: 'default' }
+    const spec = { containers: [{ name: 'c', image: 'x:1' }], topologySpreadConstraints: [spread] }
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec } as unknown as Pod
+    await expect(resources.create(podKind, pod)).rejects.toThrow('whenUnsatisfiable')
+  })
 })
 
 describe('writes', () => {

@@ -13,7 +13,19 @@ function sampleOf(kindName: string) {
   return structuredClone(sample)
 }
 
-/** ajv, with unknown members allowed: the walk removes those and says so apart. */
+interface Node {
+  properties?: Record<string, { enum?: string[] }>
+  required?: string[]
+}
+
+/** Where a word may be left out, it may be empty too. */
+function withEmptyWords({ properties = {}, required = [] }: Node): void {
+  for (const [name, { enum: words }] of Object.entries(properties)) {
+    if (words?.includes('') === false && !required.includes(name)) words.push('')
+  }
+}
+
+/** ajv, with unknown members allowed: the walk removes those and says so apart. Empty words it removes, too. */
 function oracle(schema: object): (value: unknown) => boolean {
   const ajv = new Ajv({ strict: false, allErrors: false })
   ajv.addFormat(
@@ -21,9 +33,10 @@ function oracle(schema: object): (value: unknown) => boolean {
     (text: string) => !Number.isNaN(Date.parse(text)) && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*[Zz\d]$/.test(text),
   )
   ajv.addFormat('byte', true)
-  const open = JSON.parse(JSON.stringify(schema), (key, value) =>
-    key === 'additionalProperties' && value === false ? undefined : value,
-  )
+  const open = JSON.parse(JSON.stringify(schema), (key, value) => {
+    if (typeof value?.properties === 'object') withEmptyWords(value)
+    return key === 'additionalProperties' && value === false ? undefined : value
+  })
   return ajv.compile(open)
 }
 

@@ -82,7 +82,7 @@ export function containerHead(pod: Pod, container: Container, context: HeadConte
     stdin: container.stdin === true,
     ...(container.stdinOnce === true ? { stdinOnce: true } : {}),
     logPath,
-    terminationMessagePath: container.terminationMessagePath ?? '/dev/termination-log',
+    terminationMessagePath: container.terminationMessagePath || '/dev/termination-log',
     annotations: {
       [NOTE.podNamespace]: pod.metadata.namespace ?? '',
       [NOTE.podName]: pod.metadata.name ?? '',
@@ -108,7 +108,7 @@ export function containerRequest(pod: Pod, container: Container, context: Contai
     sandbox,
     args: commandLine(container, image, env),
     env: [...env].map(([name, value]) => `${name}=${value}`),
-    workingDirectory: container.workingDir ?? (image.config.workingDirectory || '/'),
+    workingDirectory: container.workingDir || image.config.workingDirectory || '/',
     user: { ...context.user, additionalGids: groups(pod, context.user) },
     mounts: mounts(pod, container, context),
     resources: resources(pod, container, context.pidsLimit ?? 0),

@@ -90,8 +90,8 @@ function variableValue(
   const { configMapKeyRef, secretKeyRef, fieldRef, resourceFieldRef } = valueFrom
   if (fieldRef !== undefined) return fieldValue(fieldRef.fieldPath, context)
   if (resourceFieldRef !== undefined) {
-    const { containerName = container.name, resource, divisor } = resourceFieldRef
-    return resourceValue(context, containerName, resource, divisor)
+    const { containerName, resource, divisor } = resourceFieldRef
+    return resourceValue(context, containerName || container.name, resource, divisor)
   }
   const kind = configMapKeyRef === undefined ? 'secret' : 'configmap'
   const reference = configMapKeyRef ?? secretKeyRef
