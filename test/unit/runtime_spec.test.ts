@@ -177,6 +177,12 @@ describe('capabilities', () => {
     expect(grant([], ['ALL'])).toEqual([])
   })
 
+  it('drops all after adding all, and names go before both', () => {
+    expect(grant(['ALL'], ['ALL'])).toEqual([])
+    expect(grant(['all', 'KILL'], ['CAP_ALL'])).toEqual(['CAP_KILL'])
+    expect(grant(['ALL', 'KILL', 'CHOWN'], ['ALL', 'CHOWN'])).toEqual(['CAP_KILL'])
+  })
+
   it('never grants what the machine lacks or what is dropped by name', () => {
     const some = fc.subarray([...ALL])
     fc.assert(

@@ -83,7 +83,8 @@ export interface CapabilityWishes {
 }
 
 /**
- * `drop: ALL` empties the default set before `add` is applied, `add: ALL` grants everything but what `drop` names.
+ * As containerd has it: `add: ALL` stands for the default set and everything besides, `drop: ALL` empties either, then what
+ * `add` names comes and what `drop` names goes.
  * What this machine cannot grant is left out: a runtime fails on it, and a container could not use it anyway.
  */
 export function containerCapabilities(wishes: CapabilityWishes): string[] {
@@ -91,8 +92,7 @@ export function containerCapabilities(wishes: CapabilityWishes): string[] {
   if (wishes.privileged) return [...available]
   const add = wishes.add.map(normalized)
   const drop = new Set(wishes.drop.map(normalized))
-  const base = drop.has('CAP_ALL') ? [] : DEFAULTS.map(normalized)
-  const granted = new Set([...base, ...(add.includes('CAP_ALL') ? available : add)])
-  const result = [...available].filter((name) => granted.has(name))
-  return result.filter((name) => !drop.has(name) || (drop.has('CAP_ALL') && add.includes(name)))
+  const base = add.includes('CAP_ALL') ? available : DEFAULTS.map(normalized)
+  const granted = new Set([...(drop.has('CAP_ALL') ? [] : base), ...add])
+  return [...available].filter((name) => granted.has(name) && !drop.has(name))
 }
