@@ -59,6 +59,24 @@ function sysctls({ securityContext }: PodSpec): string[] {
   return names.length === 0 ? [] : [`forbidden sysctls (${names.join(', ')})`]
 }
 
+/**
+ * The node asks where probes and hooks say, from its own network: a host of theirs is one that the pod itself might not reach.
+ * Kubernetes' `hostProbesAndHostLifecycle`, of its version 1.34.
+ */
+function probeHosts(spec: PodSpec): string[] {
+  const hosts = new Set<string>()
+  const names = containersOf(spec).flatMap(({ name, livenessProbe, readinessProbe, startupProbe, lifecycle }) => {
+    const actions = [livenessProbe, readinessProbe, startupProbe, lifecycle?.postStart, lifecycle?.preStop]
+    const found = actions.flatMap((action) => [action?.httpGet?.host || [], action?.tcpSocket?.host || []].flat())
+    for (const host of found) hosts.add(host)
+    return found.length === 0 ? [] : name
+  })
+  if (names.length === 0) return []
+  const [who, use] = names.length === 1 ? ['container', 'uses'] : ['containers', 'use']
+  const what = hosts.size === 1 ? 'probe or lifecycle host' : 'probe or lifecycle hosts'
+  return [`probe or lifecycle host (${who} ${quoted(names)} ${use} ${what} ${quoted([...hosts].sort())})`]
+}
+
 const seccompOf = (spec: PodSpec, container: Container): string | undefined =>
   (container.securityContext?.seccompProfile ?? spec.securityContext?.seccompProfile)?.type
 
@@ -86,6 +104,7 @@ const BASELINE: readonly Check[] = [
     bad(spec, 'hostPort', 'must not use hostPort', ({ ports = [] }) =>
       ports.some(({ hostPort = 0 }) => hostPort !== 0 && spec.hostNetwork !== true),
     ),
+  probeHosts,
   (spec) =>
     bad(
       spec,

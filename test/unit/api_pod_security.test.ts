@@ -36,6 +36,32 @@ describe('levels', () => {
     ['a capability', context({ capabilities: { drop: ['ALL'], add: ['SYS_ADMIN'] } }), /^non-default capabilities/],
     ['a host path', specOf({ volumes: [{ name: 'v', hostPath: { path: '/' } }] }), /^hostPath volumes \(volume "v"\)$/],
     ['a host port', specOf({}, { ports: [{ containerPort: 80, hostPort: 80 }] }), /^hostPort/],
+    [
+      'a host of a probe',
+      specOf({}, { livenessProbe: { httpGet: { port: 80, host: '169.254.169.254' } } }),
+      /^probe or lifecycle host \(container "c" uses probe or lifecycle host "169\.254\.169\.254"\)$/,
+    ],
+    [
+      'hosts of hooks and of a sidecar',
+      specOf(
+        {
+          initContainers: [
+            {
+              name: 's',
+              image: 'x',
+              restartPolicy: 'Always',
+              securityContext: restrictedContext,
+              startupProbe: { tcpSocket: { port: 1, host: 'b' } },
+            },
+          ],
+        },
+        {
+          readinessProbe: { tcpSocket: { port: 1, host: 'b' } },
+          lifecycle: { postStart: { tcpSocket: { port: 1, host: 'c' } }, preStop: { httpGet: { port: 1, host: 'a' } } },
+        },
+      ),
+      /^probe or lifecycle host \(containers "s", "c" use probe or lifecycle hosts "a", "b", "c"\)$/,
+    ],
     ['no seccomp', context({ seccompProfile: { type: 'Unconfined' } }), /^seccompProfile .*Unconfined/],
     [
       'no seccomp for the pod',
@@ -89,6 +115,12 @@ describe('levels', () => {
     expect(securityViolations('restricted', specOf({ hostUsers: false }, root))).toEqual([])
     const privileged = { securityContext: { ...rest, privileged: true } }
     expect(securityViolations('restricted', specOf({ hostUsers: false }, privileged))).toHaveLength(1)
+  })
+
+  it('lets run probes and hooks of the pod itself', () => {
+    const get = { httpGet: { port: 80, host: '' } }
+    const plain = specOf({}, { livenessProbe: get, lifecycle: { preStop: { tcpSocket: { port: 80 } } } })
+    expect(securityViolations('baseline', plain)).toEqual([])
   })
 
   it('restricted lets run what keeps to it, and looks at init containers too', () => {
