@@ -1,6 +1,6 @@
 /**
- * PriorityClass: which pods are placed first and which are evicted last. Source: Kubernetes scheduling.k8s.io/v1, "Pod
- * Priority and Preemption".
+ * PriorityClass: which pods are placed first, and which of those that a node may evict alike go last. Source: Kubernetes
+ * scheduling.k8s.io/v1, "Pod Priority and Preemption".
  */
 import type { Static } from 'typebox'
 import type { FieldError } from '../base/errors.ts'
@@ -45,6 +45,9 @@ export const BUILTIN_CLASSES: readonly PriorityClass[] = [
 const isBuiltin = (name: string, value: number): boolean =>
   BUILTIN_CLASSES.some((known) => known.metadata.name === name && known.value === value)
 
+/** One that says nothing means what Kubernetes would write in. */
+const preemptionOf = ({ preemptionPolicy = 'PreemptLowerPriority' }: PriorityClass): string => preemptionPolicy
+
 export const priorityClassKind = defineKind<PriorityClass>({
   group: 'scheduling.k8s.io',
   version: 'v1',
@@ -71,12 +74,22 @@ export const priorityClassKind = defineKind<PriorityClass>({
     }
     return errors
   },
-  validateUpdate: (changed, old) =>
-    changed.value === old.value
-      ? []
-      : [{ path: 'value', reason: 'Forbidden', message: 'may not be changed in an update: make a new class instead' }],
+  validateUpdate(changed, old) {
+    const message = 'may not be changed in an update: make a new class instead'
+    const errors: FieldError[] = []
+    if (changed.value !== old.value) errors.push({ path: 'value', reason: 'Forbidden', message })
+    if (preemptionOf(changed) !== preemptionOf(old)) {
+      errors.push({ path: 'preemptionPolicy', reason: 'Forbidden', message })
+    }
+    return errors
+  },
   columns: [
-    { name: 'Value', type: 'integer', description: 'More is placed first, evicted last', value: ({ value }) => value },
+    {
+      name: 'Value',
+      type: 'integer',
+      description: 'More is placed first, and evicted last among pods alike in keeping to their requests',
+      value: ({ value }) => value,
+    },
     {
       name: 'Global-Default',
       type: 'boolean',

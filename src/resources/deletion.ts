@@ -4,8 +4,10 @@
  */
 import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
+import { namespaceKind } from '../api/namespace.ts'
 import type { Pod } from '../api/pod.ts'
 import { DEFAULT_GRACE_SECONDS } from '../api/pod_rules.ts'
+import { BUILTIN_CLASSES, priorityClassKind } from '../api/priorityclass.ts'
 import { timestamp } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
@@ -25,8 +27,26 @@ const FINALIZER: Readonly<Record<Exclude<Propagation, 'Background'>, string>> = 
   Orphan: 'orphan',
 }
 
-/** Namespaces that a cluster cannot do without. */
-const LASTING_NAMESPACES: ReadonlySet<string> = new Set(['default', 'kube-system', 'kube-public'])
+interface Lasting {
+  kind: Pick<KindDefinition, 'kind' | 'group'>
+  names: readonly string[]
+  /** Why none of them may go. */
+  why: string
+}
+
+/** What a cluster cannot do without. */
+const LASTING: readonly Lasting[] = [
+  {
+    kind: namespaceKind,
+    names: ['default', 'kube-system', 'kube-public'],
+    why: 'this namespace may not be deleted',
+  },
+  {
+    kind: priorityClassKind,
+    names: BUILTIN_CLASSES.map(({ metadata: { name = '' } }) => name),
+    why: 'this is a system priority class and cannot be deleted',
+  },
+]
 
 /** Throws `conflict` when a precondition does not hold, `forbidden` for what must stay. */
 export function planDeletion(
@@ -36,9 +56,8 @@ export function planDeletion(
   nowMs: number,
 ): DeletionStep {
   checkPreconditions(kind, base, options)
-  if (isNamespace(kind) && LASTING_NAMESPACES.has(base.metadata.name)) {
-    throw forbidden(kind, base.metadata.name, 'this namespace may not be deleted')
-  }
+  const lasting = LASTING.find((each) => isSame(kind, each.kind) && each.names.includes(base.metadata.name))
+  if (lasting !== undefined) throw forbidden(kind, base.metadata.name, lasting.why)
   const finalizers = finalizersAfter(base.metadata.finalizers ?? [], options.propagation)
   const graceSeconds = graceAfter(kind, base, options.gracePeriodSeconds)
   if (finalizers.length === 0 && graceSeconds === 0 && !isHeld(kind, base)) return { step: 'remove' }
@@ -53,12 +72,12 @@ export function isReleased(kind: KindDefinition, object: KubeObject): boolean {
   return deletionGracePeriodSeconds === 0 && !isHeld(kind, object)
 }
 
-function isNamespace(kind: KindDefinition): boolean {
-  return kind.kind === 'Namespace' && kind.group === ''
+function isSame(one: Lasting['kind'], other: Lasting['kind']): boolean {
+  return one.kind === other.kind && one.group === other.group
 }
 
 function isHeld(kind: KindDefinition, object: KubeObject): boolean {
-  return isNamespace(kind) && namespaceFinalizers(object).length > 0
+  return isSame(kind, namespaceKind) && namespaceFinalizers(object).length > 0
 }
 
 function checkPreconditions(
@@ -122,6 +141,6 @@ function mark(kind: KindDefinition, base: Stored<KubeObject>, { finalizers, grac
     metadata.deletionTimestamp = timestamp(startedMs + graceSeconds * 1000)
     metadata.deletionGracePeriodSeconds = graceSeconds
   }
-  if (isNamespace(kind)) object.status = { ...(object.status as object | undefined), phase: 'Terminating' }
+  if (isSame(kind, namespaceKind)) object.status = { ...(object.status as object | undefined), phase: 'Terminating' }
   return object
 }

@@ -1,7 +1,8 @@
 /**
  * Priorities at the door: a pod's class says its number, or the cluster's default class does for one that names none. Unlike
- * Kubernetes, a pod may say a number without a class, up to what users' classes may have. Source: Kubernetes "Pod Priority
- * and Preemption".
+ * Kubernetes, a pod may say a number without a class, up to what users' classes may have; and no `priority: 0` is written into
+ * one that has neither, nor the class's `preemptionPolicy`, which nothing here acts on. Source: Kubernetes "Pod Priority and
+ * Preemption".
  */
 import type { KindDefinition } from '../api/kind.ts'
 import type { KubeObject } from '../api/meta.ts'

@@ -83,11 +83,27 @@ describe('a priority class', () => {
     await expect(resources.create(priorityClassKind, priorityClass)).rejects.toThrow(message)
   })
 
-  it('keeps its value, and is the only default', async () => {
+  it('of the system cannot be deleted, any other can', async () => {
+    const { resources } = await run(classOf('high', 1000))
+    for (const name of ['system-cluster-critical', 'system-node-critical']) {
+      await expect(resources.delete(priorityClassKind, '', name)).rejects.toMatchObject({
+        code: 'forbidden',
+        message: `priorityclasses.scheduling.k8s.io "${name}" is forbidden: this is a system priority class and cannot be deleted`,
+      })
+      expect(resources.get(priorityClassKind, '', name)?.metadata.deletionTimestamp).toBeUndefined()
+    }
+    await resources.delete(priorityClassKind, '', 'high')
+    expect(resources.get(priorityClassKind, '', 'high')).toBeUndefined()
+  })
+
+  it('keeps its value and its preemption policy, and is the only default', async () => {
     const { resources } = await run(classOf('usual', 5, { globalDefault: true }), classOf('high', 1000))
     const change = (name: string, rest: Partial<PriorityClass>) =>
       resources.modify<PriorityClass>(priorityClassKind, '', name, 'all', (object) => ({ ...object, ...rest }))
     await expect(change('high', { value: 7 })).rejects.toThrow('value: Forbidden: may not be changed in an update')
+    // What is not said means PreemptLowerPriority.
+    await expect(change('high', { preemptionPolicy: 'Never' })).rejects.toThrow('preemptionPolicy: Forbidden: may not')
+    expect((await change('high', { preemptionPolicy: 'PreemptLowerPriority' })).value).toBe(1000)
     await expect(change('high', { globalDefault: true })).rejects.toThrow(
       'PriorityClass usual is already marked as default. Only one default can exist',
     )
