@@ -1,5 +1,7 @@
 /** What every cluster has from its first minute. */
-import { namespaceKind } from '../api/namespace.ts'
+import type { KindDefinition } from '../api/kind.ts'
+import type { KubeObject } from '../api/meta.ts'
+import { type Namespace, namespaceKind } from '../api/namespace.ts'
 import { BUILTIN_CLASSES, priorityClassKind } from '../api/priorityclass.ts'
 import { BUILTIN_HANDLERS, builtinClass, runtimeClassKind } from '../api/runtimeclass.ts'
 import { isCode } from '../base/errors.ts'
@@ -9,23 +11,24 @@ export const BUILTIN_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kub
 
 /** Idempotent; safe on several servers at once. */
 export async function ensureBuiltins(resources: Resources, options: WriteOptions = {}): Promise<void> {
-  for (const name of BUILTIN_NAMESPACES) {
-    if (resources.get(namespaceKind, '', name) !== undefined) continue
-    const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name } } as const
-    await unlessThere(resources.create(namespaceKind, namespace, options))
-  }
-  for (const handler of BUILTIN_HANDLERS) {
-    if (resources.get(runtimeClassKind, '', handler) !== undefined) continue
-    await unlessThere(resources.create(runtimeClassKind, builtinClass(handler), options))
-  }
-  for (const priorityClass of BUILTIN_CLASSES) {
-    if (resources.get(priorityClassKind, '', priorityClass.metadata.name ?? '') !== undefined) continue
-    await unlessThere(resources.create(priorityClassKind, priorityClass, options))
-  }
+  const namespaces = BUILTIN_NAMESPACES.map(
+    (name): Namespace => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }),
+  )
+  await ensureAll(resources, namespaceKind, namespaces, options)
+  await ensureAll(resources, runtimeClassKind, BUILTIN_HANDLERS.map(builtinClass), options)
+  await ensureAll(resources, priorityClassKind, BUILTIN_CLASSES, options)
 }
 
-async function unlessThere(making: Promise<unknown>): Promise<void> {
-  await making.catch((error: unknown) => {
-    if (!isCode(error, 'alreadyExists')) throw error
-  })
+async function ensureAll<T extends KubeObject>(
+  resources: Resources,
+  kind: KindDefinition<T>,
+  objects: readonly T[],
+  options: WriteOptions,
+): Promise<void> {
+  for (const object of objects) {
+    if (resources.get(kind, '', object.metadata.name ?? '') !== undefined) continue
+    await resources.create(kind, object, options).catch((error: unknown) => {
+      if (!isCode(error, 'alreadyExists')) throw error
+    })
+  }
 }

@@ -4,7 +4,7 @@ import { KINDS } from '../api/kinds.ts'
 import type { KubeObject, Stored } from '../api/meta.ts'
 import { namespaceKind } from '../api/namespace.ts'
 import { podKind } from '../api/pod_kind.ts'
-import { type PriorityClass, priorityClassKind } from '../api/priorityclass.ts'
+import { priorityClassKind } from '../api/priorityclass.ts'
 import { runtimeClassKind } from '../api/runtimeclass.ts'
 import { parseCidr } from '../base/cidr.ts'
 import type { Clock } from '../base/clock.ts'
@@ -16,17 +16,18 @@ import type { Store } from '../store/store.ts'
 import { createAdmission } from './admission.ts'
 import { Allocator } from './allocator.ts'
 import { WatchCache } from './cache.ts'
+import { withChecks } from './checks.ts'
 import { conflict, MODIFIED } from './errors.ts'
 import { matcherOf } from './filter.ts'
 import { DEFAULT_RING_EVENTS, type Listener } from './hub.ts'
 import { META_PREFIX } from './keys.ts'
 import { registerCacheMetrics } from './metrics.ts'
 import { applyPatch, patchRevision } from './patch.ts'
-import { withPodSecurity } from './pod_security.ts'
-import { withPriorityClass } from './priority_class.ts'
+import { podSecurityCheck } from './pod_security.ts'
+import { priorityCheck } from './priority_class.ts'
 import type { ApplyOptions, CreateOptions, ListFilter, Part, ResourceEvent, Resources } from './resources.ts'
 import { rewind } from './rewind.ts'
-import { withRuntimeClass } from './runtime_class.ts'
+import { runtimeClassCheck } from './runtime_class.ts'
 import { ResourceWriter } from './writer.ts'
 
 export interface ResourcesOptions {
@@ -54,18 +55,18 @@ export function createResources(options: ResourcesOptions): Resources & Service 
     serviceCidr: parseCidr(options.serviceCidr),
     nodePortRange: options.nodePortRange,
   })
-  /** Cluster-wide objects, none of kinds that are not here. */
+  /** Undefined for kinds that are not here. */
+  const tableOf = <T extends KubeObject>(kind: KindDefinition<T>) =>
+    kinds.includes(kind as KindDefinition) ? cache.table(kind as KindDefinition) : undefined
   const find = <T extends KubeObject>(kind: KindDefinition<T>, name: string) =>
-    (kinds.includes(kind as KindDefinition) ? cache.table(kind as KindDefinition).get('', name)?.object : undefined) as
-      | Stored<T>
-      | undefined
-  const prioritized = withPriorityClass(services, () =>
-    kinds.includes(priorityClassKind as KindDefinition)
-      ? (select(priorityClassKind as KindDefinition, {}, 'object') as Stored<PriorityClass>[])
-      : [],
-  )
-  const secured = withPodSecurity(prioritized, (name) => find(namespaceKind, name))
-  const admission = withRuntimeClass(secured, (name) => find(runtimeClassKind, name))
+    tableOf(kind)?.get('', name)?.object as Stored<T> | undefined
+  const all = <T extends KubeObject>(kind: KindDefinition<T>) =>
+    [...(tableOf(kind)?.entries() ?? [])].flatMap(({ object }) => object ?? []) as Stored<T>[]
+  const admission = withChecks(services, [
+    runtimeClassCheck((name) => find(runtimeClassKind, name)),
+    podSecurityCheck((name) => find(namespaceKind, name)),
+    priorityCheck(() => all(priorityClassKind)),
+  ])
   const writer = new ResourceWriter({ store, cache, clock, random, admission })
   if (options.registry !== undefined) registerCacheMetrics(options.registry, cache)
   const encodings = new WeakMap<object, Buffer>()

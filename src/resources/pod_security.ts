@@ -8,7 +8,7 @@ import type { PodSpec } from '../api/pod.ts'
 import { type SecurityLevel, securityLevel, securityViolations } from '../api/pod_security.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject, jsonEqual } from '../base/json.ts'
-import type { Admission } from './admission.ts'
+import type { Check } from './checks.ts'
 import type { WriteOptions } from './resources.ts'
 
 export type FindNamespace = (name: string) => Stored<KubeObject> | undefined
@@ -52,13 +52,6 @@ export function checkPodSecurity(
   if (warned !== '') options.warn?.(`would ${warned}`)
 }
 
-/** The door of all kinds with this check in front. */
-export function withPodSecurity(admission: Admission, findNamespace: FindNamespace): Admission {
-  return {
-    async admit(kind, object, base, options) {
-      checkPodSecurity(kind, object, base, { findNamespace, options })
-      return admission.admit(kind, object, base, options)
-    },
-    release: (kind, before, after) => admission.release(kind, before, after),
-  }
+export function podSecurityCheck(findNamespace: FindNamespace): Check {
+  return (kind, object, base, options) => checkPodSecurity(kind, object, base, { findNamespace, options })
 }

@@ -9,7 +9,7 @@ import type { KubeObject } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { MAX_USER_PRIORITY, type PriorityClass, priorityClassKind } from '../api/priorityclass.ts'
-import type { Admission } from './admission.ts'
+import type { Check } from './checks.ts'
 import { forbidden } from './errors.ts'
 
 /** All of the cluster. */
@@ -56,14 +56,9 @@ function admitClass(changed: PriorityClass, classes: readonly PriorityClass[]): 
   throw forbidden(priorityClassKind as KindDefinition, name, why)
 }
 
-/** The door of all kinds with this in front. */
-export function withPriorityClass(admission: Admission, list: ListPriorityClasses): Admission {
-  return {
-    async admit(kind, object, base, options) {
-      if (kind.kind === 'Pod' && base === undefined) admitPriority(object as KubeObject as Pod, list())
-      if (kind.kind === 'PriorityClass') admitClass(object as KubeObject as PriorityClass, list())
-      return admission.admit(kind, object, base, options)
-    },
-    release: (kind, before, after) => admission.release(kind, before, after),
+export function priorityCheck(list: ListPriorityClasses): Check {
+  return (kind, object, base) => {
+    if (kind.kind === 'Pod' && base === undefined) admitPriority(object as KubeObject as Pod, list())
+    if (kind.kind === 'PriorityClass') admitClass(object as KubeObject as PriorityClass, list())
   }
 }

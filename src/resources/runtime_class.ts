@@ -9,7 +9,7 @@ import { podKind } from '../api/pod_kind.ts'
 import type { RuntimeClass } from '../api/runtimeclass.ts'
 import { jsonEqual } from '../base/json.ts'
 import { parseQuantity } from '../base/quantity.ts'
-import type { Admission } from './admission.ts'
+import type { Check } from './checks.ts'
 import { forbidden } from './errors.ts'
 
 export type FindRuntimeClass = (name: string) => Stored<RuntimeClass> | undefined
@@ -51,13 +51,8 @@ function sameAmounts(one: Amounts, other: Amounts): boolean {
   return jsonEqual(amounts(one), amounts(other))
 }
 
-/** The door of all kinds with this in front. */
-export function withRuntimeClass(admission: Admission, findClass: FindRuntimeClass): Admission {
-  return {
-    async admit(kind, object, base, options) {
-      if (kind.kind === 'Pod' && base === undefined) admitRuntimeClass(object as KubeObject as Pod, findClass)
-      return admission.admit(kind, object, base, options)
-    },
-    release: (kind, before, after) => admission.release(kind, before, after),
+export function runtimeClassCheck(findClass: FindRuntimeClass): Check {
+  return (kind, object, base) => {
+    if (kind.kind === 'Pod' && base === undefined) admitRuntimeClass(object as KubeObject as Pod, findClass)
   }
 }
