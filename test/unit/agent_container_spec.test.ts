@@ -166,7 +166,7 @@ describe('environment', () => {
       if (cores !== String(Math.ceil(millis / 1000))) wrong.push(`${millis}m / 1: ${cores}`)
     }
     expect(wrong).toEqual([])
-  })
+  }, 60_000)
 
   test('resourceFieldRef of no container is of its own', () => {
     const resourceFieldRef = { containerName: '', resource: 'limits.cpu', divisor: '1m' }
