@@ -4,7 +4,8 @@
 import type { LabelSelector, Stored } from '../api/meta.ts'
 import type { NodeSelector } from '../api/node_selector.ts'
 import type { Pod, Toleration } from '../api/pod.ts'
-import { type Amounts, type HostPort, hostPorts, podRequests } from './requests.ts'
+import type { Amounts } from '../api/pod_amounts.ts'
+import { type HostPort, hostPorts, podRequests } from './requests.ts'
 import { type PodVolumes, STORAGE } from './volume_facts.ts'
 
 export interface SpreadConstraint {

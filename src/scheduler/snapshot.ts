@@ -8,12 +8,11 @@ import type { Stored } from '../api/meta.ts'
 import { LABEL } from '../api/names.ts'
 import { type Node, nodeCondition, type Taint } from '../api/node.ts'
 import type { Pod } from '../api/pod.ts'
+import { type Amounts, amountOf } from '../api/pod_amounts.ts'
 import { groupOf } from './pod_class.ts'
 import {
-  type Amounts,
   ASSUMED_CPU_MILLIS,
   ASSUMED_MEMORY_BYTES,
-  amountOf,
   DEFAULT_PODS,
   type HostPort,
   hostPorts,

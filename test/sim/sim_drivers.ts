@@ -79,7 +79,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
     initialize: () => call('initialize', LOOK, () => undefined),
     version: () => call('version', LOOK, () => 'sim://1.0'),
     handlers: async () => [],
-    ensureSandbox: ({ podUid, hostname, hostNetwork }) =>
+    ensureSandbox: ({ podUid, hostname, hostNetwork, resources }) =>
       call('ensureSandbox', CHANGE, () => {
         const known = host.sandboxes.get(podUid)
         if (known !== undefined) return known
@@ -89,6 +89,7 @@ function runtimeOf(host: SimHost, call: Call): Drivers['runtime'] {
           ...(hostNetwork ? {} : { netNamespacePath: `/sim/${podUid}/net` }),
           ipcNamespacePath: `/sim/${podUid}/ipc`,
           utsNamespacePath: `/sim/${podUid}/uts`,
+          ...(resources === undefined ? {} : { resources }),
         }
         host.sandboxes.set(podUid, sandbox)
         return sandbox

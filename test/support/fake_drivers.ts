@@ -121,13 +121,14 @@ function fakeRuntime(host: FakeHost): RuntimeDriver {
     initialize: async () => undefined,
     version: async () => 'fake://1.0',
     handlers: async () => [{ name: 'runc', version: 'fake://1.0' }],
-    async ensureSandbox({ podUid, hostname, hostNetwork }, onKnown) {
+    async ensureSandbox({ podUid, hostname, hostNetwork, resources }, onKnown) {
       const sandbox: Sandbox = {
         podUid,
         hostname,
         ...(hostNetwork ? {} : { netNamespacePath: `/fake/${podUid}/net` }),
         ipcNamespacePath: `/fake/${podUid}/ipc`,
         utsNamespacePath: `/fake/${podUid}/uts`,
+        ...(resources === undefined ? {} : { resources }),
       }
       onKnown?.(sandbox)
       await host.sandboxGate()

@@ -88,7 +88,7 @@ function codeOutsideSchemas(): { all: ReadonlySet<string>; outside: ReadonlySet<
   for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.ts') || LISTS.test(file)) continue
     const text = readFileSync(join('src', file), 'utf8')
-      .replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
+      .replace(/('(?:[^'\\\n]|\\.)*')|\/\*[\s\S]*?\*\/|\/\/.*$/gm, '$1')
       .replace(/^import[\s\S]*?from .*$/gm, '')
     const isApi = file.startsWith('api/')
     for (const [word] of (isApi ? withoutSchemas(text) : text).matchAll(/[A-Za-z_]\w*/g)) {

@@ -8,6 +8,7 @@ import type { Sandbox } from '../runtime/runtime.ts'
 import { startEarly } from './early.ts'
 import { etcFiles, kernelHostname } from './etc_files.ts'
 import type { Prepared } from './notes.ts'
+import { podResources } from './pod_resources.ts'
 import { ensureVolumes } from './pod_volumes.ts'
 
 /** How a pod without a network finds itself in its own hosts file; it has no address to report. */
@@ -75,6 +76,7 @@ export async function prepare(agent: AgentContext, pod: Pod, handler: string | u
     hostNetwork: pod.spec.hostNetwork === true,
     ...(pod.spec.shareProcessNamespace === true ? { shareProcesses: true } : {}),
     ...(pod.spec.hostUsers === false ? { ownUsers: true } : {}),
+    resources: podResources(pod),
   }
   const ofSandbox = startEarly<Sandbox>((tell) => agent.drivers.runtime.ensureSandbox(request, tell))
   const { known, done } = connect(agent, pod, ofSandbox.done)

@@ -3,7 +3,7 @@
  * the runtime does not tell (OOM kills, members) and removes pods' parents. A path such as `/drover/c/h/<pod>/<id>` stands
  * for a directory below every mounted hierarchy.
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, sleep } from '../../base/clock.ts'
@@ -123,6 +123,40 @@ export async function expectMoves({ hierarchies }: Cgroups): Promise<void> {
   await kernelCalls([writeCall(path, '0')]).catch(() => undefined)
 }
 
+/** A file of a cgroup, and what is or shall be in it. */
+export interface CgroupFile {
+  path: string
+  value: string
+}
+
+/** What a cgroup weighs of which nobody has said it, in each version. */
+const DEFAULT_WEIGHTS = [
+  ['cpu.shares', 1024],
+  ['cpu.weight', 100],
+] as const
+
+/** Has a cgroup weigh at least as much as one that asks for a processor; tells what was there, of those that were changed. */
+export function raiseWeight({ hierarchies }: Pick<Cgroups, 'hierarchies'>, path: string): CgroupFile[] {
+  return hierarchies.flatMap(({ mountPoint }) =>
+    DEFAULT_WEIGHTS.flatMap(([name, weight]) => {
+      const file = join(mountPoint, path, name)
+      const value = readText(file)?.trim()
+      const isLess = value !== undefined && Number(value) < weight
+      return isLess && writeCgroupFile({ path: file, value: String(weight) }) ? [{ path: file, value }] : []
+    }),
+  )
+}
+
+/** Whether it could be: a cgroup may go at any time. */
+export function writeCgroupFile({ path, value }: CgroupFile): boolean {
+  try {
+    writeFileSync(path, value, { flag: 'r+' })
+    return true
+  } catch {
+    return false
+  }
+}
+
 const REMOVE_TIMEOUT_MS = 10_000
 const RETRY_MS = 5
 
@@ -142,6 +176,7 @@ export async function clearCgroup(cgroups: Cgroups, path: string, clock: Clock):
       if (clock.monotonicMs() > deadlineMs) {
         throw new DroverError('unavailable', `cgroup ${path} still has processes ${pids.join(', ')}`, { cause: error })
       }
+      raiseWeight(cgroups, path)
       for (const pid of pids) sendSignal(pid, 'SIGKILL')
       await sleep(clock, RETRY_MS)
     }

@@ -24,8 +24,9 @@ import { beginContainer, describeContainer, type Making, metaOf, unfinishedPath 
 import { type OciRuntime, unlessFaulty } from './oci_runtime.ts'
 import { unmountOverlay } from './overlay.ts'
 import { type ContainerPaths, checkId, containerPaths, isId, type RuntimePaths } from './paths.ts'
+import type { Hastened } from './pod_cgroup.ts'
 import { bootId, sendSignal } from './procfs.ts'
-import type { BegunContainer, ContainerHead, ContainerRequest, ContainerState } from './runtime.ts'
+import type { BegunContainer, ContainerHead, ContainerRequest, ContainerState, Sandbox } from './runtime.ts'
 import { startByFifo } from './start_fifo.ts'
 import {
   containerState,
@@ -46,6 +47,10 @@ export interface ContainersOptions {
   cgroups: () => Cgroups
   /** Has the kernel get ready to move processes between cgroups (see cgroups.ts). */
   expectMoves: () => void
+  /** Gives the pod's cgroup, which is there, what the pod may take as a whole. */
+  applyPodResources: (sandbox: Sandbox) => void
+  /** A container that is killed shall be gone soon, and its pod weigh again what it does when it has ended. */
+  hastened: Hastened
   cgroupPathOf: (podUid: string, containerId?: string) => string
   exits: ExitWatcher
   clock: Clock
@@ -199,6 +204,7 @@ export class Containers {
     throwIfAborted(signal)
     const started = this.#identify(own, created.value)
     writeRecordInMemory(own.started, started)
+    this.#options.applyPodResources(request.sandbox)
     await request.ready
     if (!(await startByFifo(own.execFifo, started.init, this.#options.clock))) {
       const asked = await unlessFaulty(runtime.start(request.id))
@@ -349,6 +355,7 @@ export class Containers {
     const finishedAtMs = fileTimeMs(own.exitFile)
     const code = finishedAtMs === undefined ? LOST_EXIT_CODE : Number(readText(own.exitFile))
     const kills = oomKills(cgroups(), cgroupPathOf(meta.podUid, meta.id))
+    this.#options.hastened.settle(meta.podUid, meta.id)
     const exit = exitRecord(Number.isInteger(code) ? code : LOST_EXIT_CODE, kills, finishedAtMs ?? clock.now())
     this.#ends.set(meta.id, exit)
     this.#keep(meta.id, own.exit, exit)
@@ -359,6 +366,7 @@ export class Containers {
     const { exits, cgroups, cgroupPathOf } = this.#options
     const seen = this.observe(id, exits.present())
     if (seen?.state.phase !== 'running' || seen.started === undefined) return
+    if (signal === 'SIGKILL') this.#options.hastened.hasten(seen.meta.podUid, id)
     const pids = all ? cgroupProcesses(cgroups(), cgroupPathOf(seen.meta.podUid, id)) : []
     if (pids.length === 0) pids.push(seen.started.init.pid)
     for (const pid of pids) sendSignal(pid, signal)
@@ -388,6 +396,7 @@ export class Containers {
         unmountForUsers(userMountPaths(paths.userMounts, id), own.directory),
       ])
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
+      if (podUid !== undefined) this.#options.hastened.settle(podUid, id)
     }
     for (const path of [own.exitFile, own.bundle]) rmSync(path, { recursive: true, force: true })
     await this.#writes.get(id)
@@ -429,6 +438,8 @@ export class Containers {
     const pids = (): number[] => (cgroup === undefined ? [] : cgroupProcesses(cgroups(), cgroup))
     const conmon = this.#conmonOf(id, own)
     if (conmon === undefined && pids().length === 0) return
+    const podUid = this.meta(id)?.podUid
+    if (podUid !== undefined) this.#options.hastened.hasten(podUid, id)
     const deadlineMs = clock.monotonicMs() + KILL_TIMEOUT_MS
     // A conmon without a container is still making one: it must go first, or what it makes is missed.
     if (conmon !== undefined && pids().length === 0 && !exits.present().has(id)) sendSignal(conmon, 'SIGKILL')

@@ -16,7 +16,8 @@ import { findRuntimeDamage } from './fsck.ts'
 import { createHandlers, findProgram } from './handlers.ts'
 import { hasContainerEscape } from './oci_runtime.ts'
 import { checkId, runtimePaths } from './paths.ts'
-import type { RuntimeDriver } from './runtime.ts'
+import { applyPodResources, Hastened } from './pod_cgroup.ts'
+import type { RuntimeDriver, Sandbox } from './runtime.ts'
 import { createSpares, ensureSandbox, listSandboxes, removeSandboxFiles } from './sandbox.ts'
 import { reopenLog } from './stream_pump.ts'
 import { cgroupCpuSeconds, cgroupDetails, cgroupUsage } from './usage.ts'
@@ -73,7 +74,12 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
 
   const spares = createSpares(paths, { clock, log })
   const shared = { paths, handlers, conmon, clock, log }
-  const containers = new Containers({ ...shared, cgroups, expectMoves: expect, cgroupPathOf, exits })
+  const applyResources = ({ podUid, resources }: Pick<Sandbox, 'podUid' | 'resources'>): void => {
+    if (resources !== undefined) applyPodResources(cgroups(), cgroupPathOf(podUid), resources, log)
+  }
+  const hastened = new Hastened(cgroups, cgroupPathOf)
+  const ofCgroups = { cgroups, cgroupPathOf, expectMoves: expect, applyPodResources: applyResources, hastened }
+  const containers = new Containers({ ...shared, ...ofCgroups, exits })
   const executor = createExecutor({ ...shared, containers, random, exited: () => exits.present() })
 
   /** A container whose conmon was killed leaves no exit file: it is found by looking. */
@@ -116,6 +122,7 @@ export function createRuntimeDriver(options: RuntimeDriverOptions): RuntimeDrive
     ensureSandbox(request, onKnown) {
       checkId(request.podUid, 'pod uid')
       expect()
+      applyResources(request)
       return ensureSandbox({ paths, spares }, request, onKnown)
     },
     listSandboxes: () => listSandboxes(paths.sandboxes),

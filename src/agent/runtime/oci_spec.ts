@@ -192,21 +192,31 @@ function rootPropagation({ mounts }: ContainerRequest): Pick<OciSpec['linux'], '
   return mounts.some(({ propagation }) => propagation !== undefined) ? { rootfsPropagation: 'rslave' } : {}
 }
 
-/** Units: CPU in thousandths of a core, memory in bytes. Shares as the kubelet counts them: 1024 a core, at least 2. */
+export const CPU_PERIOD_MICROS = 100_000
+const MIN_QUOTA_MICROS = 1_000
+
+/** As the kubelet counts them: 1024 a core, at least 2. */
+export function cpuShares(requestMillis: number): number {
+  return Math.min(262_144, Math.max(2, Math.floor((requestMillis * 1024) / 1000)))
+}
+
+/** Time in each period that may be spent running. */
+export function cpuQuotaMicros(limitMillis: number): number {
+  return Math.max(MIN_QUOTA_MICROS, Math.round((limitMillis * CPU_PERIOD_MICROS) / 1000))
+}
+
+/** Units: CPU in thousandths of a core, memory in bytes. */
 export function ociResources(
   resources: ContainerResources,
   privileged: boolean,
   swapAccounting: boolean,
 ): OciResources {
   const { cpuLimitMillis, cpuRequestMillis, memoryLimitBytes, pidsLimit } = resources
-  const PERIOD_MICROS = 100_000
-  const MIN_QUOTA_MICROS = 1_000
-  const quota = Math.max(MIN_QUOTA_MICROS, Math.round((cpuLimitMillis * PERIOD_MICROS) / 1000))
   return {
     devices: [{ allow: privileged, access: 'rwm' }],
     cpu: {
-      shares: Math.min(262_144, Math.max(2, Math.floor((cpuRequestMillis * 1024) / 1000))),
-      ...(cpuLimitMillis > 0 ? { quota, period: PERIOD_MICROS } : {}),
+      shares: cpuShares(cpuRequestMillis),
+      ...(cpuLimitMillis > 0 ? { quota: cpuQuotaMicros(cpuLimitMillis), period: CPU_PERIOD_MICROS } : {}),
     },
     // Swap counts with memory: a limit that lets a container swap without bound is none.
     ...(memoryLimitBytes > 0

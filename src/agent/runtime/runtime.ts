@@ -13,6 +13,14 @@ export interface SandboxUsers {
   size: number
 }
 
+/** What the containers of a pod ask for and may take together. */
+export interface PodResources {
+  cpuRequestMillis: number
+  /** 0: no limit, as for memory. */
+  cpuLimitMillis: number
+  memoryLimitBytes: number
+}
+
 /** Pinned namespaces that the containers of a pod share. */
 export interface Sandbox {
   podUid: string
@@ -26,6 +34,8 @@ export interface Sandbox {
   pidNamespacePath?: string
   /** Present when the pod has users of its own: its other namespaces belong to this one. */
   users?: SandboxUsers
+  /** As they were asked for with it: what the pod's cgroup is given before a container of it starts. */
+  resources?: PodResources
 }
 
 export interface SandboxRequest {
@@ -38,6 +48,8 @@ export interface SandboxRequest {
   shareProcesses?: boolean
   /** The pod's user 0 is nobody on the host. */
   ownUsers?: boolean
+  /** Absent: the pod weighs as the kernel's default does, and only its containers are bounded. */
+  resources?: PodResources
 }
 
 export interface Mount {
@@ -189,7 +201,10 @@ export interface RuntimeDriver {
   /** What pods can choose to be run by. */
   handlers(): Promise<RuntimeHandler[]>
 
-  /** `onKnown` hears what it will be, where that is known before it is made. */
+  /**
+   * `onKnown` hears what it will be, where that is known before it is made. A pod that has containers already, which another
+   * agent may have made, is given its resources at once.
+   */
   ensureSandbox(request: SandboxRequest, onKnown?: (sandbox: Sandbox) => void): Promise<Sandbox>
   /** Sandboxes that exist, whether or not anyone still wants them. */
   listSandboxes(): Promise<Sandbox[]>

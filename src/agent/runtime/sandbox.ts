@@ -26,7 +26,7 @@ import { readRecord, writeRecordInMemory } from '../../base/records.ts'
 import { settleAll } from '../../base/settle.ts'
 import { isId, type RuntimePaths } from './paths.ts'
 import { endHolder, startHolder } from './pid_holder.ts'
-import type { Sandbox, SandboxRequest } from './runtime.ts'
+import type { PodResources, Sandbox, SandboxRequest } from './runtime.ts'
 import { SpareSandboxes } from './spare_sandboxes.ts'
 import { freeRanges, takeRange, type UserRange } from './user_ranges.ts'
 
@@ -57,11 +57,12 @@ interface Shape {
   hostNetwork: boolean
   shareProcesses?: boolean
   ownUsers?: boolean
+  resources?: PodResources
 }
 
 function sandboxOf(
   directory: string,
-  { podUid, hostname, hostNetwork, shareProcesses = false }: Shape,
+  { podUid, hostname, hostNetwork, shareProcesses = false, resources }: Shape,
   users: UserRange | undefined,
 ): Sandbox {
   return {
@@ -72,6 +73,7 @@ function sandboxOf(
     ...(users === undefined ? {} : { users: { namespacePath: join(directory, 'user'), ...users } }),
     ipcNamespacePath: join(directory, 'ipc'),
     utsNamespacePath: join(directory, 'uts'),
+    ...(resources === undefined ? {} : { resources }),
   }
 }
 
