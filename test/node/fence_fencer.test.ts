@@ -25,16 +25,21 @@ const mount = ((): string => {
   return found.mountPoint
 })()
 
+/** Of version 1; in that of version 2 these tests have no controllers. */
+const cpuMount = detectCgroups().hierarchies.find(({ controllers }) => controllers.includes('cpu'))?.mountPoint ?? ''
+
 let directory: string
 let parent: string
 let control: AbortController
 let children: ChildProcess[]
+let cgroupMounts: string[]
 
 beforeEach(() => {
   directory = join(mkdtempSync(join(tmpdir(), 'drvt-fence-')), 'fence')
   parent = `/drvt-fence-${randomBytes(3).toString('hex')}`
   control = new AbortController()
   children = []
+  cgroupMounts = [mount]
 })
 
 afterEach(async () => {
@@ -54,7 +59,7 @@ afterEach(async () => {
 const options = (): FencerOptions => ({
   directory,
   cgroupParent: parent,
-  cgroupMounts: [mount],
+  cgroupMounts,
   clock: systemClock,
   log: silentLogger,
 })
@@ -98,6 +103,22 @@ describe('the fencer', () => {
     expect(fencer.killedAtMs(POD)).toBeGreaterThan(0)
     const late = await inPod(['sh', '-c', 'trap "" TERM; while :; do sleep 0.01; done'])
     await gone(late)
+  })
+
+  it.skipIf(cpuMount === '')('has what it ends weigh enough for a processor; what weighs more stays so', async () => {
+    const pod = join(cpuMount, parent, POD)
+    mkdirSync(join(pod, 'app'), { recursive: true })
+    try {
+      writeFileSync(join(pod, 'cpu.shares'), '2')
+      writeFileSync(join(pod, 'app', 'cpu.shares'), '4096')
+      cgroupMounts = [cpuMount, mount]
+      const { pid } = await guarded(500)
+      await gone(pid)
+      const shares = (path: string): number => Number(readFileSync(join(path, 'cpu.shares'), 'utf8'))
+      expect([shares(pod), shares(join(pod, 'app'))]).toEqual([1024, 4096])
+    } finally {
+      for (const path of [join(pod, 'app'), pod, join(cpuMount, parent)]) rmdirSync(path)
+    }
   })
 
   it('is small, and leaves pods alone while the lease is renewed, and others always', async () => {
