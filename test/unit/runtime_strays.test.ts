@@ -26,6 +26,11 @@ describe('what nobody explains', () => {
     ).toEqual([])
   })
 
+  test("a pod's cgroup in which no container is, while it has a sandbox, is not one", () => {
+    const empty = { containers: [], monitors: [], mounts: [], files: [] }
+    expect(found({ ...empty, cgroups: [{ podUid: POD, containerIds: [] }] })).toEqual([])
+  })
+
   test.each<[string, Partial<HostView>, object]>([
     [
       'a monitor without container',
