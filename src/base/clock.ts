@@ -33,6 +33,16 @@ export const systemClock: Clock = {
   },
 }
 
+/** For long synchronous work: what it gives lets the event loop turn when the last turn it gave is longer ago. */
+export function breather(clock: Clock, everyMs = 20): () => Promise<void> {
+  let lastMs = clock.monotonicMs()
+  return async () => {
+    if (clock.monotonicMs() - lastMs < everyMs) return
+    await new Promise<void>((resolve) => clock.schedule(0, resolve))
+    lastMs = clock.monotonicMs()
+  }
+}
+
 /** RFC 3339 with whole seconds, as Kubernetes' `metav1.Time`. */
 export function timestamp(epochMs: number): string {
   return `${new Date(epochMs).toISOString().slice(0, 19)}Z`

@@ -1,13 +1,17 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, readlink, rm, symlink, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { decompress } from '../../src/agent/images/decompress.ts'
 import { unpackLayer } from '../../src/agent/images/unpack.ts'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { chunked, type Entry, tar } from '../support/archives.ts'
+import { eventually } from '../support/eventually.ts'
 
 let base = ''
 let canary = ''
@@ -36,17 +40,28 @@ function snapshot(directory: string): string {
   return `${tree.split('\n').sort().join('\n')}\n${attributes}\n${readFileSync(join(canary, 'secret'), 'utf8')}`
 }
 
-async function unpack(entries: readonly Entry[], limits: { maxEntries?: number } = {}) {
+async function unpack(entries: readonly Entry[], limits: Limits = {}) {
   return unpackBytes(await tar(entries), limits)
 }
 
-async function unpackBytes(bytes: Uint8Array, limits: { maxEntries?: number } = {}) {
+interface Limits {
+  maxEntries?: number
+  clock?: Clock
+  chunkSize?: number
+}
+
+async function unpackBytes(bytes: Uint8Array, limits: Limits = {}) {
+  return unpackStream(chunked(bytes, limits.chunkSize), limits)
+}
+
+async function unpackStream(bytes: AsyncIterable<Uint8Array>, limits: Limits = {}) {
   const directory = join(base, `layer${++count}`)
   mkdirSync(directory)
-  const result = await unpackLayer(chunked(bytes), {
+  const result = await unpackLayer(bytes, {
     directory,
     scratch: join(base, `scratch${count}`),
     maxEntries: limits.maxEntries ?? 10_000,
+    clock: limits.clock ?? systemClock,
     signal: new AbortController().signal,
     log: silentLogger,
   })
@@ -63,6 +78,12 @@ const isWhiteout = async (path: string) => {
 }
 const attribute = (path: string, name: string) =>
   execFileSync('getfattr', ['--only-values', '--absolute-names', '-h', '-n', name, path]).toString('latin1')
+
+/** How many of this name this process has started and not yet seen end. */
+function children(program: string): number {
+  const found = spawnSync('pgrep', ['-c', '-x', '-P', String(process.pid), program], { encoding: 'utf8' })
+  return Number(found.stdout)
+}
 
 describe('hostile archives', () => {
   const refused: [string, () => Entry[], RegExp][] = [
@@ -81,7 +102,18 @@ describe('hostile archives', () => {
     ['a whiteout of the parent', () => [file('.wh...')], /without a name/],
     ['a whiteout without a name', () => [file('a/.wh.')], /without a name/],
     ['a name beyond the file system', () => [file('x'.repeat(256))], /ENAMETOOLONG/],
-    ['a path beyond the kernel', () => [file(`${'x/'.repeat(2100)}y`)], /ENAMETOOLONG/],
+    ['a path beyond the kernel', () => [file(`${'x/'.repeat(2100)}y`)], /4201 bytes/],
+    [
+      'a path that is beyond it with what is above',
+      () => [file(`${`${'x'.repeat(203)}/`.repeat(20)}y`)],
+      /ENAMETOOLONG/,
+    ],
+    ['directories without end', () => [file(`${'x/'.repeat(256)}y`)], /256 directories deep/],
+    [
+      'directories without end, by a link',
+      () => [file(`${'x/'.repeat(200)}y`), link('l', 'x/'.repeat(200)), file(`l/${'x/'.repeat(56)}y`)],
+      /256 directories deep/,
+    ],
   ]
   test.each(refused)('%s', async (_name, entries, message) => {
     await expect(unpack(entries())).rejects.toMatchObject({ code: 'invalid', message: expect.stringMatching(message) })
@@ -140,6 +172,94 @@ describe('hostile archives', () => {
   test('too many entries', async () => {
     const many = Array.from({ length: 11 }, (_, i) => file(`f${i}`))
     await expect(unpack(many, { maxEntries: 10 })).rejects.toMatchObject({ code: 'tooLarge' })
+  })
+
+  test('too many directories that are only implied', async () => {
+    const entries = [file(`${'x/'.repeat(9)}y`)]
+    await expect(unpack(entries, { maxEntries: 9 })).rejects.toMatchObject({
+      code: 'tooLarge',
+      message: expect.stringContaining('more than 9 entries'),
+    })
+    expect((await unpack(entries, { maxEntries: 10 })).implicitDirectories).toHaveLength(9)
+  })
+
+  test('names that would fill the memory', async () => {
+    // Each entry marks one long name more: a directory that exists already, so that the disk sees little of it.
+    const deep = `${'n'.repeat(250)}/`.repeat(15)
+    async function* marks() {
+      yield await tar([file(`${deep}x`)]).then((bytes) => bytes.subarray(0, -1024))
+      const mark = (await tar([file(`${deep}.wh..wh..opq`)])).subarray(0, -1024)
+      for (let i = 0; i < 10_000; i++) yield mark
+      yield Buffer.alloc(1024)
+    }
+    await expect(unpackStream(marks(), { maxEntries: 1_000_000 })).rejects.toMatchObject({
+      code: 'tooLarge',
+      message: expect.stringContaining('the names of the layer'),
+    })
+  })
+
+  test('attributes that would fill the memory, or that the kernel refuses', async () => {
+    const pax = (bytes: number, name = 'user.x') => ({ pax: { [`SCHILY.xattr.${name}`]: 'v'.repeat(bytes) } })
+    await expect(unpack([{ ...file('f'), ...pax(65_537) }])).rejects.toMatchObject({
+      code: 'tooLarge',
+      message: expect.stringContaining('"user.x" has 65537 bytes'),
+    })
+    const many = (name: string) =>
+      Array.from({ length: 300 }, (_, i): Entry => ({ ...file(`f${i}`), ...pax(60_000, name) }))
+    await expect(unpack(many('user.x'))).rejects.toMatchObject({
+      code: 'tooLarge',
+      message: expect.stringContaining('the extended attributes of the layer'),
+    })
+    // What is not taken over counts for nothing.
+    expect((await unpack(many('trusted.x'))).entries).toBe(300)
+  })
+
+  test('the event loop turns meanwhile, however much one chunk holds', async () => {
+    // Time passes at every look, so that what is done in it does not depend on the machine.
+    let nowMs = 0
+    const clock = { ...systemClock, monotonicMs: () => (nowMs += 10) }
+    const whole = await tar([
+      ...Array.from({ length: 100 }, (_, i) => file(`replaced/f${i}`)),
+      file('replaced'),
+      ...Array.from({ length: 100 }, (_, i) => directory(`d${i}`)),
+    ])
+    let turns = 0
+    let counting = true
+    const count = (): void => {
+      turns++
+      if (counting) setImmediate(count)
+    }
+    setImmediate(count)
+    await unpackBytes(whole, { clock, chunkSize: whole.length })
+    counting = false
+    // Of each two looks one: 201 entries, 100 removals, 100 times of directories.
+    expect(turns).toBeGreaterThan(150)
+  })
+
+  test('what is left of the source is let go of: streams, inflaters, processes', async () => {
+    const bytes = await tar([file('a'), file('../out'), ...Array.from({ length: 99 }, (_, i) => file(`${i}`))])
+    const packed = join(base, 'packed')
+    writeFileSync(packed, bytes)
+    const forms: [string, Buffer][] = [
+      ['plain', bytes],
+      ['gzip', gzipSync(bytes, { level: 0 })],
+      // Stored, so that a piece of it is a piece of the archive.
+      ['zstd', execFileSync('zstd', ['-q', '-c', '--no-compress-literals', packed])],
+    ]
+    for (const [form, content] of forms) {
+      let closed = false
+      async function* source() {
+        try {
+          yield content
+          // Never ends: only whoever lets go of it does.
+          for (;;) yield form === 'plain' ? Buffer.alloc(512) : content
+        } finally {
+          closed = true
+        }
+      }
+      await expect(unpackStream(decompress(source())), form).rejects.toThrow(/leads out/)
+      await eventually(() => closed && children('zstd') === 0)
+    }
   })
 
   test('whatever the entries, nothing outside is touched', async () => {

@@ -43,15 +43,19 @@ export async function readArchive(archive: AsyncIterable<Uint8Array>, options: R
   const reader = new TarReader(decompress(archive))
   const contents: Contents = { documents: new Map(), layers: new Map(), links: new Map() }
   const budget = { entries: MAX_ENTRIES, documentBytes: MAX_DOCUMENTS_BYTES }
-  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
-    throwIfAborted(options.signal)
-    if (--budget.entries < 0) throw new DroverError('tooLarge', `the archive has more than ${MAX_ENTRIES} entries`)
-    const path = cleanParts(entry.name).join('/')
-    if (entry.type === 'file') await readFile(path, entry, { reader, contents, budget, options })
-    else if (entry.type === 'symlink') contents.links.set(path, linkTarget(path, entry.linkName))
-    else if (entry.type === 'link') contents.links.set(path, cleanParts(entry.linkName).join('/'))
+  try {
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      throwIfAborted(options.signal)
+      if (--budget.entries < 0) throw new DroverError('tooLarge', `the archive has more than ${MAX_ENTRIES} entries`)
+      const path = cleanParts(entry.name).join('/')
+      if (entry.type === 'file') await readFile(path, entry, { reader, contents, budget, options })
+      else if (entry.type === 'symlink') contents.links.set(path, linkTarget(path, entry.linkName))
+      else if (entry.type === 'link') contents.links.set(path, cleanParts(entry.linkName).join('/'))
+    }
+    await reader.drain()
+  } finally {
+    await reader.close()
   }
-  await reader.drain()
   // Newer Docker writes both forms; its own names tags more surely.
   const docker = find(contents.documents, contents, 'manifest.json')
   if (docker !== undefined) return dockerImages(docker, contents)

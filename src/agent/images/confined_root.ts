@@ -7,11 +7,15 @@
  * which Node lacks, and lets known directories be remembered instead of looked at for every entry.
  * Rejected: refusing links in parents (usr-merged base images need them); resolving by the kernel in a chroot.
  */
-import { chmodSync, lstatSync, mkdirSync, readlinkSync, rmSync, type Stats } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, opendirSync, readlinkSync, rmdirSync, type Stats, unlinkSync } from 'node:fs'
 import { DroverError } from '../../base/errors.ts'
 import { toBinary, toNative, toText } from './tar_reader.ts'
 
 const MAX_LINKS = 40
+/** The kernel's PATH_MAX. */
+const MAX_NAME_BYTES = 4096
+/** Of directories within each other: the kernel walks all of them at every call, and honest images have some thirty. */
+const MAX_DEPTH = 256
 const IMPLICIT_MODE = 0o755
 
 export class ConfinedRoot {
@@ -22,9 +26,12 @@ export class ConfinedRoot {
   readonly implicit = new Set<string>()
   /** Directories that hide what the layers below have under their names. */
   readonly opaque = new Set<string>()
+  readonly #onImplicit: (path: string) => void
 
-  constructor(directory: string) {
+  /** `onImplicit` hears of each directory that no entry spoke of before it is made, and may refuse it. */
+  constructor(directory: string, onImplicit: (path: string) => void = () => undefined) {
     this.#root = toBinary(directory)
+    this.#onImplicit = onImplicit
   }
 
   /** The absolute path of a relative one that `resolve` or `directory` gave. */
@@ -42,7 +49,9 @@ export class ConfinedRoot {
     const last = parts.pop()
     if (last === undefined) return ''
     const parent = this.#resolveDirectory(parts, name)
-    return parent === '' ? last : `${parent}/${last}`
+    const path = owned(parent === '' ? last : `${parent}/${last}`)
+    refuseTooDeep(path)
+    return path
   }
 
   /** As `resolve`, but makes nothing: undefined when the parent is not there. */
@@ -61,13 +70,35 @@ export class ConfinedRoot {
     this.implicit.delete(relative)
   }
 
-  /** Removes what stands at the path. What was known of directories below it no longer holds. */
-  remove(relative: string, stats: Stats): void {
+  /** Removes what stands at the path; true if there was content in it. What was known of directories no longer holds. */
+  async remove(relative: string, stats: Stats, breathe: () => Promise<void>): Promise<boolean> {
     if (relative === '') throw new DroverError('invalid', 'the archive replaces its root directory')
-    rmSync(this.absolute(relative), { recursive: stats.isDirectory(), force: true })
-    if (!stats.isDirectory()) return
+    if (!stats.isDirectory()) {
+      unlinkSync(this.absolute(relative))
+      return stats.isFile() && stats.size > 0
+    }
     this.#directories.clear()
     this.#directories.add('')
+    return this.#removeTree(relative, breathe)
+  }
+
+  /** Not by Node's `rm`: that one holds all of a directory in memory, and a call for each. */
+  async #removeTree(relative: string, breathe: () => Promise<void>): Promise<boolean> {
+    let hadFiles = false
+    const directory = opendirSync(this.absolute(relative), { encoding: 'latin1' })
+    try {
+      for (let item = directory.readSync(); item !== null; item = directory.readSync()) {
+        const path = `${relative}/${item.name}`
+        if (item.isDirectory()) hadFiles = (await this.#removeTree(path, breathe)) || hadFiles
+        else unlinkSync(this.absolute(path))
+        hadFiles ||= item.isFile()
+        await breathe()
+      }
+    } finally {
+      directory.closeSync()
+    }
+    rmdirSync(this.absolute(relative))
+    return hadFiles
   }
 
   /** True if every part before the last is a real directory now. For work put off to the end of an archive. */
@@ -81,10 +112,13 @@ export class ConfinedRoot {
   }
 
   #resolveDirectory(parts: readonly string[], name: string): string {
-    const made = this.#walk(parts, name, (missing) => {
-      const whiteout = this.lstat(missing)
-      if (whiteout !== undefined) {
-        this.remove(missing, whiteout)
+    const made = this.#walk(parts, name, (found) => {
+      const missing = owned(found)
+      refuseTooDeep(missing)
+      this.#onImplicit(missing)
+      if (this.lstat(missing) !== undefined) {
+        // A whiteout, of what the layers below have under the name.
+        unlinkSync(this.absolute(missing))
         this.opaque.add(missing)
       }
       mkdirSync(this.absolute(missing))
@@ -135,7 +169,7 @@ export class ConfinedRoot {
     if (stats.isSymbolicLink()) return 'link'
     if (isWhiteout(stats)) return 'whiteout'
     if (!stats.isDirectory()) return 'other'
-    this.#directories.add(relative)
+    this.#directories.add(owned(relative))
     return 'directory'
   }
 }
@@ -145,8 +179,11 @@ export function isWhiteout(stats: Stats): boolean {
   return stats.isCharacterDevice()
 }
 
-/** The parts of a name, absolute ones below the root. Throws `invalid` when `..` leads out. */
+/** The parts of a name, absolute ones below the root. Throws `invalid` when `..` leads out, or it is too long. */
 export function cleanParts(name: string): string[] {
+  if (name.length > MAX_NAME_BYTES) {
+    throw new DroverError('invalid', `its name or link has ${name.length} bytes; at most ${MAX_NAME_BYTES} are taken`)
+  }
   const parts: string[] = []
   for (const part of name.split('/')) {
     if (part === '' || part === '.') continue
@@ -156,4 +193,15 @@ export function cleanParts(name: string): string[] {
     }
   }
   return parts
+}
+
+function refuseTooDeep(path: string): void {
+  if (path.split('/').length > MAX_DEPTH) {
+    throw new DroverError('invalid', `it lies more than ${MAX_DEPTH} directories deep`)
+  }
+}
+
+/** Put together of parts of other texts, a path would hold all of those in memory. */
+function owned(path: string): string {
+  return Buffer.from(path, 'latin1').toString('latin1')
 }

@@ -19,11 +19,14 @@ export function detectCompression(start: Uint8Array): Compression {
   return 'none'
 }
 
-/** The stream's first bytes (fewer only if it is shorter), and the whole stream with them in place again. */
+/**
+ * The stream's first bytes (fewer only if it is shorter), and the whole stream with them in place again. A stream of which
+ * nothing was read yet cannot tell its source that it is not wanted: that is what `close` is for.
+ */
 export async function peek(
   source: AsyncIterable<Uint8Array>,
   count: number,
-): Promise<{ head: Buffer; stream: AsyncGenerator<Uint8Array> }> {
+): Promise<{ head: Buffer; stream: AsyncGenerator<Uint8Array>; close: () => Promise<void> }> {
   const iterator = source[Symbol.asyncIterator]()
   const held: Uint8Array[] = []
   for (let bytes = 0; bytes < count; ) {
@@ -39,19 +42,26 @@ export async function peek(
       if (head.length > 0) yield head
       for (let step = await iterator.next(); !step.done; step = await iterator.next()) yield step.value
     } finally {
-      await iterator.return?.()
+      await close()
     }
   }
-  return { head, stream: stream() }
+  async function close(): Promise<void> {
+    await iterator.return?.()
+  }
+  return { head, stream: stream(), close }
 }
 
 /** Plain bytes of a stream that may be compressed. Throws `invalid` for damaged input, `unsupported` without zstd. */
 export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const { head, stream } = await peek(source, 4)
-  const compression = detectCompression(head)
-  if (compression === 'none') yield* stream
-  else if (compression === 'gzip') yield* gunzip(stream)
-  else yield* unzstd(stream)
+  const { head, stream, close } = await peek(source, 4)
+  try {
+    const compression = detectCompression(head)
+    if (compression === 'none') yield* stream
+    else if (compression === 'gzip') yield* gunzip(stream)
+    else yield* unzstd(stream)
+  } finally {
+    await close()
+  }
 }
 
 async function* gunzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -105,5 +115,7 @@ async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     if (code !== 0) throw new DroverError('invalid', `damaged zstd data: ${said.trim()}`)
   } finally {
     child.kill('SIGKILL')
+    // What is left in the pipes would keep them open; the source hears that nobody reads it.
+    for (const pipe of [stdin, stdout, stderr]) pipe.destroy()
   }
 }

@@ -65,11 +65,11 @@ class Driver implements ImageDriver {
   readonly #metrics: ImageMetrics | undefined
 
   constructor(options: ImageDriverOptions) {
-    const { dataDir, log, maxLayerBytes = DEFAULT_MAX_LAYER_BYTES, maxEntries = DEFAULT_MAX_ENTRIES } = options
+    const { dataDir, clock, log, maxLayerBytes = DEFAULT_MAX_LAYER_BYTES, maxEntries = DEFAULT_MAX_ENTRIES } = options
     this.#options = options
-    this.#layers = new LayerStore(dataDir, { maxLayerBytes, maxEntries }, log)
+    this.#layers = new LayerStore(dataDir, { maxLayerBytes, maxEntries }, log, clock)
     this.#images = new ImageStore(dataDir, log)
-    const { clock, random, proxy, insecureRegistries, mirrors = {}, registry } = options
+    const { random, proxy, insecureRegistries, mirrors = {}, registry } = options
     this.#metrics = registry && createImageMetrics(registry)
     this.#pullContext = {
       http: new HttpClient({ clock, proxy }),
@@ -246,7 +246,7 @@ class Driver implements ImageDriver {
     let keep = false
     try {
       const images = await make(hold)
-      this.#inherit(images)
+      await this.#inherit(images)
       return await this.#images.add(images)
     } catch (error) {
       keep = error instanceof DroverError && error.temporary
@@ -257,7 +257,7 @@ class Driver implements ImageDriver {
     }
   }
 
-  #inherit(images: readonly NewImage[]): void {
+  async #inherit(images: readonly NewImage[]): Promise<void> {
     const used = this.#usedLayers(undefined)
     for (const { config } of images) {
       const layers = parseConfig(config, 'the configuration').diffIds.flatMap(
@@ -268,7 +268,7 @@ class Driver implements ImageDriver {
         path: this.#layers.path(layer),
         fresh: !used.has(layer.diffId),
       }))
-      inheritAttributes(stack)
+      await inheritAttributes(stack, this.#options.clock)
       for (const { diffId } of layers) used.add(diffId)
     }
   }

@@ -5,6 +5,7 @@
  * Layers are shared by content: were two images ever to differ here, the first decides.
  */
 import { chmodSync, lchownSync, lstatSync, type Stats, utimesSync } from 'node:fs'
+import { breather, type Clock } from '../../base/clock.ts'
 import { toBinary, toNative } from './tar_reader.ts'
 
 export interface InheritingLayer {
@@ -16,12 +17,14 @@ export interface InheritingLayer {
   fresh: boolean
 }
 
-/** Works on a whole stack, lowest first. */
-export function inheritAttributes(stack: readonly InheritingLayer[]): void {
+/** Works on a whole stack, lowest first. All of its layers must be held meanwhile. */
+export async function inheritAttributes(stack: readonly InheritingLayer[], clock: Clock): Promise<void> {
+  const breathe = breather(clock)
   for (const [i, layer] of stack.entries()) {
     if (!layer.fresh) continue
     const below = stack.slice(0, i).reverse()
     for (const name of layer.implicitDirectories) {
+      await breathe()
       const stats = seenFrom(below, name.split('/'))
       if (stats === undefined) continue
       const path = toNative(`${toBinary(layer.path)}/${name}`)

@@ -13,6 +13,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Clock, systemClock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { runOk } from '../../base/process.ts'
@@ -56,6 +57,7 @@ export class LayerStore {
   readonly #directory: string
   readonly #limits: LayerLimits
   readonly #log: Logger
+  readonly #clock: Clock
   readonly #layers = new Map<string, Layer>()
   readonly #holds = new Set<LayerHold>()
   readonly #unsynced = new Set<Layer>()
@@ -64,10 +66,11 @@ export class LayerStore {
   #nextId = 1
   #nextWork = 1
 
-  constructor(directory: string, limits: LayerLimits, log: Logger) {
+  constructor(directory: string, limits: LayerLimits, log: Logger, clock: Clock = systemClock) {
     this.#directory = directory
     this.#limits = limits
     this.#log = log
+    this.#clock = clock
   }
 
   /** Also a second time, when the agent starts anew within its process: what it knows and finds again is kept. */
@@ -123,6 +126,7 @@ export class LayerStore {
         directory: join(work, 'fs'),
         scratch: join(work, 'scratch'),
         maxEntries: this.#limits.maxEntries,
+        clock: this.#clock,
         signal: options.signal,
         log: this.#log,
         recipe,

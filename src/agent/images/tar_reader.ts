@@ -76,10 +76,10 @@ export class TarReader {
       if (flag === 'x' || flag === 'g' || flag === 'L' || flag === 'K') {
         if (flag === 'g') this.#globalBytes += sizeBytes
         else localBytes += sizeBytes
-        const text = await this.#meta(sizeBytes, flag === 'g' ? this.#globalBytes : localBytes)
-        if (flag === 'x') parsePax(text, locals)
-        else if (flag === 'g') parsePax(text, this.#globals)
-        else locals.set(flag === 'L' ? 'path' : 'linkpath', cString(text))
+        const bytes = await this.#meta(sizeBytes, flag === 'g' ? this.#globalBytes : localBytes)
+        if (flag === 'x') parsePax(bytes, locals)
+        else if (flag === 'g') parsePax(bytes, this.#globals)
+        else locals.set(flag === 'L' ? 'path' : 'linkpath', cString(bytes.toString('latin1')))
         continue
       }
       const entry = this.#entry(block, flag, sizeBytes, locals)
@@ -111,6 +111,11 @@ export class TarReader {
     } while (await this.#fill())
   }
 
+  /** Lets go of the source: whoever stops before the end must, or its connections and processes stay. */
+  async close(): Promise<void> {
+    await this.#source.return?.()
+  }
+
   #entry(block: Buffer, flag: string, size: number, locals: ReadonlyMap<string, string>): TarEntry {
     const pax = (key: string): string | undefined => locals.get(key) ?? this.#globals.get(key)
     const named = pax('path') ?? headerName(block)
@@ -138,13 +143,13 @@ export class TarReader {
     }
   }
 
-  async #meta(sizeBytes: number, totalBytes: number): Promise<string> {
+  async #meta(sizeBytes: number, totalBytes: number): Promise<Buffer> {
     if (totalBytes > MAX_META_BYTES) {
       throw new DroverError('invalid', `tar headers of ${totalBytes} bytes; at most ${MAX_META_BYTES} are taken`)
     }
     const bytes = await this.#take(sizeBytes + padding(sizeBytes))
     if (bytes === undefined) throw truncated()
-    return bytes.toString('latin1', 0, sizeBytes)
+    return bytes.subarray(0, sizeBytes)
   }
 
   /** Exactly `count` bytes; undefined when the stream ends before the first. */
@@ -301,7 +306,8 @@ function clampTime(seconds: number): number {
 }
 
 /** Records are `LENGTH KEY=VALUE\n`, the length counting itself. An empty value takes the key back. */
-function parsePax(text: string, into: Map<string, string>): void {
+function parsePax(bytes: Buffer, into: Map<string, string>): void {
+  const text = bytes.toString('latin1')
   for (let at = 0; at < text.length; ) {
     const space = text.indexOf(' ', at)
     const length = Number(text.slice(at, space))
@@ -311,8 +317,9 @@ function parsePax(text: string, into: Map<string, string>): void {
     if (!wellFormed || end > text.length || text[end - 1] !== '\n') {
       throw new DroverError('invalid', 'a PAX header is malformed')
     }
-    const key = text.slice(space + 1, equals)
-    const value = text.slice(equals + 1, end - 1)
+    // Of the bytes, since a slice of the text would hold all of it in memory.
+    const key = bytes.toString('latin1', space + 1, equals)
+    const value = bytes.toString('latin1', equals + 1, end - 1)
     if (value === '' && !key.startsWith(XATTR_PREFIX)) into.delete(key)
     else into.set(key, value)
     at = end

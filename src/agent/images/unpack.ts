@@ -4,7 +4,7 @@
  * confined_root.ts for paths; sizes and counts are bounded; attributes of overlayfs itself are never taken over.
  *
  * File calls are synchronous on purpose: one costs a few microseconds, a turn through the thread pool ten times that.
- * The event loop turns between chunks of the stream, which hold at most some hundred files.
+ * The event loop turns between chunks of the stream, and within them when one takes long.
  * Source: OCI image-spec "layer.md"; Linux Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
  */
 import {
@@ -24,7 +24,7 @@ import {
   utimesSync,
   writeSync,
 } from 'node:fs'
-import { throwIfAborted } from '../../base/clock.ts'
+import { breather, type Clock, throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { runOk } from '../../base/process.ts'
@@ -38,7 +38,9 @@ export interface UnpackOptions {
   directory: string
   /** A path beside it, free to use, on the same file system. */
   scratch: string
+  /** Directories that are only implied count too. */
   maxEntries: number
+  clock: Clock
   signal: AbortSignal
   log: Logger
   /** Takes down how to make the archive again. */
@@ -60,21 +62,31 @@ const OPAQUE = '.wh..wh..opq'
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 /** Each costs a process; honest layers have a handful. */
 const MAX_FIFOS = 1024
+/** Of names that are remembered to the end and beyond: of directories, of marks, of what has attributes. */
+const MAX_NAMES_BYTES = 32 << 20
+/** The kernel's XATTR_SIZE_MAX. */
+const MAX_ATTRIBUTE_BYTES = 64 << 10
+/** Of a layer, names and values: honest ones have some hundred bytes on a handful of files. */
+const MAX_ATTRIBUTES_BYTES = 16 << 20
 /** What may be carried over. Not trusted.overlay.*: with it a layer could name files of the layers below it. */
 const KEPT_ATTRIBUTES = /^(security\.capability|user\.(?!overlay\.)[\w.+-]+|system\.posix_acl_(access|default))$/
 
 export async function unpackLayer(tar: AsyncIterable<Uint8Array>, options: UnpackOptions): Promise<UnpackResult> {
   const unpacking = new Unpacking(options)
   const reader = new TarReader(tar, (bytes) => options.recipe?.rest(bytes))
-  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
-    throwIfAborted(options.signal)
-    try {
-      await unpacking.add(entry, reader)
-    } catch (thrown) {
-      throw explained(thrown, entry)
+  try {
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      throwIfAborted(options.signal)
+      try {
+        await unpacking.add(entry, reader)
+      } catch (thrown) {
+        throw explained(thrown, entry)
+      }
     }
+    await reader.drain()
+  } finally {
+    await reader.close()
   }
-  await reader.drain()
   return unpacking.finish().catch((thrown: unknown) => {
     throw DroverError.from(thrown)
   })
@@ -86,21 +98,30 @@ class Unpacking {
   /** Put off to the end: making entries in a directory changes its time. */
   readonly #directoryTimes = new Map<string, number>()
   readonly #attributes = new Map<string, ReadonlyMap<string, string>>()
+  readonly #breathe: () => Promise<void>
   #whiteoutReady = false
   #entries = 0
+  #implicit = 0
+  #namesBytes = 0
+  #attributesBytes = 0
   #fifos = 0
   #skippedDevices = 0
   #sizeBytes = 0
 
   constructor(options: UnpackOptions) {
     this.#options = options
-    this.#root = new ConfinedRoot(options.directory)
+    this.#root = new ConfinedRoot(options.directory, (path) => {
+      this.#implicit++
+      this.#count()
+      this.#remember(path)
+    })
+    this.#breathe = breather(options.clock)
   }
 
   async add(entry: TarEntry, reader: TarReader): Promise<void> {
-    if (++this.#entries > this.#options.maxEntries) {
-      throw new DroverError('tooLarge', `the layer has more than ${this.#options.maxEntries} entries`)
-    }
+    await this.#breathe()
+    this.#entries++
+    this.#count()
     const path = this.#root.resolve(entry.name)
     const slash = path.lastIndexOf('/')
     const base = path.slice(slash + 1)
@@ -109,24 +130,53 @@ class Unpacking {
       return
     }
     await this.#make(path, entry, reader)
-    if (entry.xattrs !== undefined && entry.type !== 'link') this.#attributes.set(path, entry.xattrs)
+    if (entry.xattrs !== undefined && entry.type !== 'link') this.#keepAttributes(path, entry.xattrs)
+  }
+
+  #count(): void {
+    const { maxEntries } = this.#options
+    if (this.#entries + this.#implicit <= maxEntries) return
+    throw new DroverError('tooLarge', `the layer has more than ${maxEntries} entries, with the directories they imply`)
+  }
+
+  #remember(path: string): void {
+    this.#namesBytes += path.length
+    if (this.#namesBytes <= MAX_NAMES_BYTES) return
+    throw new DroverError('tooLarge', `the names of the layer's directories have more than ${MAX_NAMES_BYTES} bytes`)
+  }
+
+  #keepAttributes(path: string, all: ReadonlyMap<string, string>): void {
+    const kept = new Map([...all].filter(([name]) => KEPT_ATTRIBUTES.test(name)))
+    if (kept.size === 0) return
+    for (const [name, value] of kept) {
+      if (value.length > MAX_ATTRIBUTE_BYTES) {
+        const why = `has ${value.length} bytes; Linux takes at most ${MAX_ATTRIBUTE_BYTES}`
+        throw new DroverError('tooLarge', `its extended attribute ${JSON.stringify(toText(name))} ${why}`)
+      }
+      this.#attributesBytes += name.length + value.length
+    }
+    if (this.#attributesBytes > MAX_ATTRIBUTES_BYTES) {
+      const why = `more than ${MAX_ATTRIBUTES_BYTES} bytes`
+      throw new DroverError('tooLarge', `the extended attributes of the layer have ${why}`)
+    }
+    this.#remember(path)
+    this.#attributes.set(path, kept)
   }
 
   async finish(): Promise<UnpackResult> {
     const { log, directory } = this.#options
     for (const [path, seconds] of this.#directoryTimes) {
       if (this.#isDirectory(path)) utimesSync(this.#root.absolute(path), seconds, seconds)
+      await this.#breathe()
     }
     const opaqueRoot = this.#root.opaque.delete('')
     const marks = new Map([['trusted.overlay.opaque', 'y']])
-    const opaque = new Map(
-      [...this.#root.opaque].filter((path) => this.#isDirectory(path)).map((path) => [path, marks]),
-    )
+    const opaque = new Map((await this.#directoriesOf(this.#root.opaque)).map((path) => [path, marks]))
     await setAttributes(directory, opaque, this.#options.signal)
     await this.#applyAttributes()
     if (this.#skippedDevices > 0) log.warn({ devices: this.#skippedDevices }, 'device nodes in a layer left out')
     rmSync(this.#options.scratch, { force: true })
-    const implicitDirectories = [...this.#root.implicit].filter((path) => this.#isDirectory(path) && !opaque.has(path))
+    const implicitDirectories = (await this.#directoriesOf(this.#root.implicit)).filter((path) => !opaque.has(path))
     return {
       sizeBytes: this.#sizeBytes,
       entries: this.#entries,
@@ -137,9 +187,9 @@ class Unpacking {
 
   async #applyAttributes(): Promise<void> {
     const kept = new Map<string, ReadonlyMap<string, string>>()
-    for (const [path, all] of this.#attributes) {
-      const some = new Map([...all].filter(([name]) => KEPT_ATTRIBUTES.test(name)))
-      if (some.size > 0 && this.#root.isReal(path) && this.#root.lstat(path) !== undefined) kept.set(path, some)
+    for (const [path, attributes] of this.#attributes) {
+      if (this.#root.isReal(path) && this.#root.lstat(path) !== undefined) kept.set(path, attributes)
+      await this.#breathe()
     }
     try {
       await setAttributes(this.#options.directory, kept, this.#options.signal)
@@ -147,6 +197,16 @@ class Unpacking {
       throwIfAborted(this.#options.signal)
       this.#options.log.warn({ err, files: kept.size }, 'extended attributes of a layer not set')
     }
+  }
+
+  /** Those that are real directories now. */
+  async #directoriesOf(paths: Iterable<string>): Promise<string[]> {
+    const found: string[] = []
+    for (const path of paths) {
+      if (this.#isDirectory(path)) found.push(path)
+      await this.#breathe()
+    }
+    return found
   }
 
   #isDirectory(path: string): boolean {
@@ -159,16 +219,16 @@ class Unpacking {
         await this.#file(path, entry, reader)
         break
       case 'directory':
-        this.#directory(path, entry)
+        await this.#directory(path, entry)
         break
       case 'symlink':
-        this.#clear(path)
+        await this.#clear(path)
         symlinkSync(toNative(entry.linkName), this.#root.absolute(path))
         lchownSync(this.#root.absolute(path), entry.uid, entry.gid)
         lutimesSync(this.#root.absolute(path), entry.mtimeSeconds, entry.mtimeSeconds)
         break
       case 'link':
-        this.#link(path, entry)
+        await this.#link(path, entry)
         break
       case 'fifo':
         await this.#fifo(path, entry)
@@ -181,7 +241,7 @@ class Unpacking {
 
   async #file(path: string, entry: TarEntry, reader: TarReader): Promise<void> {
     const native = this.#root.absolute(path)
-    const fd = this.#create(path, native)
+    const fd = await this.#create(path, native)
     this.#options.recipe?.file(path, entry.sizeBytes)
     try {
       for (let piece = await reader.read(); piece !== undefined; piece = await reader.read()) {
@@ -198,32 +258,33 @@ class Unpacking {
     this.#sizeBytes += entry.sizeBytes
   }
 
-  #create(path: string, native: string | Buffer): number {
+  async #create(path: string, native: string | Buffer): Promise<number> {
     try {
       return openSync(native, CREATE, 0o600)
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error
-      this.#clear(path)
+      await this.#clear(path)
       return openSync(native, CREATE, 0o600)
     }
   }
 
-  #directory(path: string, entry: TarEntry): void {
+  async #directory(path: string, entry: TarEntry): Promise<void> {
     const native = this.#root.absolute(path)
     const existing = this.#root.lstat(path)
     if (!existing?.isDirectory()) {
-      if (existing !== undefined) this.#clear(path)
+      if (existing !== undefined) await this.#clear(path)
       mkdirSync(native, 0o700)
       // A directory in the place of a whiteout hides what the layers below have under its name.
       if (existing !== undefined && isWhiteout(existing)) this.#root.opaque.add(path)
     }
     lchownSync(native, entry.uid, entry.gid)
     chmodSync(native, entry.mode)
+    this.#remember(path)
     this.#root.rememberDirectory(path)
     this.#directoryTimes.set(path, entry.mtimeSeconds)
   }
 
-  #link(path: string, entry: TarEntry): void {
+  async #link(path: string, entry: TarEntry): Promise<void> {
     const target = this.#root.find(entry.linkName)
     const stats = target === undefined ? undefined : this.#root.lstat(target)
     const said = JSON.stringify(toText(entry.linkName))
@@ -232,13 +293,13 @@ class Unpacking {
     }
     if (stats.isDirectory()) throw new DroverError('invalid', `it is a hard link to the directory ${said}`)
     if (target === path) return
-    this.#clear(path)
+    await this.#clear(path)
     linkSync(this.#root.absolute(target), this.#root.absolute(path))
   }
 
   async #fifo(path: string, entry: TarEntry): Promise<void> {
     if (++this.#fifos > MAX_FIFOS) throw new DroverError('tooLarge', `the layer has more than ${MAX_FIFOS} FIFOs`)
-    this.#clear(path)
+    await this.#clear(path)
     // A process takes bytes as arguments only through text; the scratch name is plain.
     await runOk('mkfifo', ['--mode=600', '--', this.#options.scratch], { signal: this.#options.signal })
     const native = this.#root.absolute(path)
@@ -253,6 +314,7 @@ class Unpacking {
   /** A whiteout speaks of the layers below alone: what this layer itself has under the name stays (image-spec). */
   async #whiteout(parent: string, base: string): Promise<void> {
     if (base === OPAQUE) {
+      this.#remember(parent)
       this.#root.opaque.add(parent)
       return
     }
@@ -264,7 +326,10 @@ class Unpacking {
     }
     const path = parent === '' ? name : `${parent}/${name}`
     const existing = this.#root.lstat(path)
-    if (existing?.isDirectory()) this.#root.opaque.add(path)
+    if (existing?.isDirectory()) {
+      this.#remember(path)
+      this.#root.opaque.add(path)
+    }
     if (existing !== undefined) return
     await this.#placeWhiteout(this.#root.absolute(path))
   }
@@ -287,10 +352,10 @@ class Unpacking {
   }
 
   /** Makes room: the last entry of a name wins. */
-  #clear(path: string): void {
+  async #clear(path: string): Promise<void> {
     const existing = this.#root.lstat(path)
     if (existing === undefined) return
-    this.#root.remove(path, existing)
+    await this.#root.remove(path, existing, this.#breathe)
     this.#root.opaque.delete(path)
     this.#directoryTimes.delete(path)
     this.#attributes.delete(path)
