@@ -141,8 +141,14 @@ describe('load', () => {
       process.env.PATH = path
     }
     expectEmpty()
-    const [image] = await load(await archive(packed))
-    expect(existsSync(join(image?.layerDirectories[0] ?? '', 'bin/busybox'))).toBe(true)
+    // Some begin with a frame that is to be skipped: here of three bytes.
+    const skippable = Buffer.from('5e2a4d1803000000616263', 'hex')
+    for (const content of [packed, Buffer.concat([skippable, packed])]) {
+      const [image] = await load(await archive(content))
+      expect(existsSync(join(image?.layerDirectories[0] ?? '', 'bin/busybox'))).toBe(true)
+      await driver.remove('z')
+      expectEmpty()
+    }
   })
 
   test('survives a restart, and work in progress does not', async () => {

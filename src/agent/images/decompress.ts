@@ -16,6 +16,9 @@ export type Compression = 'none' | 'gzip' | 'zstd'
 export function detectCompression(start: Uint8Array): Compression {
   if (start[0] === 0x1f && start[1] === 0x8b) return 'gzip'
   if (start[0] === 0x28 && start[1] === 0xb5 && start[2] === 0x2f && start[3] === 0xfd) return 'zstd'
+  // A skippable frame, 0x184D2A50 to 5F: those who write frames side by side (pzstd) begin with one.
+  const skippable = start[0] !== undefined && (start[0] & 0xf0) === 0x50
+  if (skippable && start[1] === 0x2a && start[2] === 0x4d && start[3] === 0x18) return 'zstd'
   return 'none'
 }
 
