@@ -237,6 +237,23 @@ describe('load', () => {
   })
 })
 
+describe('save', () => {
+  test('an image with a layer that cannot be made again is refused before a byte of it goes out', async () => {
+    const secret = join(dataDir, 'secret')
+    writeFileSync(secret, 'host')
+    const hostile = await tar([text('mine', 'x'), { name: 'x', type: 'symlink', linkname: secret }])
+    await load(await dockerArchive([{ tags: ['127.0.0.1:1/app:1'], layers: [await rootfsTar(), hostile] }]))
+    const sent: Uint8Array[] = []
+    const save = async () => {
+      for await (const piece of await driver.save('127.0.0.1:1/app:1')) sent.push(piece)
+    }
+    const refusal = { code: 'unsupported', message: expect.stringContaining('its archive holds "x" more than once') }
+    await expect(save()).rejects.toMatchObject(refusal)
+    expect(sent).toEqual([])
+    await expect(driver.push('127.0.0.1:1/app:1', { signal })).rejects.toMatchObject(refusal)
+  })
+})
+
 describe('import and remove', () => {
   test('a root file system becomes an image', async () => {
     const image = await driver.importRootfs(chunked(gzipSync(await rootfsTar())), 'base', signal)

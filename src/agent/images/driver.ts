@@ -172,8 +172,10 @@ class Driver implements ImageDriver {
     const session = new RegistrySession({ http, clock, random, endpoint, repository, credentials: own, signal })
     const config = await this.#images.configBytes(record)
     const scratch = join(this.#options.dataDir, 'tmp', 'push', random.uuid())
+    const layers = this.#allLayers(record)
+    // One that cannot be made again is refused before any is sent.
+    for (const layer of layers) await this.#layers.tar(layer)
     try {
-      const layers = this.#allLayers(record)
       return await pushImage({
         session,
         tag: parsed.tag,

@@ -97,7 +97,7 @@ export class LayerStore {
   /** The layer's tar as it came, and its size. */
   async tar(layer: Layer): Promise<{ sizeBytes: number; bytes: AsyncIterable<Uint8Array> }> {
     const recipe = join(this.#directory, 'layers', layer.id, RECIPE)
-    return { sizeBytes: await tarSize(recipe), bytes: layerTar(recipe, this.path(layer), layer.diffId) }
+    return { sizeBytes: await tarSize(recipe, layer.diffId), bytes: layerTar(recipe, this.path(layer), layer.diffId) }
   }
 
   /** A directory with nothing in it, for images without layers. */

@@ -5,19 +5,27 @@
  *
  *   0, length (4 bytes), bytes            as they were
  *   1, length (4), name, size (8)         the content of that file of the layer
+ *   2, length (4), name                   a later entry replaced what stood there: the tar cannot be made again
  *
- * A file that a later entry of the same archive replaced is lost: such a layer cannot be made again, which shows by its hash.
+ * What a file is named may be something else by the end of the archive, a link out of the layer for one. So a name is not
+ * trusted when the tar is made: its parents must be real directories, and it a regular file of the size that was read.
  * Rejected: keeping the compressed layer too, which doubles what every image takes; writing a new tar and so another image.
  */
 import { createHash } from 'node:crypto'
-import { closeSync, createReadStream, openSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { pipeline } from 'node:stream'
 import { createGunzip, gzipSync } from 'node:zlib'
 import { DroverError } from '../../base/errors.ts'
-import { toNative } from './tar_reader.ts'
+import { ConfinedRoot } from './confined_root.ts'
+import { toText } from './tar_reader.ts'
 
 const REST = 0
 const FILE = 1
+const LOST = 2
+/** A FIFO is opened without waiting for its other end. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+const READ_BYTES = 256 << 10
 /** Written in pieces, each a gzip member of its own: a hostile archive must not fill the memory. */
 const PIECE_BYTES = 256 << 10
 const LEVEL = 1
@@ -26,6 +34,7 @@ export class RecipeWriter {
   readonly #fd: number
   #pending: Buffer[] = []
   #pendingBytes = 0
+  #lost = false
 
   constructor(path: string) {
     this.#fd = openSync(path, 'wx', 0o600)
@@ -33,21 +42,21 @@ export class RecipeWriter {
 
   rest(bytes: Uint8Array): void {
     if (bytes.length === 0) return
-    const head = Buffer.alloc(5)
-    head[0] = REST
-    head.writeUInt32BE(bytes.length, 1)
     // The reader uses its buffer again.
-    this.#add(Buffer.concat([head, bytes]))
+    this.#add(record(REST, bytes))
   }
 
   file(path: string, sizeBytes: number): void {
-    const name = Buffer.from(path, 'latin1')
-    const record = Buffer.alloc(5 + name.length + 8)
-    record[0] = FILE
-    record.writeUInt32BE(name.length, 1)
-    name.copy(record, 5)
-    record.writeBigUInt64BE(BigInt(sizeBytes), 5 + name.length)
-    this.#add(record)
+    const size = Buffer.alloc(8)
+    size.writeBigUInt64BE(BigInt(sizeBytes))
+    this.#add(record(FILE, Buffer.from(path, 'latin1'), size))
+  }
+
+  /** What stood at the path goes. The first says enough. */
+  lost(path: string): void {
+    if (this.#lost) return
+    this.#lost = true
+    this.#add(record(LOST, Buffer.from(path, 'latin1')))
   }
 
   close(): void {
@@ -73,10 +82,24 @@ export class RecipeWriter {
   }
 }
 
-type Part = { bytes: Buffer } | { file: string; sizeBytes: number }
+function record(kind: number, content: Uint8Array, more: Uint8Array = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(5)
+  head[0] = kind
+  head.writeUInt32BE(content.length, 1)
+  return Buffer.concat([head, content, more])
+}
 
+type Part = { bytes: Buffer } | { file: string; sizeBytes: number } | { lost: string }
+
+/** Throws `unsupported` for a layer of before recipes were kept. */
 async function* parts(recipe: string): AsyncGenerator<Part> {
-  const plain = createReadStream(recipe).pipe(createGunzip())
+  const file = await open(recipe).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'ENOENT') throw cause
+    const why = `a layer came before its recipe was kept (${recipe}); pull or load the image again`
+    throw new DroverError('unsupported', why, { cause })
+  })
+  // What either stream says at its end, the loop hears.
+  const plain = pipeline(file.createReadStream(), createGunzip(), () => undefined)
   let held: Buffer = Buffer.alloc(0)
   for await (const chunk of plain) {
     held = held.length === 0 ? (chunk as Buffer) : Buffer.concat([held, chunk as Buffer])
@@ -86,58 +109,88 @@ async function* parts(recipe: string): AsyncGenerator<Part> {
       const isFile = held[0] === FILE
       const end = 5 + length + (isFile ? 8 : 0)
       if (held.length < end) break
-      if (isFile) {
-        yield { file: held.toString('latin1', 5, 5 + length), sizeBytes: Number(held.readBigUInt64BE(5 + length)) }
-      } else yield { bytes: held.subarray(5, end) }
+      const name = (): string => held.toString('latin1', 5, 5 + length)
+      if (isFile) yield { file: name(), sizeBytes: Number(held.readBigUInt64BE(5 + length)) }
+      else if (held[0] === LOST) yield { lost: name() }
+      else yield { bytes: held.subarray(5, end) }
       held = held.subarray(end)
     }
   }
   if (held.length > 0) throw new DroverError('invalid', `${recipe} ends in the middle of a record`)
 }
 
-/** Bytes of the tar. Rejects with `notFound` for a layer of before recipes were kept. */
-export async function tarSize(recipe: string): Promise<number> {
+/** Bytes of the tar. Rejects with `unsupported` for a layer whose tar cannot be made again. */
+export async function tarSize(recipe: string, diffId: string): Promise<number> {
   let bytes = 0
-  for await (const part of known(parts(recipe), recipe)) bytes += 'bytes' in part ? part.bytes.length : part.sizeBytes
+  for await (const part of parts(recipe))
+    bytes += 'bytes' in part ? part.bytes.length : contentOf(part, diffId).sizeBytes
   return bytes
 }
 
-/** The tar. The last piece is followed by `invalid` when it is not what the layer came in: trust nothing before the end. */
+/** The tar. The last piece is followed by `unsupported` when it is not what the layer came in: trust nothing before the end. */
 export async function* layerTar(recipe: string, root: string, diffId: string): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256')
-  for await (const part of known(parts(recipe), recipe)) {
-    if ('bytes' in part) {
-      hash.update(part.bytes)
-      yield part.bytes
-      continue
-    }
-    if (part.sizeBytes === 0) continue
-    for await (const chunk of createReadStream(absolute(root, part.file), { end: part.sizeBytes - 1 })) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
+  // Nobody changes a layer, so what is known of its directories holds for the whole of it.
+  const confined = new ConfinedRoot(root)
+  for await (const part of parts(recipe)) {
+    for await (const bytes of 'bytes' in part ? [part.bytes] : contents(confined, contentOf(part, diffId), diffId)) {
+      hash.update(bytes)
+      yield bytes
     }
   }
   const made = `sha256:${hash.digest('hex')}`
-  if (made !== diffId) {
-    throw new DroverError('unsupported', `layer ${diffId} cannot be made again as it came; pull or load its image anew`)
-  }
+  if (made !== diffId) throw changed(diffId, `it became ${made}`)
 }
 
-/** Names are binary strings. */
-function absolute(root: string, name: string): string | Buffer {
-  const native = toNative(name)
-  return typeof native === 'string' ? join(root, native) : Buffer.concat([Buffer.from(`${root}/`), native])
+interface Content {
+  file: string
+  sizeBytes: number
 }
 
-async function* known(source: AsyncGenerator<Part>, recipe: string): AsyncGenerator<Part> {
+function contentOf(part: Content | { lost: string }, diffId: string): Content {
+  if (!('lost' in part)) return part
+  const name = JSON.stringify(toText(part.lost))
+  const why = `its archive holds ${name} more than once, and only the last is kept`
+  throw new DroverError(
+    'unsupported',
+    `layer ${diffId} cannot be made again: ${why}; copy the image from where it came`,
+  )
+}
+
+async function* contents(root: ConfinedRoot, { file, sizeBytes }: Content, diffId: string): AsyncGenerator<Uint8Array> {
+  if (sizeBytes === 0) return
+  const handle = await openInside(root, file)
   try {
-    yield* source
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    throw new DroverError(
-      'unsupported',
-      `a layer came before its recipe was kept (${recipe}); pull or load the image again`,
-      { cause: error },
-    )
+    const stats = await handle?.stat()
+    if (handle === undefined || !stats?.isFile() || stats.size !== sizeBytes) {
+      throw changed(diffId, `${JSON.stringify(toText(file))} is no longer the file that came`)
+    }
+    for (let at = 0; at < sizeBytes; ) {
+      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes - at))
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, at)
+      if (bytesRead === 0) throw changed(diffId, `${JSON.stringify(toText(file))} became shorter`)
+      at += bytesRead
+      yield buffer.subarray(0, bytesRead)
+    }
+  } finally {
+    await handle?.close()
   }
+}
+
+/** Through no link; undefined for what is not there, or is a link or a socket. */
+async function openInside(root: ConfinedRoot, name: string): Promise<FileHandle | undefined> {
+  if (!root.isReal(name)) return undefined
+  try {
+    return await open(root.absolute(name), READ)
+  } catch (error) {
+    if (['ENOENT', 'ELOOP', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
+function changed(diffId: string, why: string): DroverError {
+  return new DroverError(
+    'unsupported',
+    `layer ${diffId} cannot be made again as it came: ${why}; pull or load its image anew`,
+  )
 }

@@ -16,8 +16,13 @@ export interface SavedImage {
 
 const BLOBS = 'blobs/sha256/'
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+const LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
 export async function* saveImage({ names, config, layers }: SavedImage, store: LayerStore): AsyncGenerator<Uint8Array> {
+  // Before the first byte goes out: a layer that cannot be made again is refused, not found half-way. The same layer twice
+  // in an image is one blob.
+  const tars = new Map<string, Awaited<ReturnType<LayerStore['tar']>>>()
+  for (const layer of layers) if (!tars.has(layer.diffId)) tars.set(layer.diffId, await store.tar(layer))
   const archive = pack()
   const writing = write()
   writing.catch((error: Error) => archive.destroy(error))
@@ -25,16 +30,14 @@ export async function* saveImage({ names, config, layers }: SavedImage, store: L
   await writing
 
   async function write(): Promise<void> {
-    const descriptors = []
-    // The same layer twice in an image is one blob.
-    const written = new Set<string>()
-    for (const layer of layers) {
-      const { sizeBytes, bytes } = await store.tar(layer)
-      descriptors.push({ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: layer.diffId, size: sizeBytes })
-      if (written.has(layer.diffId)) continue
-      written.add(layer.diffId)
-      await pipeline(bytes, archive.entry({ ...entry(blobName(layer.diffId)), size: sizeBytes }))
+    for (const [diffId, { sizeBytes, bytes }] of tars) {
+      await pipeline(bytes, archive.entry({ ...entry(blobName(diffId)), size: sizeBytes }))
     }
+    const descriptors = layers.map(({ diffId }) => ({
+      mediaType: LAYER,
+      digest: diffId,
+      size: tars.get(diffId)?.sizeBytes,
+    }))
     const configDigest = sha256(config)
     const manifest = Buffer.from(
       JSON.stringify({
