@@ -217,6 +217,29 @@ describe('load', () => {
     expectEmpty()
   })
 
+  test('a name with a digest counts only where the archive has the manifest of that digest', async () => {
+    const pinned = `docker.io/library/nginx@sha256:${'a'.repeat(64)}`
+    const layers = [await rootfsTar()]
+    for (const archive of [
+      await dockerArchive([{ tags: [pinned, 'mine:1'], layers }]),
+      await ociArchive([{ tags: [pinned, 'mine:1'], layers }]),
+    ]) {
+      const [image] = await load(archive)
+      expect(image?.names).toEqual(['docker.io/library/mine:1'])
+      expect(await driver.find(pinned)).toBeUndefined()
+      await driver.remove(image?.id ?? '')
+      await expect(load(archive, pinned)).rejects.toMatchObject({
+        code: 'invalid',
+        message: expect.stringContaining('no manifest with that digest; name it with a tag'),
+      })
+      expectEmpty()
+    }
+    const [plain] = await load(await ociArchive([{ tags: [], layers }]))
+    const own = `docker.io/library/mine@${plain?.digest}`
+    expect((await load(await ociArchive([{ tags: [own], layers }])))[0]?.names).toEqual([own])
+    expect((await load(await ociArchive([{ tags: [], layers }]), `mine:2@${plain?.digest}`))[0]?.names).toEqual([own])
+  })
+
   test('limits, and cancelling half-way', async () => {
     const archive = await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }])
     driver = await open({ maxLayerBytes: 100_000 })
@@ -238,6 +261,35 @@ describe('load', () => {
 })
 
 describe('save', () => {
+  test('a digest that named an image is not given to its archive, whose manifest is another', async () => {
+    const layers = [await rootfsTar()]
+    const [loaded] = await load(await ociArchive([{ tags: [], layers }]))
+    const pinned = `docker.io/library/app@${loaded?.digest}`
+    const [image] = await load(await ociArchive([{ tags: [], layers }]), pinned)
+    expect(image?.names).toEqual([pinned])
+    const saved = async () => {
+      const pieces: Uint8Array[] = []
+      for await (const piece of await driver.save(pinned)) pieces.push(Buffer.from(piece))
+      return Buffer.concat(pieces)
+    }
+    const untagged = await saved()
+    expect(untagged.includes(loaded?.digest ?? '')).toBe(false)
+    expect(untagged.includes('RepoTags')).toBe(false)
+    const path = join(dataDir, 'saved.tar')
+    writeFileSync(path, untagged)
+    for (const form of ['docker-archive', 'oci-archive']) {
+      execFileSync('skopeo', ['inspect', '--config', `${form}:${path}`], { stdio: 'pipe' })
+    }
+    await driver.tag(pinned, 'app:1')
+    const tagged = await saved()
+    await driver.remove(image?.id ?? '')
+    // By its ID, which is what `drover image load` says then.
+    const [again] = await load(untagged)
+    expect(again).toMatchObject({ id: image?.id, names: [] })
+    expect((await driver.find(image?.id ?? ''))?.id).toBe(image?.id)
+    expect((await load(tagged))[0]?.names).toEqual(['docker.io/library/app:1'])
+  })
+
   test('an image with a layer that cannot be made again is refused before a byte of it goes out', async () => {
     const secret = join(dataDir, 'secret')
     writeFileSync(secret, 'host')

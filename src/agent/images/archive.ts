@@ -15,7 +15,7 @@ import { type NewImage, sha256 } from './image_store.ts'
 import type { LayerHold, LayerStore } from './layer_store.ts'
 import { type Descriptor, type Manifest, type Platform, parseConfig, parseJson, parseManifest } from './manifest.ts'
 import { choosePlatform } from './platform.ts'
-import { formatReference, isDigest, parseReference } from './reference.ts'
+import { formatReference, isDigest, parseReference, type Reference } from './reference.ts'
 import { looksLikeTar, type TarEntry, TarReader, toText } from './tar_reader.ts'
 
 const MAX_DOCUMENT_BYTES = 8 << 20
@@ -159,8 +159,7 @@ function dockerImages(bytes: Buffer, contents: Contents): NewImage[] {
     })
     verifyLayers(config, found, item.Config)
     const tags: unknown[] = Array.isArray(item.RepoTags) ? item.RepoTags : []
-    const names = tags.map((tag) => formatReference(parseReference(String(tag))))
-    return { config, manifests: [], names, repositoryDigests: [] }
+    return { config, manifests: [], names: trueNames(tags.map(String), []), repositoryDigests: [] }
   })
 }
 
@@ -200,7 +199,7 @@ function ociImage(descriptor: Descriptor, contents: Contents, machine: Platform)
     return diffId
   })
   verifyLayers(config, found, manifest.config.digest)
-  return { config, manifests, names: ociNames(descriptor), repositoryDigests: [] }
+  return { config, manifests, names: trueNames(ociNames(descriptor), manifests), repositoryDigests: [] }
 }
 
 /** A bare tag (`latest`) as reference name says nothing of the image's name. */
@@ -208,7 +207,18 @@ function ociNames({ annotations }: Descriptor): string[] {
   const full = annotations['io.containerd.image.name']
   const short = annotations['org.opencontainers.image.ref.name'] ?? ''
   const name = full ?? (/[:/]/.test(short) ? short : undefined)
-  return name === undefined ? [] : [formatReference(parseReference(name))]
+  return name === undefined ? [] : [name]
+}
+
+/** In full. Pods pin content by a digest, so a name with another than the image's is dropped. */
+function trueNames(names: readonly string[], manifests: readonly Uint8Array[]): string[] {
+  return names.map(parseReference).filter(standsFor(manifests)).map(formatReference)
+}
+
+/** Whether a name may stand for the image of these manifests: one with a digest only for what has it. */
+export function standsFor(manifests: readonly Uint8Array[]): (reference: Reference) => boolean {
+  const digests = new Set(manifests.map(sha256))
+  return ({ digest }) => digest === '' || digests.has(digest)
 }
 
 function verifyLayers(config: Uint8Array, found: readonly string[], where: string): void {

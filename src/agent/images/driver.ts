@@ -7,7 +7,7 @@ import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Registry } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
-import { readArchive } from './archive.ts'
+import { readArchive, standsFor } from './archive.ts'
 import { endpointsOf } from './endpoint.ts'
 import { HttpClient, type ProxyOptions } from './http.ts'
 import { createImageMetrics, type ImageMetrics } from './image_metrics.ts'
@@ -113,7 +113,7 @@ class Driver implements ImageDriver {
   }
 
   async load(archive: AsyncIterable<Uint8Array>, reference: string | undefined, signal: AbortSignal): Promise<Image[]> {
-    const name = reference === undefined ? undefined : formatReference(parseReference(reference))
+    const name = reference === undefined ? undefined : parseReference(reference)
     const records = await this.#adding(async (hold) => {
       const found = await readArchive(archive, { layers: this.#layers, hold, machine: this.#machine, signal })
       if (name === undefined) return found
@@ -121,7 +121,11 @@ class Driver implements ImageDriver {
       if (only === undefined || others.length > 0) {
         throw new DroverError('invalid', `the archive holds ${found.length} images; load it without a name of your own`)
       }
-      return [{ ...only, names: [name] }]
+      if (!standsFor(only.manifests)(name)) {
+        const why = 'the archive has no manifest with that digest'
+        throw new DroverError('invalid', `"${reference}" cannot be its name: ${why}; name it with a tag`)
+      }
+      return [{ ...only, names: [formatReference(name)] }]
     })
     return records.map((record) => this.#image(record))
   }

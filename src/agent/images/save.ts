@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { pack } from 'tar-stream'
 import { sha256 } from './image_store.ts'
 import type { Layer, LayerStore } from './layer_store.ts'
+import { parseReference } from './reference.ts'
 
 export interface SavedImage {
   names: readonly string[]
@@ -19,6 +20,8 @@ const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 const LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
 export async function* saveImage({ names, config, layers }: SavedImage, store: LayerStore): AsyncGenerator<Uint8Array> {
+  // A digest is that of the manifest it came with; the one that is written here is another.
+  const tags = names.filter((name) => parseReference(name).digest === '')
   // Before the first byte goes out: a layer that cannot be made again is refused, not found half-way. The same layer twice
   // in an image is one blob.
   const tars = new Map<string, Awaited<ReturnType<LayerStore['tar']>>>()
@@ -49,11 +52,15 @@ export async function* saveImage({ names, config, layers }: SavedImage, store: L
     )
     const descriptor = { mediaType: MANIFEST, digest: sha256(manifest), size: manifest.length }
     const manifests =
-      names.length === 0
+      tags.length === 0
         ? [descriptor]
-        : names.map((name) => ({ ...descriptor, annotations: { 'io.containerd.image.name': name } }))
+        : tags.map((name) => ({ ...descriptor, annotations: { 'io.containerd.image.name': name } }))
     const docker = [
-      { Config: blobName(configDigest), RepoTags: names, Layers: layers.map(({ diffId }) => blobName(diffId)) },
+      {
+        Config: blobName(configDigest),
+        ...(tags.length === 0 ? {} : { RepoTags: tags }),
+        Layers: layers.map(({ diffId }) => blobName(diffId)),
+      },
     ]
     const documents: [string, Uint8Array | string][] = [
       [blobName(configDigest), config],
