@@ -240,6 +240,25 @@ describe('load', () => {
     expect((await load(await ociArchive([{ tags: [], layers }]), `mine:2@${plain?.digest}`))[0]?.names).toEqual([own])
   })
 
+  test('a file that is called by the digest of another is not taken for it', async () => {
+    const other = await tar([text('other', 'x')])
+    const config = JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs: { diff_ids: [digestOf(other)] } })
+    const [configDigest, layerDigest] = [digestOf('the real configuration'), digestOf('the real layer')]
+    const described = (digest: string) => ({ mediaType: 'application/octet-stream', digest, size: 1 })
+    const manifest = { schemaVersion: 2, config: described(configDigest), layers: [described(layerDigest)] }
+    const bytes = JSON.stringify(manifest)
+    const name = { 'io.containerd.image.name': `mine@${digestOf(bytes)}` }
+    const index = { schemaVersion: 2, manifests: [{ ...described(digestOf(bytes)), annotations: name }] }
+    const archive = await tar([
+      text(JSON.stringify(index), 'index.json'),
+      text(bytes, 'manifest'),
+      text(config, configDigest),
+      { name: layerDigest, content: other },
+    ])
+    await expect(load(archive)).rejects.toMatchObject({ code: 'invalid', message: `the archive lacks ${configDigest}` })
+    expectEmpty()
+  })
+
   test('limits, and cancelling half-way', async () => {
     const archive = await dockerArchive([{ tags: ['app'], layers: [await rootfsTar()] }])
     driver = await open({ maxLayerBytes: 100_000 })

@@ -30,18 +30,27 @@ export interface ReadOptions {
   signal: AbortSignal
 }
 
-/** Everything of use in an archive, by its path and by its hash. */
+/** Everything of use in an archive. By path and by digest apart: an archive may call a file by the digest of another. */
 interface Contents {
   documents: Map<string, Buffer>
-  /** Path, or digest of the blob as it stands in the archive, to the layer's diff ID. */
+  documentsByDigest: Map<string, Buffer>
+  /** To diff IDs, here and below. */
   layers: Map<string, string>
+  /** By the digest of the blob as it stands in the archive. */
+  layersByDigest: Map<string, string>
   links: Map<string, string>
 }
 
 /** Unpacks the layers and says which images there are. Rejects with `invalid`. */
 export async function readArchive(archive: AsyncIterable<Uint8Array>, options: ReadOptions): Promise<NewImage[]> {
   const reader = new TarReader(decompress(archive))
-  const contents: Contents = { documents: new Map(), layers: new Map(), links: new Map() }
+  const contents: Contents = {
+    documents: new Map(),
+    documentsByDigest: new Map(),
+    layers: new Map(),
+    layersByDigest: new Map(),
+    links: new Map(),
+  }
   const budget = { entries: MAX_ENTRIES, documentBytes: MAX_DOCUMENTS_BYTES }
   try {
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
@@ -83,7 +92,7 @@ async function readFile(path: string, entry: TarEntry, context: FileContext): Pr
   if (isDigest(named) && options.layers.get(named) !== undefined) {
     options.hold.diffIds.add(named)
     contents.layers.set(path, named)
-    contents.layers.set(named, named)
+    contents.layersByDigest.set(named, named)
     return
   }
   const { head, stream } = await peek(reader.body(), HEAD_BYTES)
@@ -94,7 +103,7 @@ async function readFile(path: string, entry: TarEntry, context: FileContext): Pr
       const added = await options.layers.add(compression === 'none' ? stream : hashed(stream, hash), options)
       contents.layers.set(path, added.diffId)
       const digest = compression === 'none' ? added.diffId : `sha256:${hash.digest('hex')}`
-      contents.layers.set(digest, added.diffId)
+      contents.layersByDigest.set(digest, added.diffId)
     } catch (thrown) {
       const error = DroverError.from(thrown)
       throw new DroverError(error.code, `layer ${toText(path)}: ${error.message}`, { cause: error })
@@ -111,7 +120,7 @@ async function readFile(path: string, entry: TarEntry, context: FileContext): Pr
   for await (const piece of stream) pieces.push(Buffer.from(piece))
   const bytes = Buffer.concat(pieces)
   contents.documents.set(path, bytes)
-  contents.documents.set(sha256(bytes), bytes)
+  contents.documentsByDigest.set(sha256(bytes), bytes)
 }
 
 async function* hashed(source: AsyncIterable<Uint8Array>, hash: { update(data: Uint8Array): unknown }) {
@@ -184,17 +193,17 @@ function ociImage(descriptor: Descriptor, contents: Contents, machine: Platform)
   let manifest: Manifest
   // An index may lead to an index, but no honest one goes deep.
   for (let depth = 0; ; depth++) {
-    const bytes = contents.documents.get(current.digest)
+    const bytes = contents.documentsByDigest.get(current.digest)
     if (bytes === undefined || depth > 3) throw new DroverError('invalid', `the archive lacks ${current.digest}`)
     manifests.unshift(bytes)
     manifest = parseManifest(bytes, current.digest)
     if (manifest.kind === 'image') break
     current = choosePlatform(manifest.manifests, machine, 'the archive')
   }
-  const config = contents.documents.get(manifest.config.digest)
+  const config = contents.documentsByDigest.get(manifest.config.digest)
   if (config === undefined) throw new DroverError('invalid', `the archive lacks ${manifest.config.digest}`)
   const found = manifest.layers.map(({ digest }) => {
-    const diffId = contents.layers.get(digest)
+    const diffId = contents.layersByDigest.get(digest)
     if (diffId === undefined) throw new DroverError('invalid', `the archive lacks the layer ${digest}`)
     return diffId
   })
