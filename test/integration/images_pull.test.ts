@@ -656,4 +656,20 @@ describe('ways to a registry', () => {
     expect(image.digest).toBe(digestOf(index))
     expect((await driver.find(digestOf(body)))?.id).toBe(image.id)
   })
+
+  test('an index that names no platforms: the configurations tell', async () => {
+    const layer = await tar([{ name: 'own', content: 'mine' }])
+    const configs = [configOf(layer).replace(/"architecture":"\w+"/, '"architecture":"mips"'), configOf(layer)]
+    const manifests = configs.map((config) => manifestOf(config, described(layer)))
+    const named = manifests.map((manifest) => ({ ...described(JSON.stringify(manifest)), mediaType: MANIFEST }))
+    const served = await serve(
+      new Map<string, object>([
+        ['v1', { schemaVersion: 2, manifests: named }],
+        ...named.map(({ digest }, i): [string, object] => [digest, manifests[i] ?? {}]),
+      ]),
+      new Map([layer, ...configs].map((content) => [digestOf(content), Buffer.from(content)])),
+    )
+    const image = await driver.pull(`${served.host}/team/unsaid:v1`, { signal })
+    expect(image.id).toBe(digestOf(configs[1] ?? ''))
+  })
 })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseChallenges } from '../../src/agent/images/challenge.ts'
 import { endpointsOf } from '../../src/agent/images/endpoint.ts'
-import { choosePlatform, machinePlatform } from '../../src/agent/images/platform.ts'
+import { candidatesFor, machinePlatform } from '../../src/agent/images/platform.ts'
 import { formatReference, idPrefix, parseReference } from '../../src/agent/images/reference.ts'
 import { retryAfterOf } from '../../src/agent/images/registry_session.ts'
 
@@ -92,12 +92,12 @@ describe('platforms', () => {
     ['arm64', 'linux/arm64/v8', [item('linux', 'arm64', 'v9'), item('linux', 'arm64', 'v8')]],
     ['arm', 'linux/arm/v6', [item('linux', 'arm', 'v7'), item('linux', 'arm', 'v6')]],
   ])('%s takes %s', (machine, digest, manifests) => {
-    expect(choosePlatform(manifests, machinePlatform(machine), 'x').digest).toBe(digest)
+    expect(candidatesFor(manifests, machinePlatform(machine), 'x').map((found) => found.digest)).toEqual([digest])
   })
 
   test('none fits: says what there is', () => {
     const manifests = [item('linux', 's390x'), item('unknown', 'unknown'), item('linux', 'arm', 'v7')]
-    expect(() => choosePlatform(manifests, machinePlatform('x64'), 'app:1')).toThrow(
+    expect(() => candidatesFor(manifests, machinePlatform('x64'), 'app:1')).toThrow(
       'app:1 has no image for linux/amd64; it has: linux/s390x, linux/arm/v7',
     )
   })

@@ -9,12 +9,12 @@ import { createHash } from 'node:crypto'
 import { throwIfAborted } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
+import { chooseImage } from './choose_image.ts'
 import { cleanParts } from './confined_root.ts'
 import { decompress, detectCompression, peek } from './decompress.ts'
 import { type NewImage, sha256 } from './image_store.ts'
 import type { LayerHold, LayerStore } from './layer_store.ts'
-import { type Descriptor, type Manifest, type Platform, parseConfig, parseJson, parseManifest } from './manifest.ts'
-import { choosePlatform } from './platform.ts'
+import { type Descriptor, type Platform, parseConfig, parseJson, parseManifest } from './manifest.ts'
 import { formatReference, isDigest, parseReference, type Reference } from './reference.ts'
 import { looksLikeTar, type TarEntry, TarReader, toText } from './tar_reader.ts'
 
@@ -172,7 +172,7 @@ function dockerImages(bytes: Buffer, contents: Contents): NewImage[] {
   })
 }
 
-function ociImages(bytes: Buffer, contents: Contents, machine: Platform): NewImage[] {
+async function ociImages(bytes: Buffer, contents: Contents, machine: Platform): Promise<NewImage[]> {
   const index = parseManifest(bytes, 'index.json')
   if (index.kind !== 'index') throw new DroverError('invalid', 'index.json is not an index')
   const real = index.manifests.filter((item) => item.annotations['vnd.docker.reference.type'] === undefined)
@@ -180,35 +180,38 @@ function ociImages(bytes: Buffer, contents: Contents, machine: Platform): NewIma
   // One image under several names has a descriptor for each.
   const images = new Map<string, NewImage>()
   for (const descriptor of real) {
-    const image = ociImage(descriptor, contents, machine)
+    const image = await ociImage(descriptor, contents, machine)
     const id = sha256(image.config)
     images.set(id, { ...image, names: [...new Set([...(images.get(id)?.names ?? []), ...image.names])] })
   }
   return [...images.values()]
 }
 
-function ociImage(descriptor: Descriptor, contents: Contents, machine: Platform): NewImage {
-  const manifests: Buffer[] = []
-  let current = descriptor
-  let manifest: Manifest
-  // An index may lead to an index, but no honest one goes deep.
-  for (let depth = 0; ; depth++) {
-    const bytes = contents.documentsByDigest.get(current.digest)
-    if (bytes === undefined || depth > 3) throw new DroverError('invalid', `the archive lacks ${current.digest}`)
-    manifests.unshift(bytes)
-    manifest = parseManifest(bytes, current.digest)
-    if (manifest.kind === 'image') break
-    current = choosePlatform(manifest.manifests, machine, 'the archive')
+async function ociImage(descriptor: Descriptor, contents: Contents, machine: Platform): Promise<NewImage> {
+  const document = async (digest: string): Promise<Buffer> => {
+    const bytes = contents.documentsByDigest.get(digest)
+    if (bytes === undefined) throw new DroverError('invalid', `the archive lacks ${digest}`)
+    return bytes
   }
-  const config = contents.documentsByDigest.get(manifest.config.digest)
-  if (config === undefined) throw new DroverError('invalid', `the archive lacks ${manifest.config.digest}`)
-  const found = manifest.layers.map(({ digest }) => {
+  const { image, manifests } = await chooseImage(descriptor.digest, {
+    manifest: document,
+    config: ({ digest }) => document(digest),
+    machine,
+    where: 'the archive',
+  })
+  const config = await document(image.config.digest)
+  const found = image.layers.map(({ digest }) => {
     const diffId = contents.layersByDigest.get(digest)
     if (diffId === undefined) throw new DroverError('invalid', `the archive lacks the layer ${digest}`)
     return diffId
   })
-  verifyLayers(config, found, manifest.config.digest)
-  return { config, manifests, names: trueNames(ociNames(descriptor), manifests), repositoryDigests: [] }
+  verifyLayers(config, found, image.config.digest)
+  return {
+    config,
+    manifests: [...manifests].reverse(),
+    names: trueNames(ociNames(descriptor), manifests),
+    repositoryDigests: [],
+  }
 }
 
 /** A bare tag (`latest`) as reference name says nothing of the image's name. */

@@ -27,8 +27,15 @@ export function runsOn(platform: Platform, machine: Platform): boolean {
   return !known || (platform.os === machine.os && platform.architecture === machine.architecture)
 }
 
-/** The best match, by variant: none or the baseline before the newest. Throws `notFound` with what there is. */
-export function choosePlatform(manifests: readonly Descriptor[], machine: Platform, where: string): Descriptor {
+/**
+ * The best match, by variant: none or the baseline before the newest. Where nothing matches, all that do not say what they
+ * are for: their configurations must tell. Throws `notFound` with what there is.
+ */
+export function candidatesFor(
+  manifests: readonly Descriptor[],
+  machine: Platform,
+  where: string,
+): [Descriptor, ...Descriptor[]] {
   const candidates = manifests.filter(
     ({ platform }) => platform !== undefined && platform.os !== '' && runsOn(platform, machine),
   )
@@ -40,10 +47,18 @@ export function choosePlatform(manifests: readonly Descriptor[], machine: Platfo
     return 2 + (Number(variant.replace(/^v/, '')) || 0)
   }
   const [best] = [...candidates].sort((a, b) => rank(a) - rank(b))
-  if (best !== undefined) return best
-  const unnamed = manifests.filter(({ platform }) => platform === undefined)
-  if (unnamed.length === 1 && unnamed[0] !== undefined && manifests.length === 1) return unnamed[0]
-  const offered = manifests.flatMap(({ platform }) => (platform ? [formatPlatform(platform)] : []))
-  const list = [...new Set(offered)].filter((name) => !name.startsWith('unknown')).join(', ') || 'none'
-  throw new DroverError('notFound', `${where} has no image for ${formatPlatform(machine)}; it has: ${list}`)
+  if (best !== undefined) return [best]
+  const [first, ...others] = manifests.filter(({ platform }) => platform === undefined)
+  if (first !== undefined) return [first, ...others]
+  throw noneFor(
+    machine,
+    manifests.flatMap(({ platform }) => platform ?? []),
+    where,
+  )
+}
+
+export function noneFor(machine: Platform, offered: readonly Platform[], where: string): DroverError {
+  const names = new Set(offered.map(formatPlatform))
+  const list = [...names].filter((name) => !name.startsWith('unknown')).join(', ') || 'none'
+  return new DroverError('notFound', `${where} has no image for ${formatPlatform(machine)}; it has: ${list}`)
 }

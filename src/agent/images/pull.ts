@@ -6,20 +6,14 @@ import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
+import { chooseImage, type ImageManifest } from './choose_image.ts'
 import { type Endpoint, type EndpointRules, endpointsOf } from './endpoint.ts'
 import type { HttpClient } from './http.ts'
 import { type NewImage, sha256 } from './image_store.ts'
 import type { CredentialsFor, PullProgress, RegistryCredentials } from './images.ts'
 import type { Layer, LayerHold, LayerStore } from './layer_store.ts'
-import {
-  type ConfigDocument,
-  type Descriptor,
-  type Manifest,
-  type Platform,
-  parseConfig,
-  parseManifest,
-} from './manifest.ts'
-import { choosePlatform, formatPlatform, runsOn } from './platform.ts'
+import { type ConfigDocument, type Descriptor, type Platform, parseConfig } from './manifest.ts'
+import { formatPlatform, runsOn } from './platform.ts'
 import { formatReference, type Reference } from './reference.ts'
 import { RegistrySession } from './registry_session.ts'
 import type { SharedWork } from './shared_work.ts'
@@ -47,7 +41,6 @@ export interface PullRequest {
 }
 
 const PARALLEL_LAYERS = 3
-const MAX_INDEX_DEPTH = 3
 
 export async function pullImage(request: PullRequest, context: PullContext): Promise<NewImage> {
   const endpoints = endpointsOf(request.reference.registry, context.rules)
@@ -101,7 +94,12 @@ async function pullFrom(source: Source, request: PullRequest, context: PullConte
     new RegistrySession({ http, clock, random, ...source, repository: reference.repository, signal: own })
   const main = session(signal)
   const name = formatReference(reference)
-  const { manifests, image } = await fetchManifests(main, reference, context.machine)
+  const { manifests, image } = await chooseImage(reference.digest || reference.tag, {
+    manifest: (named) => main.manifest(named),
+    config: (descriptor) => main.document(descriptor),
+    machine: context.machine,
+    where: name,
+  })
   const config = await main.document(image.config)
   const document = parseConfig(config, name)
   checkConfig(name, { document, image, machine: context.machine })
@@ -114,23 +112,6 @@ async function pullFrom(source: Source, request: PullRequest, context: PullConte
     names: [name],
     repositoryDigests: manifests.map((bytes) => `${registry}/${repository}@${sha256(bytes)}`),
   }
-}
-
-type ImageManifest = Extract<Manifest, { kind: 'image' }>
-
-/** Manifest of this machine's image, with the indexes that led to it; what the reference named comes first. */
-async function fetchManifests(session: RegistrySession, reference: Reference, machine: Platform) {
-  const name = formatReference(reference)
-  const manifests: Buffer[] = []
-  let next = reference.digest || reference.tag
-  for (let depth = 0; depth <= MAX_INDEX_DEPTH; depth++) {
-    const bytes = await session.manifest(next)
-    manifests.push(bytes)
-    const manifest = parseManifest(bytes, name)
-    if (manifest.kind === 'image') return { manifests, image: manifest }
-    next = choosePlatform(manifest.manifests, machine, name).digest
-  }
-  throw new DroverError('invalid', `${name}: indexes within indexes`)
 }
 
 function checkConfig(name: string, found: { document: ConfigDocument; image: ImageManifest; machine: Platform }): void {
