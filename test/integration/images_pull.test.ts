@@ -352,6 +352,25 @@ describe('trouble on the way', () => {
     expect(await driver.list()).toEqual([])
   })
 
+  test('a pull that fails half-way leaves no connection open', async () => {
+    const layer = Buffer.concat([await tar([{ name: '../out', content: 'x' }]), randomBytes(4 << 20)])
+    const forms: [string, Buffer][] = [
+      ['v1', layer],
+      ['v2', gzipSync(layer, { level: 1 })],
+    ]
+    const config = configOf(layer)
+    const content = forms.map(([, bytes]) => bytes)
+    const served = await serve(
+      new Map(forms.map(([tag, bytes]) => [tag, manifestOf(config, described(bytes))])),
+      new Map([...content, Buffer.from(config)].map((bytes) => [digestOf(bytes), bytes])),
+    )
+    for (const [tag] of forms) {
+      const pulling = driver.pull(`${served.host}/team/bad:${tag}`, { signal })
+      await expect(pulling, tag).rejects.toMatchObject({ message: expect.stringContaining('leads out') })
+      await eventually(() => served.connections() === 0)
+    }
+  })
+
   test('a blob elsewhere: redirects are followed without credentials', async () => {
     const seen: (string | undefined)[] = []
     const store = await front((asked) => {
