@@ -62,6 +62,8 @@ describeRuntimes('containers under conmon', (runtime, itOnce) => {
     expect(lines.some((line) => line.endsWith(' stdout F one two'))).toBe(true)
     expect(lines.some((line) => line.endsWith(' stdout P partial'))).toBe(true)
     expect(lines.some((line) => line.endsWith(' stderr F oops'))).toBe(true)
+    // As of a monitor that was killed while it wrote the exit file.
+    writeFileSync(join(host.directory, 'run/exits', `${container.id}.AB12CD`), '3')
     await remove(container)
     await remove(container)
   })

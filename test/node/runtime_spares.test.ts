@@ -1,5 +1,5 @@
 /** Sandboxes made ahead: pods get them, agents that come back take them over, what was broken is not given out, nothing stays. */
-import { existsSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RuntimeDriver } from '../../src/agent/runtime/runtime.ts'
@@ -91,11 +91,17 @@ describe('spare sandboxes', () => {
     const pod = join(host.directory, 'run/s/pod-a')
     renameSync(join(host.directory, 'run/s', spare), pod)
     const before = inodeOf(join(pod, 'net'))
-    const next = await host.again()
-    expect((await next.listSandboxes()).map(({ podUid }) => podUid)).toEqual(['pod-a'])
-    expect(inodeOf((await host.sandbox('pod-a')).netNamespacePath)).not.toBe(before)
-    await next.removeSandbox('pod-a')
-    expect(sandboxes()).toEqual([])
+    // While it is open the kernel gives its number to no other.
+    const held = openSync(join(pod, 'net'), 'r')
+    try {
+      const next = await host.again()
+      expect((await next.listSandboxes()).map(({ podUid }) => podUid)).toEqual(['pod-a'])
+      expect(inodeOf((await host.sandbox('pod-a')).netNamespacePath)).not.toBe(before)
+      await next.removeSandbox('pod-a')
+      expect(sandboxes()).toEqual([])
+    } finally {
+      closeSync(held)
+    }
   })
 
   it('are looked at before they are given out', async () => {

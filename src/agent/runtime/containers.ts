@@ -398,7 +398,11 @@ export class Containers {
       if (cgroup !== undefined) await clearCgroup(cgroups(), cgroup, clock)
       if (podUid !== undefined) this.#options.hastened.settle(podUid, id)
     }
-    for (const path of [own.exitFile, own.bundle]) rmSync(path, { recursive: true, force: true })
+    // A monitor that was killed while it wrote the exit file leaves a draft beside it (GLib: the name and six letters).
+    const drafts = readdirSync(paths.exits).filter((name) => name.startsWith(`${id}.`))
+    for (const path of [own.exitFile, own.bundle, ...drafts.map((name) => join(paths.exits, name))]) {
+      rmSync(path, { recursive: true, force: true })
+    }
     await this.#writes.get(id)
     await removeTree(own.directory)
     await removeTree(unfinishedPath(paths, id))
