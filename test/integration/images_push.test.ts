@@ -1,23 +1,30 @@
 /** Images that leave a node: pushed to a real registry, saved for whoever reads archives. */
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createImageDriver } from '../../src/agent/images/driver.ts'
+import { HttpClient } from '../../src/agent/images/http.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { runOk } from '../../src/base/process.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { chunked, dockerArchive, rootfsTar, tar } from '../support/archives.ts'
+import { eventually } from '../support/eventually.ts'
+import { createManualClock } from '../support/manual_clock.ts'
 import { startRegistry, type TestRegistry } from '../support/registry.ts'
-import { startFront } from '../support/registry_front.ts'
+import { type Front, forward, type Intercept, startFront } from '../support/registry_front.ts'
 
 const USER = { username: 'ada', password: 'p:w d' }
 const signal = new AbortController().signal
 const credentials = () => [USER]
 const directories: string[] = []
+const fronts: Front[] = []
 let open_: TestRegistry
 let closed: TestRegistry
 let driver: ImageDriver
@@ -47,10 +54,23 @@ beforeEach(async () => {
   await driver.load(chunked(await dockerArchive([{ tags: ['app:1'], layers }])), undefined, signal)
 })
 afterEach(async () => {
+  for (const front of fronts.splice(0)) await front.stop()
   for (const directory of directories.splice(0)) {
     await rm(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
   }
 })
+
+/** As the driver sends them. */
+const PIECE_BYTES = 8 << 20
+const PART_BYTES = 3 << 20
+
+/** A request of the registry behind with another body; resolves with the path and query it goes on at. */
+async function forwardBody(host: string, { url, method }: IncomingMessage, body: Buffer) {
+  const response = await fetch(`http://${host}${url}`, { method: method ?? '', body })
+  await response.arrayBuffer()
+  const { pathname, search } = new URL(response.headers.get('location') ?? '', `http://${host}`)
+  return { status: response.status, location: pathname + search }
+}
 
 async function collect(archive: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const pieces: Uint8Array[] = []
@@ -104,11 +124,147 @@ describe('push', () => {
     }
   })
 
+  /** Pushes through a front that does this to requests, then pulls from the registry behind: what came must be right. */
+  async function pushThrough(intercept: Intercept): Promise<Front> {
+    const front = await startFront(open_.host, intercept)
+    fronts.push(front)
+    const path = `team/broken-${fronts.length}:v1`
+    await driver.tag('app:1', `${front.host}/${path}`)
+    const digest = await driver.push(`${front.host}/${path}`, { signal })
+    expect((await (await newDriver()).pull(`${open_.host}/${path}`, { signal })).digest).toBe(digest)
+    return front
+  }
+
+  /** Breaks the connection once, in the second piece of the big layer, of which the registry has got a part. */
+  function breakOnce(onPart: (location: string) => void): Intercept {
+    let broken = false
+    return async (asked, answer) => {
+      const range = asked.headers['content-range'] ?? ''
+      if (asked.method !== 'PATCH' || range.startsWith('0-') || broken) return false
+      broken = true
+      const body = (await buffer(asked)).subarray(0, PART_BYTES)
+      const taken = await forwardBody(open_.host, asked, body)
+      expect(taken.status).toBe(202)
+      onPart(taken.location)
+      answer.destroy()
+      return true
+    }
+  }
+
+  test('a piece that broke goes on where the registry says that it stands', async () => {
+    let stands = ''
+    const ranges: string[] = []
+    const breaking = breakOnce((location) => {
+      stands = location
+    })
+    const front = await pushThrough((asked, answer) => {
+      const range = asked.headers['content-range']
+      if (range !== undefined) ranges.push(range)
+      // This registry's own locations say how far they were: whoever asks at an old one is told nothing.
+      if (asked.method === 'GET' && asked.url?.includes('/uploads/')) asked.url = stands
+      return breaking(asked, answer)
+    })
+    expect(front.seen.filter((line) => /^GET .*\/uploads\//.test(line))).toHaveLength(1)
+    const start = PIECE_BYTES + PART_BYTES
+    expect(ranges).toContain(`${start}-${start + PIECE_BYTES - 1}`)
+  })
+
+  test('what a registry has lost or does not tell is sent anew', async () => {
+    const front = await pushThrough(breakOnce(() => undefined))
+    // Three layers, the configuration, and one of them again.
+    expect(front.seen.filter((line) => line.startsWith('POST'))).toHaveLength(5)
+  })
+
+  test('a blob whose last answer was lost is there', async () => {
+    let lost = 0
+    const front = await pushThrough(async (asked, answer) => {
+      if (asked.method !== 'PUT' || !asked.url?.includes('/uploads/') || lost > 0) return false
+      lost++
+      expect((await forward(open_.host, asked)).status).toBe(201)
+      answer.destroy()
+      return true
+    })
+    expect(lost).toBe(1)
+    expect(front.seen.filter((line) => line.startsWith('POST'))).toHaveLength(4)
+  })
+
   test('says what is wrong', async () => {
     await expect(driver.push('nothing:1', { signal })).rejects.toMatchObject({ code: 'notFound' })
     await expect(driver.push(`a@sha256:${'0'.repeat(64)}`, { signal })).rejects.toMatchObject({ code: 'invalid' })
     await expect(driver.tag('nothing:1', 'x:1')).rejects.toMatchObject({ code: 'notFound' })
     await expect(driver.tag('app:1', 'UPPER')).rejects.toMatchObject({ code: 'invalid' })
+  })
+})
+
+describe('a slow connection', () => {
+  const STEP_BYTES = 4 << 20
+  const IDLE_MS = 50_000
+
+  /** A server that reads when it is told to, and a request of it with a body of so many bytes. */
+  async function sending(sizeBytes: number) {
+    const clock = createManualClock()
+    let readBytes = 0
+    let wantedBytes = 0
+    let body: IncomingMessage | undefined
+    const server = createServer((asked, answer) => {
+      body = asked.pause()
+      asked.on('data', (chunk: Buffer) => {
+        readBytes += chunk.length
+        if (readBytes >= wantedBytes) asked.pause()
+      })
+      asked.on('end', () => answer.writeHead(201).end())
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const { port } = server.address() as AddressInfo
+    const sent = new HttpClient({ clock }).send({
+      url: new URL(`http://127.0.0.1:${port}/`),
+      headers: {},
+      verifyTls: true,
+      signal,
+      method: 'PATCH',
+      body: Buffer.alloc(sizeBytes),
+    })
+    sent.catch(() => undefined)
+    await eventually(() => body !== undefined)
+    const read = async (more: number) => {
+      wantedBytes = Math.min(sizeBytes, readBytes + more)
+      body?.resume()
+      await eventually(() => readBytes >= wantedBytes)
+    }
+    const stop = () => {
+      server.closeAllConnections()
+      server.close()
+    }
+    return { clock, sent, read, stop }
+  }
+
+  test('may take long, as long as it takes something', async () => {
+    const { clock, sent, read, stop } = await sending(64 << 20)
+    try {
+      for (let step = 0; step < 8; step++) {
+        await read(STEP_BYTES)
+        await clock.advance(IDLE_MS)
+      }
+      await read(64 << 20)
+      const response = await sent
+      expect(response.status).toBe(201)
+      response.discard()
+      expect(clock.pending).toBe(0)
+    } finally {
+      stop()
+    }
+  })
+
+  test('that takes nothing more is given up', async () => {
+    const { clock, sent, read, stop } = await sending(64 << 20)
+    try {
+      await read(STEP_BYTES)
+      await clock.advance(IDLE_MS)
+      await clock.advance(IDLE_MS)
+      await expect(sent).rejects.toMatchObject({ code: 'timeout' })
+    } finally {
+      stop()
+    }
   })
 })
 

@@ -1,5 +1,13 @@
 /** An HTTP server before a registry that does what registries, networks and thieves do, as a test asks; and a proxy. */
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  request,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 
 export interface Front {
@@ -40,7 +48,7 @@ function tracked(server: Server): Pick<Front, 'connections' | 'stop'> {
 export function forward(
   target: string,
   asked: IncomingMessage,
-): Promise<{ status: number; headers: object; body: Buffer }> {
+): Promise<{ status: number; headers: IncomingHttpHeaders; body: Buffer }> {
   return new Promise((resolve, reject) => {
     const [host, port] = target.split(':')
     const headers = { ...asked.headers, host: target }
@@ -62,7 +70,12 @@ export async function startFront(target: string, intercept: Intercept): Promise<
     seen.push(`${asked.method} ${asked.url}${range === undefined ? '' : ` ${range}`}`)
     if (await intercept(asked, response)) return
     const { status, headers, body } = await forward(target, asked)
-    response.writeHead(status, { ...headers }).end(body)
+    response.writeHead(status, passedOn(headers)).end(body)
+  }
+  // The registry gives addresses of its own, which would lead round the front.
+  const passedOn = (headers: IncomingHttpHeaders): OutgoingHttpHeaders => {
+    const { location } = headers
+    return location === undefined ? { ...headers } : { ...headers, location: location.replace(`http://${target}`, '') }
   }
   const server = createServer((asked, response) => {
     answer(asked, response).catch(() => response.destroy())

@@ -4,7 +4,7 @@
  * the way to a connection, which Node itself does not have.
  * Source: RFC 9110 §9.3.6 (CONNECT), RFC 9112 §3.2.2 (absolute form).
  */
-import { type IncomingMessage, request as plainRequest, type RequestOptions } from 'node:http'
+import { type ClientRequest, type IncomingMessage, request as plainRequest, type RequestOptions } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import type { Socket } from 'node:net'
 import { type TLSSocket, connect as tlsConnect } from 'node:tls'
@@ -23,7 +23,7 @@ export interface HttpOptions {
   proxy?: ProxyOptions | undefined
   /** To a connection, TLS and proxy included. Default 10 s. */
   connectTimeoutMs?: number
-  /** To the head of the answer, and between pieces of its body. Default 60 s. */
+  /** Between pieces of what is sent, from its last to the head of the answer, and between pieces of that. Default 60 s. */
   idleTimeoutMs?: number
 }
 
@@ -48,6 +48,8 @@ export interface HttpResponse {
 
 const CONNECT_TIMEOUT_MS = 10_000
 const IDLE_TIMEOUT_MS = 60_000
+/** Of a body, in one piece: a connection that takes one a minute is not silent. */
+const SENT_BYTES = 64 << 10
 
 export class HttpClient {
   readonly #options: HttpOptions
@@ -96,7 +98,14 @@ export class HttpClient {
     const late = (what: string, ms: number) => () =>
       own.abort(new DroverError('timeout', `${what} took longer than ${ms / 1000} s`))
     const connecting = clock.schedule(connectTimeoutMs, late('connecting', connectTimeoutMs), true)
-    const answering = clock.schedule(connectTimeoutMs + idleTimeoutMs, late('the answer', idleTimeoutMs), true)
+    let answering = clock.schedule(connectTimeoutMs + idleTimeoutMs, late('the answer', idleTimeoutMs), true)
+    let answered = false
+    // What the connection takes of the body starts the time anew, so that a slow one may take long over it.
+    const onTaken = (): void => {
+      if (answered) return
+      answering.cancel()
+      answering = clock.schedule(idleTimeoutMs, late('the answer', idleTimeoutMs), true)
+    }
     try {
       const { method = 'GET', body } = request
       const length = body === undefined ? {} : { 'content-length': body.length }
@@ -128,11 +137,12 @@ export class HttpClient {
           response.once('close', () => (tunnel ?? response.socket)?.destroy())
           resolve(response)
         })
-        sent.end(body)
+        sendBody(sent, body, onTaken)
       })
     } catch (error) {
       throw own.signal.reason instanceof DroverError ? own.signal.reason : error
     } finally {
+      answered = true
       connecting.cancel()
       answering.cancel()
     }
@@ -218,6 +228,20 @@ export class HttpClient {
       response.destroy()
     }
   }
+}
+
+/** Piece by piece, each when the connection has taken the one before it. */
+function sendBody(sent: ClientRequest, body: Uint8Array | undefined, onTaken: () => void): void {
+  let offset = 0
+  const next = (error?: Error | null): void => {
+    if (error || sent.destroyed) return
+    if (offset > 0) onTaken()
+    const piece = body?.subarray(offset, offset + SENT_BYTES)
+    offset += SENT_BYTES
+    if (piece === undefined || piece.length === 0) sent.end()
+    else sent.write(piece, next)
+  }
+  next()
 }
 
 /** A whole body, of at most `maxBytes`. */

@@ -30,7 +30,7 @@ export interface PushRequest {
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 const CONFIG = 'application/vnd.oci.image.config.v1+json'
 const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip'
-/** What registries take in one piece, and what a broken connection costs at most. */
+/** What registries take in one piece, and what a broken connection costs at most of one that says where it stands. */
 const PIECE_BYTES = 8 << 20
 
 interface Blob {
@@ -52,7 +52,10 @@ export async function pushImage(request: PushRequest): Promise<string> {
     blobs.push(blob)
   }
   const configBlob = { mediaType: CONFIG, digest: sha256(config), size: config.length }
-  if (!(await session.hasBlob(configBlob.digest))) await session.upload(configBlob.digest, Readable.from([config]))
+  if (!(await session.hasBlob(configBlob.digest))) {
+    const open = (offset: number) => Readable.from([config.subarray(offset)])
+    await session.upload({ digest: configBlob.digest, sizeBytes: config.length, open })
+  }
   const manifest = Buffer.from(
     JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: configBlob, layers: blobs }),
   )
@@ -84,7 +87,8 @@ async function pushLayer(
     if (await session.hasBlob(digest)) tell('is there already')
     else {
       tell(`sending ${size} bytes`)
-      await session.upload(digest, createReadStream(path, { highWaterMark: PIECE_BYTES }))
+      const open = (start: number) => createReadStream(path, { start, highWaterMark: PIECE_BYTES })
+      await session.upload({ digest, sizeBytes: size, open })
     }
     return { mediaType: LAYER, digest, size }
   } finally {

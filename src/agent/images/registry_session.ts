@@ -44,6 +44,20 @@ interface Asked {
   body?: Uint8Array
 }
 
+/** A blob to be sent. It is read again from where the registry says that it stands. */
+export interface Upload {
+  digest: string
+  sizeBytes: number
+  /** In pieces as they are to be sent. */
+  open(offset: number): AsyncIterable<Uint8Array>
+}
+
+/** How far an upload has come, and the URL that it goes on at. */
+interface Standing {
+  location: string
+  offset: number
+}
+
 export class RegistrySession {
   readonly #options: SessionOptions
   #baseUrl: string | undefined
@@ -178,26 +192,71 @@ export class RegistrySession {
     })
   }
 
-  /** Sends a blob in pieces. A piece that fails is sent again from where the registry says that it stands. */
-  async upload(digest: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    const repository = this.#options.repository
-    let location = await this.#retried(() => this.#begin(`/v2/${repository}/blobs/uploads/`))
-    let offset = 0
-    for await (const piece of bytes) {
-      const range = `${offset}-${offset + piece.length - 1}`
-      const headers = { 'content-type': 'application/octet-stream', 'content-range': range }
-      location = await this.#retried(async () => {
-        const response = await this.#ask(location, { headers, method: 'PATCH', body: piece })
-        return this.#located(response, 202, 'blobs/uploads')
-      })
-      offset += piece.length
+  /** Sends a blob in pieces. After a failure that may pass it goes on from where the registry says that it stands. */
+  async upload(upload: Upload): Promise<void> {
+    let at: Standing | undefined
+    let furthest = 0
+    let failures = 0
+    for (let tries = 1; ; tries++) {
+      try {
+        at = (at && (await this.#standing(at, upload.sizeBytes))) ?? (await this.#begin())
+        for await (const piece of upload.open(at.offset)) {
+          if (piece.length === 0) continue
+          at = await this.#sendPiece(at, piece)
+          if (at.offset > furthest) failures = 0
+          furthest = Math.max(furthest, at.offset)
+        }
+        await this.#finish(at, upload.digest)
+        return
+      } catch (thrown) {
+        const error = DroverError.from(thrown)
+        if (tries > MAX_RESUMES) throw error
+        await this.#waitOut(error, ++failures)
+      }
     }
-    await this.#retried(async () => {
-      const url = new URL(location)
-      url.searchParams.set('digest', digest)
+  }
+
+  async #begin(): Promise<Standing> {
+    const path = `/v2/${this.#options.repository}/blobs/uploads/`
+    const response = await this.#ask(path, { headers: {}, method: 'POST', body: Buffer.alloc(0) })
+    return { location: await this.#located(response, 202, 'blobs/uploads'), offset: 0 }
+  }
+
+  /** What the registry says of an upload; undefined where it has lost it, or does not say: it must begin anew. */
+  async #standing(at: Standing, sizeBytes: number): Promise<Standing | undefined> {
+    const response = await this.#ask(at.location, { headers: {} })
+    if (response.status === 429 || response.status >= 500) throw await this.#refusal(response, 'blobs/uploads')
+    response.discard()
+    const last = /^(?:bytes=)?0-(\d+)$/.exec(response.header('range') ?? '')?.[1]
+    if (response.status !== 204 || last === undefined) return undefined
+    // Of none, registries say what they would say of one byte.
+    const offset = last === '0' ? 0 : Number(last) + 1
+    if (offset > sizeBytes) return undefined
+    return { location: this.#resolved(response.header('location') ?? at.location), offset }
+  }
+
+  async #sendPiece({ location, offset }: Standing, piece: Uint8Array): Promise<Standing> {
+    const end = offset + piece.length
+    const headers = { 'content-type': 'application/octet-stream', 'content-range': `${offset}-${end - 1}` }
+    const response = await this.#ask(location, { headers, method: 'PATCH', body: piece })
+    if (response.status === 404 || response.status === 416) {
+      response.discard()
+      throw new DroverError('unavailable', `registry ${this.#host} does not stand at byte ${offset} of an upload`)
+    }
+    return { location: await this.#located(response, 202, 'blobs/uploads'), offset: end }
+  }
+
+  async #finish({ location }: Standing, digest: string): Promise<void> {
+    const url = new URL(location)
+    url.searchParams.set('digest', digest)
+    try {
       const response = await this.#ask(url.href, { headers: {}, method: 'PUT', body: Buffer.alloc(0) })
       await this.#located(response, 201, `blobs/${digest}`)
-    })
+    } catch (thrown) {
+      const error = DroverError.from(thrown)
+      // It may have come to its end, and the answer have been lost.
+      if (!mayPass(error) || !(await this.hasBlob(digest))) throw error
+    }
   }
 
   async putManifest(tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<void> {
@@ -213,16 +272,15 @@ export class RegistrySession {
     })
   }
 
-  async #begin(path: string): Promise<string> {
-    const response = await this.#ask(path, { headers: {}, method: 'POST', body: Buffer.alloc(0) })
-    return this.#located(response, 202, 'blobs/uploads')
-  }
-
   /** Where the registry says that it goes on, in full; throws its refusal when the status is another. */
   async #located(response: HttpResponse, status: number, path: string): Promise<string> {
     if (response.status !== status) throw await this.#refusal(response, path)
     response.discard()
-    return new URL(response.header('location') ?? '', `${this.#baseUrl}/`).href
+    return this.#resolved(response.header('location') ?? '')
+  }
+
+  #resolved(location: string): string {
+    return new URL(location, `${this.#baseUrl}/`).href
   }
 
   /** Finds out which of the endpoint's base URLs answers, then stays with it. */
