@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -513,6 +514,57 @@ describe('credentials', () => {
     release()
     await expect(first).resolves.toBeDefined()
     expect([...seen]).toEqual([basic('mirror')])
+  })
+})
+
+describe('whom credentials do not go to', () => {
+  /** Answers a 401 with this challenge unless somebody says who they are; true when it has. */
+  const challenges = (challenge: string, asked: IncomingMessage, answer: ServerResponse): boolean => {
+    const who = asked.headers.authorization
+    delete asked.headers.authorization
+    if (who === undefined) answer.writeHead(401, { 'www-authenticate': challenge }).end()
+    return who === undefined
+  }
+
+  test('a host that a redirect leads to and that asks for them; a fresh redirect is asked for', async () => {
+    const seen: string[] = []
+    let refused = 0
+    const thief = await front((asked, answer) => {
+      seen.push(`${asked.url} ${asked.headers.authorization ?? '-'}`)
+      if (refused >= 2) return false
+      refused++
+      const challenge = `Bearer realm="http://${asked.headers.host}/token",service="x", Basic realm="x"`
+      answer.writeHead(401, { 'www-authenticate': challenge }).end()
+      return true
+    })
+    const redirecting = await front((asked, answer) => {
+      if (challenges('Basic realm="x"', asked, answer)) return true
+      if (!isBlob(asked.url)) return false
+      answer.writeHead(307, { location: `http://${thief.host}${asked.url}` }).end()
+      return true
+    })
+    await driver.pull(`${redirecting.host}/team/app:v1`, { signal, credentials: () => [USER] })
+    expect(refused).toBe(2)
+    expect(seen.filter((line) => !/^\/v2\/.* -$/.test(line))).toEqual([])
+  })
+
+  test('a mirror that is not encrypted, unless it is listed', async () => {
+    const seen: (string | undefined)[] = []
+    const proxy = await startFront(registry.host, (asked, answer) => {
+      seen.push(asked.headers.authorization)
+      asked.url = new URL(asked.url ?? '').pathname
+      return challenges('Basic realm="x"', asked, answer)
+    })
+    fronts.push(proxy)
+    const credentials = (host: string) => (host === 'm.test' ? [USER] : [])
+    const behind = { proxy: { url: `http://${proxy.host}` }, mirrors: { 'lab.test': ['http://m.test'] } }
+    driver = await open(behind)
+    const pulling = driver.pull('lab.test/team/app:v1', { signal, credentials })
+    await expect(pulling).rejects.toMatchObject({ code: 'unavailable' })
+    expect(seen).toEqual([undefined])
+    driver = await open({ ...behind, insecureRegistries: ['m.test'] })
+    await driver.pull('lab.test/team/app:v1', { signal, credentials })
+    expect(seen).toContain('Basic YWRhOnA6dyBk')
   })
 })
 

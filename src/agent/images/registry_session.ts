@@ -44,6 +44,12 @@ interface Asked {
   body?: Uint8Array
 }
 
+/** An answer, and where it came from in the end. */
+interface Answered {
+  response: HttpResponse
+  origin: string
+}
+
 /** A blob to be sent. It is read again from where the registry says that it stands. */
 export interface Upload {
   digest: string
@@ -171,12 +177,28 @@ export class RegistrySession {
 
   /** One request, with a new token where the registry asks for one. `target`: a path, or the URL that it gave. */
   async #ask(target: string, asked: Asked): Promise<HttpResponse> {
-    const response = await this.#reach(target, asked)
-    if (response.status !== 401) return response
-    const header = response.header('www-authenticate') ?? ''
-    response.discard()
+    const first = await this.#challenged(target, asked)
+    if (first.status !== 401) return first
+    const header = first.header('www-authenticate') ?? ''
+    first.discard()
     this.#authorization = await this.#authorize(parseChallenges(header))
-    return this.#reach(target, asked)
+    return this.#challenged(target, asked)
+  }
+
+  /**
+   * One request whose 401, if that is the answer, is the registry's own. Another host's is no challenge: it would name the
+   * server that our password goes to. The URL that led there may have run out, so that the next try gets a fresh one.
+   */
+  async #challenged(target: string, asked: Asked): Promise<HttpResponse> {
+    const { response, origin } = await this.#reach(target, asked)
+    if (response.status !== 401 || origin === this.#origin) return response
+    response.discard()
+    throw new DroverError('unavailable', `registry ${this.#host} sends on to ${origin}, which asks for credentials`)
+  }
+
+  /** Of the registry itself: to no other go its credentials. */
+  get #origin(): string | undefined {
+    return this.#baseUrl === undefined ? undefined : new URL(this.#baseUrl).origin
   }
 
   /** Whether the registry has the blob. */
@@ -284,16 +306,16 @@ export class RegistrySession {
   }
 
   /** Finds out which of the endpoint's base URLs answers, then stays with it. */
-  async #reach(target: string, asked: Asked): Promise<HttpResponse> {
+  async #reach(target: string, asked: Asked): Promise<Answered> {
     if (this.#baseUrl !== undefined) {
       return this.#follow(new URL(target.startsWith('/') ? this.#baseUrl + target : target), asked)
     }
     let failure: DroverError | undefined
     for (const baseUrl of this.#options.endpoint.baseUrls) {
       try {
-        const response = await this.#follow(new URL(baseUrl + target), asked)
+        const answered = await this.#follow(new URL(baseUrl + target), asked)
         this.#baseUrl = baseUrl
-        return response
+        return answered
       } catch (thrown) {
         failure = DroverError.from(thrown)
         if (!failure.temporary) throw failure
@@ -302,18 +324,21 @@ export class RegistrySession {
     throw failure ?? new DroverError('internal', `no address for registry ${this.#host}`)
   }
 
-  async #follow(start: URL, { headers, method, body }: Asked): Promise<HttpResponse> {
+  async #follow(start: URL, { headers, method, body }: Asked): Promise<Answered> {
     const { http, endpoint, signal } = this.#options
+    const home = this.#baseUrl === undefined ? start : new URL(this.#baseUrl)
     let url = start
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       // Credentials are the registry's; where it sends us for its blobs they are nobody's business.
-      const own = url.origin === new URL(this.#baseUrl ?? start.href).origin && this.#authorization !== undefined
-      const all = own ? { ...headers, authorization: this.#authorization as string } : headers
-      const verifyTls = endpoint.verifyTls || url.host !== start.host
+      const authorization = url.origin === home.origin ? this.#authorization : undefined
+      const all = authorization === undefined ? headers : { ...headers, authorization }
+      const verifyTls = endpoint.verifyTls || url.host !== home.host
       const sent = { ...(method === undefined ? {} : { method }), ...(body === undefined ? {} : { body }) }
       const response = await http.send({ url, headers: all, verifyTls, signal, ...sent })
       const location = response.header('location')
-      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) {
+        return { response, origin: url.origin }
+      }
       response.discard()
       const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined
       const downgrade = url.protocol === 'https:' && next?.protocol !== 'https:'
@@ -327,6 +352,9 @@ export class RegistrySession {
 
   async #authorize(challenges: readonly Challenge[]): Promise<string> {
     const { credentials } = this.#options
+    if (credentials !== undefined && this.#origin?.startsWith('http:') && this.#options.endpoint.verifyTls) {
+      throw this.#unauthorized('it is not encrypted; credentials are sent there only if it is an insecure registry')
+    }
     const basic =
       credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
