@@ -7,11 +7,13 @@ import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createImageDriver, type ImageDriverOptions } from '../../src/agent/images/driver.ts'
 import type { ImageDriver } from '../../src/agent/images/images.ts'
+import { LayerStore, type LayerSync } from '../../src/agent/images/layer_store.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { chunked, digestOf, dockerArchive, type Entry, ociArchive, rootfsTar, tar } from '../support/archives.ts'
 import { eventually } from '../support/eventually.ts'
+import { createManualClock } from '../support/manual_clock.ts'
 
 let dataDir = ''
 let driver: ImageDriver
@@ -177,6 +179,74 @@ describe('load', () => {
     driver = await open()
     expect(await driver.list()).toEqual([])
     expectEmpty()
+  })
+
+  describe('a layer on its way to the disk', () => {
+    const limits = { maxLayerBytes: 1 << 30, maxEntries: 1_000 }
+    const store = async (more: LayerSync): Promise<LayerStore> => {
+      const made = new LayerStore(dataDir, limits, silentLogger, more)
+      await made.initialize()
+      return made
+    }
+    const add = async (to: LayerStore) =>
+      to.add(chunked(await tar([text('x', 'x')])), {
+        signal,
+        hold: to.hold(),
+        diffId: digestOf(await tar([text('x', 'x')])),
+      })
+    const isMarked = (id: string): boolean => {
+      const layer = JSON.parse(readFileSync(join(dataDir, 'layers', id, 'layer.json'), 'utf8'))
+      return layer.unsyncedSinceBoot === ''
+    }
+
+    test('gets there though the agent ended before it did', async () => {
+      const { id } = await add(await store({ sync: () => new Promise(() => undefined) }))
+      let synced = 0
+      const next = await store({
+        sync: async () => {
+          expect(isMarked(id)).toBe(false)
+          synced++
+        },
+      })
+      await next.settled()
+      expect(isMarked(id)).toBe(true)
+      await (await store({ sync: async () => void synced++ })).settled()
+      expect(synced).toBe(1)
+    })
+
+    test('is tried again when the disk would not take it', async () => {
+      const clock = createManualClock()
+      let fails = 2
+      const failing = await store({
+        clock,
+        sync: async () => {
+          if (fails-- > 0) throw new Error('Input/output error')
+        },
+      })
+      const { id } = await add(failing)
+      for (let round = 0; round < 2; round++) {
+        await failing.settled()
+        expect(isMarked(id)).toBe(false)
+        await clock.advance(60_000)
+      }
+      await failing.settled()
+      expect(isMarked(id)).toBe(true)
+      expect(clock.pending).toBe(0)
+    })
+
+    test('that comes twice at once is one', async () => {
+      const both = await store({})
+      const added = await Promise.all(
+        [add(both), add(both)].map(async (adding) => {
+          const layer = await adding
+          expect(existsSync(both.path(layer))).toBe(true)
+          return layer
+        }),
+      )
+      expect(added[0]).toBe(added[1])
+      expect(layerDirectories()).toHaveLength(1)
+      expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
+    })
   })
 
   test('bad input is refused and leaves nothing', async () => {

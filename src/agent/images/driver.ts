@@ -67,7 +67,7 @@ class Driver implements ImageDriver {
   constructor(options: ImageDriverOptions) {
     const { dataDir, clock, log, maxLayerBytes = DEFAULT_MAX_LAYER_BYTES, maxEntries = DEFAULT_MAX_ENTRIES } = options
     this.#options = options
-    this.#layers = new LayerStore(dataDir, { maxLayerBytes, maxEntries }, log, clock)
+    this.#layers = new LayerStore(dataDir, { maxLayerBytes, maxEntries }, log, { clock })
     this.#images = new ImageStore(dataDir, log)
     const { random, proxy, insecureRegistries, mirrors = {}, registry } = options
     this.#metrics = registry && createImageMetrics(registry)

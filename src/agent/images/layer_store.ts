@@ -8,12 +8,13 @@
  *
  * A layer appears by one rename, after its hash is known to be right. It is not forced to disk before it may be used: the
  * page cache survives our own death. Only the machine's could leave it torn, so a layer carries the boot in which it was
- * made until a sync in the background has passed; one of an earlier boot without that mark is thrown away at start.
+ * made until a sync in the background has passed; one of an earlier boot without that mark is thrown away at start, and one
+ * of this boot is synced then. A sync that fails is tried again, as long as there is something to be synced.
  */
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Clock, systemClock } from '../../base/clock.ts'
+import { type Clock, systemClock, type Timer } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { runOk } from '../../base/process.ts'
@@ -39,6 +40,12 @@ interface LayerFile extends Layer {
   unsyncedSinceBoot: string
 }
 
+export interface LayerSync {
+  clock?: Clock
+  /** Forces the file system of a directory to disk. */
+  sync?: (directory: string) => Promise<void>
+}
+
 export interface AddOptions {
   /** What the plain tar must hash to, where that is known beforehand. */
   diffId?: string
@@ -47,6 +54,8 @@ export interface AddOptions {
 }
 
 const RECIPE = 'recipe.gz'
+const SYNC_TIMEOUT_MS = 600_000
+const SYNC_AGAIN_MS = 60_000
 
 /** Keeps layers from being dropped before an image that needs them is recorded. */
 export class LayerHold {
@@ -58,19 +67,24 @@ export class LayerStore {
   readonly #limits: LayerLimits
   readonly #log: Logger
   readonly #clock: Clock
+  readonly #sync: (directory: string) => Promise<void>
   readonly #layers = new Map<string, Layer>()
+  /** On their way to their place, by diff ID. */
+  readonly #committing = new Map<string, Promise<Layer>>()
   readonly #holds = new Set<LayerHold>()
   readonly #unsynced = new Set<Layer>()
   #syncing: Promise<void> | undefined
+  #syncAgain: Timer | undefined
   #bootId = ''
   #nextId = 1
   #nextWork = 1
 
-  constructor(directory: string, limits: LayerLimits, log: Logger, clock: Clock = systemClock) {
+  constructor(directory: string, limits: LayerLimits, log: Logger, { clock, sync }: LayerSync = {}) {
     this.#directory = directory
     this.#limits = limits
     this.#log = log
-    this.#clock = clock
+    this.#clock = clock ?? systemClock
+    this.#sync = sync ?? syncFileSystem
   }
 
   /** Also a second time, when the agent starts anew within its process: what it knows and finds again is kept. */
@@ -83,6 +97,7 @@ export class LayerStore {
     const found = new Set(await readdir(join(this.#directory, 'layers')))
     for (const [diffId, { id }] of this.#layers) if (!found.delete(id)) this.#layers.delete(diffId)
     for (const id of found) await this.#adopt(id)
+    this.#startSync()
   }
 
   get(diffId: string): Layer | undefined {
@@ -176,34 +191,44 @@ export class LayerStore {
     const layer: Layer = { ...facts, id: (this.#nextId++).toString(36) }
     const file: LayerFile = { ...layer, unsyncedSinceBoot: this.#bootId }
     await writeFileAtomic(join(work, 'layer.json'), JSON.stringify(file))
-    const raced = this.#layers.get(facts.diffId)
+    // The same may be made twice at once. It is here when it is at its place, not before.
+    const raced = this.#layers.get(facts.diffId) ?? this.#committing.get(facts.diffId)
     if (raced !== undefined) return raced
+    const placed = this.#place(work, layer).finally(() => this.#committing.delete(layer.diffId))
+    this.#committing.set(layer.diffId, placed)
+    return placed
+  }
+
+  async #place(work: string, layer: Layer): Promise<Layer> {
+    await rename(work, join(this.#directory, 'layers', layer.id))
     this.#layers.set(layer.diffId, layer)
-    try {
-      await rename(work, join(this.#directory, 'layers', layer.id))
-    } catch (error) {
-      this.#layers.delete(layer.diffId)
-      throw error
-    }
     this.#unsynced.add(layer)
-    this.#syncing ??= this.#syncAll().finally(() => {
-      this.#syncing = undefined
-    })
+    this.#startSync()
     return layer
   }
 
+  #startSync(): void {
+    if (this.#syncing !== undefined || this.#unsynced.size === 0) return
+    this.#syncAgain?.cancel()
+    this.#syncing = this.#syncAll()
+  }
+
   async #syncAll(): Promise<void> {
-    const layers = join(this.#directory, 'layers')
-    while (this.#unsynced.size > 0) {
-      const batch = [...this.#unsynced]
-      try {
-        await runOk('sync', ['--file-system', layers], { timeoutMs: 600_000 })
-        for (const layer of batch) if (this.#unsynced.delete(layer)) await this.#mark(layer)
-      } catch (err) {
-        // Without the mark the layer is fetched again after the next boot: slower, not wrong.
-        for (const layer of batch) this.#unsynced.delete(layer)
-        this.#log.warn({ err }, 'layers not synced to disk')
+    try {
+      while (this.#unsynced.size > 0) {
+        const batch = [...this.#unsynced]
+        await this.#sync(join(this.#directory, 'layers'))
+        for (const layer of batch) {
+          if (this.#unsynced.has(layer)) await this.#mark(layer)
+          this.#unsynced.delete(layer)
+        }
       }
+    } catch (err) {
+      // Until it has passed, a boot would cost the layers: they would be thrown away, and what was loaded comes from nowhere.
+      this.#log.warn({ err }, 'layers not synced to disk; tried again in a minute')
+      this.#syncAgain = this.#clock.schedule(SYNC_AGAIN_MS, () => this.#startSync(), true)
+    } finally {
+      this.#syncing = undefined
     }
   }
 
@@ -228,6 +253,7 @@ export class LayerStore {
         throw new DroverError('invalid', torn ? 'not synced before the machine went down' : 'not a layer of this store')
       }
       this.#layers.set(layer.diffId, layer)
+      if (unsyncedSinceBoot !== '') this.#unsynced.add(layer)
     } catch (err) {
       this.#log.warn({ layer: id, err }, 'layer thrown away')
       await this.#discard(id)
@@ -241,4 +267,8 @@ export class LayerStore {
     // A mark may be on its way into it.
     await rm(grave, { recursive: true, force: true, maxRetries: 3 })
   }
+}
+
+async function syncFileSystem(directory: string): Promise<void> {
+  await runOk('sync', ['--file-system', directory], { timeoutMs: SYNC_TIMEOUT_MS })
 }
