@@ -167,6 +167,24 @@ describe('a plain registry', () => {
     expect(waiting.size).toBe(3)
   })
 
+  test('another registry that has the same layers and never gives them holds no pull', async () => {
+    let held = 0
+    const dripping = await front(async (asked, answer) => {
+      if (!isBlob(asked.url)) return false
+      const { status, headers, body } = await forward(registry.host, asked)
+      // Its configuration it gives.
+      if (body.subarray(0, 1).toString() === '{') answer.writeHead(status, { ...headers }).end(body)
+      else answer.writeHead(status, { ...headers }).write(body.subarray(0, ++held))
+      return true
+    })
+    const stuck = new AbortController()
+    const never = driver.pull(`${dripping.host}/team/app:v1`, { signal: stuck.signal })
+    await eventually(() => held === 3)
+    expect((await driver.pull(`${registry.host}/team/app:v1`, { signal })).layerDirectories).toHaveLength(3)
+    stuck.abort()
+    await expect(never).rejects.toMatchObject({ code: 'cancelled' })
+  })
+
   test('several pulls share the work, and it ends with the last that wants it', async () => {
     let release = (): void => undefined
     const gate = new Promise<boolean>((resolve) => {

@@ -25,7 +25,7 @@ export interface PullContext {
   log: Logger
   rules: EndpointRules
   layers: LayerStore
-  /** Layers under way, by diff ID: images pulled at once share them. */
+  /** Layers under way: images that are pulled at once share those that come from one registry for one account. */
   layerWork: SharedWork<Layer, number>
   machine: Platform
   /** Called for every piece that came over the network. */
@@ -151,6 +151,7 @@ async function pullLayers({ request, context, session, layers, diffIds }: Layers
   // The first failure stops the others: nobody wants a part of an image.
   const stop = new AbortController()
   const signal = AbortSignal.any([request.signal, stop.signal])
+  const { peer } = session(signal)
   const queue = [...wanted]
   const worker = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
@@ -164,7 +165,9 @@ async function pullLayers({ request, context, session, layers, diffIds }: Layers
         })
         return context.layers.add(blob, { diffId, signal: own, hold: request.hold })
       }
-      await context.layerWork.join(diffId, signal, work, (bytes) => {
+      // An image may say what it likes of what its layers are: only those that are told the same share the outcome.
+      const key = `${peer} ${descriptor.digest} ${descriptor.sizeBytes} ${diffId}`
+      await context.layerWork.join(key, signal, work, (bytes) => {
         doneBytes += bytes
         tell()
       })

@@ -73,6 +73,13 @@ export class RegistrySession {
     this.#options = options
   }
 
+  /** Who is asked, and as whom. Work is shared with the same only: another may get something else, later or never. */
+  get peer(): string {
+    const { endpoint, credentials } = this.#options
+    const { username = '', password = '' } = credentials ?? {}
+    return `${endpoint.baseUrls[0]} ${sha256(Buffer.from(JSON.stringify([username, password])))}`
+  }
+
   /** The bytes of a manifest by tag or digest; a digest is verified. */
   async manifest(tagOrDigest: string): Promise<Buffer> {
     const path = `manifests/${tagOrDigest}`
