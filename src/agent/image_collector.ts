@@ -59,9 +59,8 @@ export class ImageCollector {
 
   /** One look: notes what is in use, and removes what must go. */
   async collect(): Promise<void> {
-    const { drivers, desired, clock, disk, log, onRemoved } = this.#options
-    const [images, containers] = await Promise.all([drivers.images.list(), drivers.runtime.listContainers()])
-    const used = imagesInUse(containers, desired.pods(), images)
+    const { drivers, clock, disk, log, onRemoved } = this.#options
+    const [images, used] = await Promise.all([drivers.images.list(), imagesInUse(this.#options)])
     const nowMs = clock.now()
     this.#note(images, new Set(removable({ images, used, lastUsedMs: new Map() }, { keepForRollback: false })), nowMs)
     await this.#write(nowMs)
@@ -74,7 +73,7 @@ export class ImageCollector {
     const old = victims.filter(({ id }) => nowMs - (this.#firstSeenMs.get(id) ?? nowMs) >= minAgeMs)
     const removed: string[] = []
     for (const victim of old) {
-      removed.push(...(await removeImages(drivers, [victim], log)).map(({ name }) => name))
+      removed.push(...(await removeImages(this.#options, [victim])).map(({ name }) => name))
       if ((await disk.usedPercent()) <= disk.lowPercent) break
     }
     if (removed.length > 0) {

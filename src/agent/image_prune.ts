@@ -8,11 +8,10 @@ import type { Logger } from '../base/log.ts'
 import type { Drivers } from './context.ts'
 import type { Image } from './images/images.ts'
 import { NOTE } from './pod/facts.ts'
-import type { ContainerState } from './runtime/runtime.ts'
 
 export interface ImageUse {
   images: readonly Image[]
-  /** IDs or digests that containers on the node note, and images that pods name. */
+  /** IDs, and digests that containers on the node note. */
   used: ReadonlySet<string>
   /** When each image was last seen in use, by ID; of one never seen, when it was first seen here. */
   lastUsedMs: ReadonlyMap<string, number>
@@ -21,8 +20,8 @@ export interface ImageUse {
 /** Images of one repository that were used last stay, for a rollback. */
 const KEPT_OF_REPOSITORY = 3
 
-function isUsed({ id, digest, names }: Image, used: ReadonlySet<string>): boolean {
-  return [id, digest, ...names].some((name) => name !== '' && used.has(name))
+function isUsed({ id, digest }: Image, used: ReadonlySet<string>): boolean {
+  return used.has(id) || used.has(digest)
 }
 
 function repositoryOf(name: string): string {
@@ -47,62 +46,73 @@ export function removable({ images, used, lastUsedMs }: ImageUse, options: { kee
   return unused.filter(({ id }) => !kept.has(id))
 }
 
-/** What containers and wanted pods on this node need. */
-export function imagesInUse(containers: readonly ContainerState[], pods: readonly Pod[], images: readonly Image[]) {
-  const used = new Set<string>()
-  for (const { annotations } of containers) {
-    const id = annotations[NOTE.imageId] ?? ''
-    if (id === '') continue
-    used.add(id)
-    // A digest with its repository before it names the same.
-    used.add(id.slice(id.lastIndexOf('@') + 1))
-  }
-  const wanted = pods.flatMap(({ spec }) =>
-    [...(spec.initContainers ?? []), ...spec.containers].map(({ image }) => image),
-  )
-  for (const { names } of images) {
-    for (const name of names) if (wanted.some((image) => image !== undefined && sameName(image, name))) used.add(name)
-  }
-  return used
-}
-
-/** Whether a name as people write it can stand for this full one: too much is kept rather than too little. */
-function sameName(written: string, full: string): boolean {
-  const tagged = /[:@][^/]*$/.test(written) ? written : `${written}:latest`
-  return full === tagged || full.endsWith(`/${tagged}`)
-}
-
 export interface PruneRequest {
   drivers: Pick<Drivers, 'images' | 'runtime'>
   desired: { pods(): readonly Pod[] }
   log: Logger
 }
 
+/**
+ * What containers and wanted pods on this node need. Which image a name means the driver says, as it does when a container is
+ * started: names have many spellings, and one with a digest is met by an image that was pulled by its tag.
+ */
+export async function imagesInUse({ drivers, desired }: Omit<PruneRequest, 'log'>): Promise<ReadonlySet<string>> {
+  const used = new Set<string>()
+  const texts = new Set<string>()
+  for (const { annotations } of await drivers.runtime.listContainers()) {
+    // A digest with its repository before it names the same.
+    const id = (annotations[NOTE.imageId] ?? '').replace(/^.*@/, '')
+    if (id === '') continue
+    used.add(id)
+    texts.add(id)
+  }
+  for (const { spec } of desired.pods()) {
+    for (const { image = '' } of [...(spec.initContainers ?? []), ...spec.containers]) texts.add(image)
+  }
+  for (const text of texts) {
+    const image = await found(drivers, text)
+    if (image !== undefined) used.add(image.id)
+  }
+  return used
+}
+
+async function found({ images }: Pick<Drivers, 'images'>, text: string): Promise<Image | undefined> {
+  try {
+    return await images.find(text)
+  } catch (thrown) {
+    const error = DroverError.from(thrown)
+    // No container starts by a name that is none.
+    if (error.code !== 'invalid') throw error
+    return undefined
+  }
+}
+
 /** Removes images that have no name; with `all`, every one that nothing here uses. */
 export async function pruneImages(
-  { drivers, desired, log }: PruneRequest,
+  request: PruneRequest,
   { all }: { all: boolean },
 ): Promise<{ name: string; sizeBytes: number }[]> {
-  const [images, containers] = await Promise.all([drivers.images.list(), drivers.runtime.listContainers()])
-  const used = imagesInUse(containers, desired.pods(), images)
+  const [images, used] = await Promise.all([request.drivers.images.list(), imagesInUse(request)])
   const victims = removable({ images, used, lastUsedMs: new Map() }, { keepForRollback: false })
   return removeImages(
-    drivers,
+    request,
     victims.filter(({ names }) => all || names.length === 0),
-    log,
   )
 }
 
 export async function removeImages(
-  { images }: Pick<Drivers, 'images'>,
+  request: PruneRequest,
   victims: readonly Image[],
-  log: Logger,
 ): Promise<{ name: string; sizeBytes: number }[]> {
+  const { drivers, log } = request
   const removed: { name: string; sizeBytes: number }[] = []
-  for (const { id, names, sizeBytes } of victims) {
+  for (const victim of victims) {
+    const { id, names, sizeBytes } = victim
     const name = names[0] ?? id
+    // A container may have begun since: until its layers are mounted only its note tells.
+    if (isUsed(victim, await imagesInUse(request))) continue
     try {
-      await images.remove(id)
+      await drivers.images.remove(id)
       removed.push({ name, sizeBytes })
     } catch (thrown) {
       // Taken into use meanwhile, or gone: both are well.

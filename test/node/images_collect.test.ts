@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ImageCollector } from '../../src/agent/image_collector.ts'
+import { pruneImages } from '../../src/agent/image_prune.ts'
 import { createImageDriver } from '../../src/agent/images/driver.ts'
 import type { Image, ImageDriver } from '../../src/agent/images/images.ts'
 import type { Pod } from '../../src/api/pod.ts'
@@ -16,6 +17,7 @@ import { systemRandom } from '../../src/base/random.ts'
 import { chunked, dockerArchive, tar } from '../support/archives.ts'
 import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
 import { createManualClock } from '../support/manual_clock.ts'
+import { startRegistry } from '../support/registry.ts'
 
 const MiB = 2 ** 20
 const signal = new AbortController().signal
@@ -98,4 +100,43 @@ test('the oldest go until the low mark is reached; what runs and what a rollback
   await collector.collect()
   expect(await names()).toHaveLength(4)
   expect(await usedPercent()).toBeGreaterThan(60)
+})
+
+test('what a wanted pod names stays, however its name is written', async () => {
+  const registry = await startRegistry()
+  try {
+    const layer = await tar([{ name: 'file', content: 'x' }])
+    const load = async (tag: string) => {
+      const archive = await dockerArchive([{ tags: [tag], layers: [layer], config: { Labels: { tag } } }])
+      const [image] = await images.load(chunked(archive), undefined, signal)
+      if (image === undefined) throw new Error('no image')
+      return image
+    }
+    const pull = async (tag: string) => {
+      const archive = await dockerArchive([{ tags: ['a:1'], layers: [layer], config: { Labels: { tag } } }])
+      await registry.push(archive, `team/app:${tag}`)
+      return images.pull(`${registry.host}/team/app:${tag}`, { signal })
+    }
+    const [web, db, ui] = [await load('web:1'), await load('db:latest'), await load('ui:latest')]
+    const [byDigest, byBoth, unused] = [await pull('v1'), await pull('v2'), await pull('v3')]
+    const stored = await images.pull(`${registry.host}/team/app@${byBoth.digest}`, { signal })
+    expect(stored.id).toBe(byBoth.id)
+    const wanted = [
+      'docker.io/web:1',
+      'db',
+      'index.docker.io/library/ui',
+      `${registry.host}/team/app@${byDigest.digest}`,
+      `${registry.host}/team/app:v1.25@${byBoth.digest}`,
+      'NO NAME',
+    ]
+    const desired = { pods: () => wanted.map(pod) }
+    const drivers = { ...fakeDrivers(new FakeHost()), images }
+    const removed = await pruneImages({ drivers, desired, log: silentLogger }, { all: true })
+    expect(removed.map(({ name }) => name)).toEqual(unused.names)
+    expect((await images.list()).map(({ id }) => id).sort()).toEqual(
+      [web, db, ui, byDigest, byBoth].map(({ id }) => id).sort(),
+    )
+  } finally {
+    await registry.stop()
+  }
 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ImageCollector, type ImageDisk } from '../../src/agent/image_collector.ts'
-import { imagesInUse, removable } from '../../src/agent/image_prune.ts'
+import { imagesInUse, pruneImages, removable } from '../../src/agent/image_prune.ts'
 import type { Image } from '../../src/agent/images/images.ts'
 import { NOTE } from '../../src/agent/pod/facts.ts'
 import type { ContainerState } from '../../src/agent/runtime/runtime.ts'
@@ -45,6 +45,15 @@ const pod = (name: string): Pod => ({
   metadata: { name: 'p' },
   spec: { containers: [{ name: 'main', image: name }] },
 })
+/** Drivers of a node with these containers, and images that are found by ID or by a name of Docker Hub's. */
+function driversOf(containers: readonly ContainerState[], images: () => readonly Image[]) {
+  const drivers = fakeDrivers(new FakeHost())
+  drivers.images.list = async () => [...images()]
+  drivers.images.find = async (text) =>
+    images().find(({ id, names }) => id === text || names.includes(`docker.io/library/${text}`))
+  drivers.runtime.listContainers = async () => [...containers]
+  return drivers
+}
 const ids = (images: readonly Image[]) => images.map(({ id }) => id.slice(7))
 const ages = (map: Record<string, number>) =>
   new Map(Object.entries(map).map(([id, ms]): [string, number] => [`sha256:${id}`, ms]))
@@ -53,8 +62,9 @@ describe('what may go', () => {
   const images = [...['a', 'b', 'c', 'd'].map((id, i) => image(id, `app:${i + 1}`)), image('e', 'db:1')]
   const lastUsedMs = ages({ a: 1, b: 2, c: 3, d: 4, e: 0 })
 
-  test('not what a container has, though it has ended, nor what a wanted pod names', () => {
-    const used = imagesInUse([container('docker.io/library/app@sha256:a')], [pod('db:1')], images)
+  test('not what a container has, though it has ended, nor what a wanted pod names', async () => {
+    const drivers = driversOf([container('docker.io/library/app@sha256:a')], () => images)
+    const used = await imagesInUse({ drivers, desired: { pods: () => [pod('db:1')] } })
     expect(ids(removable({ images, used, lastUsedMs }, { keepForRollback: false }))).toEqual(['b', 'c', 'd'])
   })
 
@@ -67,9 +77,17 @@ describe('what may go', () => {
     expect(ids(removable({ images: bare, used: new Set(), lastUsedMs }, { keepForRollback: true }))).toEqual(['f', 'a'])
   })
 
-  test('a pod that names no tag means latest', () => {
-    const latest = [image('a', 'web:latest'), image('b', 'web:1')]
-    expect([...imagesInUse([], [pod('web')], latest)]).toEqual(['docker.io/library/web:latest'])
+  test('nor what a container has begun with since it was looked', async () => {
+    const begun: ContainerState[] = []
+    let left: readonly Image[] = [image('a'), image('b'), image('c')]
+    const drivers = driversOf(begun, () => left)
+    drivers.images.remove = async (id) => {
+      left = left.filter((one) => one.id !== id)
+      begun.push(container('sha256:c'))
+    }
+    const removed = await pruneImages({ drivers, desired: { pods: () => [] }, log: silentLogger }, { all: true })
+    expect(removed.map(({ name }) => name)).toEqual(['sha256:a', 'sha256:b'])
+    expect(ids(left)).toEqual(['c'])
   })
 })
 
@@ -82,9 +100,8 @@ describe('the collector', () => {
 
   function setUp(images: readonly Image[], disk: Partial<ImageDisk>) {
     const clock = createManualClock()
-    const drivers = fakeDrivers(new FakeHost())
     let left = images
-    drivers.images.list = async () => [...left]
+    const drivers = driversOf([], () => left)
     drivers.images.remove = async (id) => {
       left = left.filter((one) => one.id !== id)
     }
