@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { configMapKind } from '../../src/api/configmap.ts'
+import { type ConfigMap, configMapKind } from '../../src/api/configmap.ts'
 import type { Container, Pod, Volume } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
 import { secretKind } from '../../src/api/secret.ts'
@@ -34,6 +34,7 @@ const account = (name: string, more: object = {}) =>
 /** Programs here do nothing that needs a good end. */
 const run: AgentPods['run'] = (name, container, spec, metadata) =>
   pods.run(name, { lifecycle: { stopSignal: 'SIGKILL' }, ...container }, spec, metadata)
+const uidOf = (name: string): string | undefined => pods.harness.resources.get(podKind, 'default', name)?.metadata.uid
 const sh = (script: string): Partial<Container> => ({ command: ['/bin/sh', '-c', script] })
 
 beforeAll(async () => {
@@ -171,6 +172,54 @@ describe('a pod’s volumes', () => {
       expect(await pods.exec('scribbler', ['/bin/sh', '-c', attempt]), attempt).toMatch(/Read-only file system/)
     }
     await pods.remove('scribbler')
+  })
+
+  test('what is mounted inside what nobody can write; it stays when that changes, and is there when a container starts again', async () => {
+    const { resources } = pods.harness
+    const named = { name: 'outer', namespace: 'default' }
+    await resources.create(configMapKind, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: named,
+      data: { key: 'one' },
+    })
+    await resources.create(secretKind, { apiVersion: 'v1', kind: 'Secret', metadata: named, data: { pass: 'eA==' } })
+    await run(
+      'nested',
+      {
+        ...sh('exec sleep 1000'),
+        terminationMessagePath: '/etc/app/last/words',
+        volumeMounts: [
+          { name: 'config', mountPath: '/etc/app/' },
+          { name: 'secret', mountPath: '/etc/app/certs' },
+          { name: 'scratch', mountPath: '/etc/app/run/deep' },
+          { name: 'config', mountPath: '/etc/app/extra.conf', subPath: 'key' },
+        ],
+      },
+      {
+        automountServiceAccountToken: false,
+        volumes: [
+          { name: 'config', configMap: { name: 'outer' } },
+          { name: 'secret', secret: { secretName: 'outer' } },
+          { name: 'scratch', emptyDir: {} },
+        ],
+      },
+    )
+    await pods.ready('nested')
+    const read = (command: string) => pods.exec('nested', ['/bin/sh', '-c', `cd /etc/app; ${command}`])
+    const whole = (key: string) => async () =>
+      expect(await read('touch run/deep/x last/words && cat key certs/pass extra.conf')).toBe(`${key}xone`)
+    await whole('one')()
+    await resources.modify<ConfigMap>(configMapKind, 'default', 'outer', 'all', (map) => ({
+      ...map,
+      data: { key: 'two' },
+    }))
+    await pods.holds(whole('two'))
+    const started = (await runtimeHost.driver.listContainers()).find(({ podUid }) => podUid === uidOf('nested'))
+    process.kill(started?.pid ?? 0, 'SIGKILL')
+    await pods.holds(() => expect(pods.container('nested')).toMatchObject({ restartCount: 1, ready: true }))
+    expect(await read('touch run/deep/y last/words && cat key certs/pass')).toBe('twox')
+    await pods.remove('nested')
   })
 
   test('a sub-path by variables, and none where one is missing', async () => {

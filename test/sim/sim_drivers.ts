@@ -279,6 +279,7 @@ function volumesOf(host: SimHost, call: Call): Drivers['volumes'] {
     },
     emptyDirs: () => new Map(),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
+    makeMountPoint: async () => undefined,
     ensureEtcFiles: (podUid, files, onKnown) => {
       const paths = new Map(Object.keys(files).map((path) => [path, `/sim/${podUid}${path}`]))
       onKnown?.(paths)

@@ -361,6 +361,7 @@ function fakeVolumes(host: FakeHost): VolumeDriver {
     },
     emptyDirs: () => new Map(),
     resolveSubPath: async (path, subPath) => `${path}/${subPath}`,
+    makeMountPoint: async () => undefined,
     async ensureEtcFiles(podUid, files) {
       return new Map(Object.keys(files).map((path) => [path, `/fake/${podUid}${path}`]))
     },

@@ -17,6 +17,7 @@ import type {
 } from '../runtime/runtime.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { NOTE } from './facts.ts'
+import { isWrittenByAgent } from './mount_points.ts'
 import { qosClass } from './status.ts'
 
 export interface HeadContext {
@@ -162,16 +163,11 @@ function groups(pod: Pod, user: ResolvedUser): number[] {
   return [...new Set([...ofImage, ...supplementalGroups, ...(fsGroup === undefined ? [] : [fsGroup])])]
 }
 
-const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`)
+export const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`)
 
-/**
- * What the agent writes nobody in the pod may write: it comes back to these files, by their paths and as root, and a link in
- * their place would lead it anywhere on the host (CVE-2017-1002102). A claim's word counts for each of its mounts: a runtime
- * that is asked for a writable one makes it so, whatever it is mounted from.
- */
-function isReadOnly({ configMap, secret, downwardAPI, projected, persistentVolumeClaim }: Volume): boolean {
-  if (persistentVolumeClaim !== undefined) return persistentVolumeClaim.readOnly === true
-  return [configMap, secret, downwardAPI, projected].some((source) => source !== undefined)
+/** A claim's word counts for each of its mounts: a runtime that is asked for a writable one makes it so, whatever it is mounted from. */
+function isReadOnly(volume: Volume): boolean {
+  return volume.persistentVolumeClaim?.readOnly === true || isWrittenByAgent(volume)
 }
 
 function mounts({ spec }: Pod, container: Container, { volumePaths, etcFiles }: ContainerContext): Mount[] {

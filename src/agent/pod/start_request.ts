@@ -5,9 +5,11 @@ import { mountOf } from '../../base/mountinfo.ts'
 import { readText } from '../../base/records.ts'
 import type { AgentContext } from '../context.ts'
 import type { Image } from '../images/images.ts'
-import { containerLog, containerRequest, wantedUser } from './container_spec.ts'
+import type { ContainerRequest } from '../runtime/runtime.ts'
+import { absolute, containerLog, containerRequest, wantedUser } from './container_spec.ts'
 import { type EnvironmentContext, expand, resolveEnvironment } from './environment.ts'
 import { kernelHostname } from './etc_files.ts'
+import { isWrittenByAgent, nestedMounts } from './mount_points.ts'
 import type { Prepared } from './notes.ts'
 import { environmentContext } from './pod_volumes.ts'
 import { seccompOf } from './seccomp.ts'
@@ -34,7 +36,7 @@ export async function resolveRequest(
     checkPropagation(mount, path)
   }
   const seccomp = await seccompOf(agent, pod, container)
-  return containerRequest(pod, container, {
+  const request = containerRequest(pod, container, {
     ...next,
     ...(seccomp === undefined ? {} : { seccomp }),
     environment,
@@ -48,6 +50,22 @@ export async function resolveRequest(
     pidsLimit: agent.containerPidsLimit,
     logPath: containerLog(agent.logsDir, pod, container.name, next.attempt),
   })
+  await makeMountPoints(agent, pod, container, request)
+  return request
+}
+
+/** Inside what the container may not write. */
+async function makeMountPoints(
+  { drivers }: AgentContext,
+  { spec }: Pod,
+  { volumeMounts = [] }: Container,
+  request: ContainerRequest,
+): Promise<void> {
+  const names = new Set((spec.volumes ?? []).filter(isWrittenByAgent).map(({ name }) => name))
+  const written = volumeMounts.filter(({ name }) => names.has(name)).map(({ mountPath }) => absolute(mountPath))
+  for (const { outerPath, path, hostPath } of nestedMounts(request, new Set(written))) {
+    await drivers.volumes.makeMountPoint(outerPath, path, hostPath)
+  }
 }
 
 /** Name of no volume that a user could have. */

@@ -221,6 +221,7 @@ export class Containers {
     const { id, podUid } = head
     const { cgroupPathOf, clock } = this.#options
     await this.#kill(id, own, cgroupPathOf(podUid, id))
+    this.#options.hastened.settle(podUid, id)
     const exit = startErrorRecord(fault, clock.now())
     this.#ends.set(id, exit)
     this.#keep(id, own.exit, exit)

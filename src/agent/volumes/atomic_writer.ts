@@ -79,12 +79,14 @@ async function isSame({ readdir, readFile, stat }: FileCalls, directory: string,
   return true
 }
 
-/** Links for the first component of each path; links of names that are no longer wanted go. */
-async function linkNames({ readdir, rm, symlink }: FileCalls, volume: string, files: Payload): Promise<void> {
+/** Links for the first component of each path; links of names that are no longer wanted go. What is no link of ours is mounted on. */
+async function linkNames({ readdir, readlink, rm, symlink }: FileCalls, volume: string, files: Payload): Promise<void> {
   const wanted = new Set([...files.keys()].map((path) => path.split('/')[0] ?? ''))
   for (const name of await readdir(volume)) {
     if (name.startsWith('..')) continue
-    if (!wanted.delete(name)) await rm(join(volume, name), { recursive: true, force: true })
+    if (wanted.delete(name)) continue
+    const target = await readlink(join(volume, name)).catch(() => '')
+    if (target.startsWith(`${DATA}/`)) await rm(join(volume, name), { force: true })
   }
   for (const name of wanted) await symlink(join(DATA, name), join(volume, name))
 }

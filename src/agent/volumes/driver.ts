@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { statSync } from 'node:fs'
-import { chmod, chown, mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, readlink, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Pod, Volume } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -23,7 +23,7 @@ import { checkName, isMountPoint, type PodLayout, podLayout, podOfPath } from '.
 import type { FsGroup } from './ownership.ts'
 import { isSensitive, volumeFiles } from './payload.ts'
 import { ensureClaim, type PersistentVolumes, persistentVolumes } from './persistent.ts'
-import { openInside, readInside } from './sub_path.ts'
+import { makeInside, openInside, readInside } from './sub_path.ts'
 import type { VolumeDriver, VolumeSources } from './volumes.ts'
 
 export interface VolumeDriverOptions {
@@ -166,6 +166,10 @@ export function createVolumeDriver(options: VolumeDriverOptions): VolumeDriver {
       } finally {
         await handle.close()
       }
+    },
+    async makeMountPoint(volumePath, path, hostPath) {
+      const isDirectory = hostPath !== undefined && (await stat(hostPath)).isDirectory()
+      await makeInside(volumePath, path, isDirectory)
     },
     async ensureEtcFiles(podUid, files, onKnown) {
       const { etc } = podLayout(dataDir, podUid)

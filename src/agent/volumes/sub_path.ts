@@ -4,7 +4,8 @@
  * inside, even if a container swaps directories for links meanwhile (CVE-2017-1002101, CVE-2021-25741).
  */
 import { constants } from 'node:fs'
-import { chmod, type FileHandle, mkdir, open, readFile, readlink } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, open, readFile, readlink, writeFile } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
 import { DroverError } from '../../base/errors.ts'
 
 const MAX_LINKS = 40
@@ -33,6 +34,20 @@ export async function readInside(volume: string, path: string): Promise<string> 
   const { handle } = await walkInside(volume, path, false)
   try {
     return await readFile(`/proc/self/fd/${handle.fd}`, 'utf8')
+  } finally {
+    await handle.close()
+  }
+}
+
+/** A directory, or a file and the directories that it is in; what is there stays. */
+export async function makeInside(volume: string, path: string, isDirectory: boolean): Promise<void> {
+  const { handle } = await openInside(volume, isDirectory ? path : dirname(path))
+  try {
+    if (isDirectory) return
+    // Exclusive: it follows no link.
+    await writeFile(`/proc/self/fd/${handle.fd}/${basename(path)}`, '', { flag: 'wx', mode: 0o644 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   } finally {
     await handle.close()
   }

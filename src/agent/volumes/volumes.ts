@@ -47,6 +47,8 @@ export interface VolumeDriver {
    * it found for the pod. Without a pod a path of the host is given back as it was found. Rejects with `invalid`.
    */
   resolveSubPath(volumePath: string, subPath: string, podUid?: string): Promise<string>
+  /** Inside a volume: a directory to mount `hostPath` on, or a file where that is one or undefined. Kept when its files change. */
+  makeMountPoint(volumePath: string, path: string, hostPath: string | undefined): Promise<void>
   /**
    * Files of the pod that are no volume: /etc/hosts, /etc/resolv.conf, /etc/hostname. Returns host paths, which `onKnown` hears
    * before the files are written.
