@@ -185,6 +185,33 @@ describe('a plain registry', () => {
     await expect(never).rejects.toMatchObject({ code: 'cancelled' })
   })
 
+  test('a layer that another repository lacks is asked of the own one', async () => {
+    let blobs = 0
+    let release = (): void => undefined
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const shared = await front(async (asked, answer) => {
+      if (asked.url?.includes('/team/lacks/') !== true) return false
+      // Its configuration comes first.
+      if (!isBlob(asked.url) || ++blobs === 1) {
+        asked.url = asked.url.replace('/team/lacks/', '/team/app/')
+        return false
+      }
+      await gate
+      answer.writeHead(404).end()
+      return true
+    })
+    const lacking = driver.pull(`${shared.host}/team/lacks:v1`, { signal }).catch((error: unknown) => error)
+    await eventually(() => blobs > 3)
+    const joined: PullProgress[] = []
+    const whole = driver.pull(`${shared.host}/team/app:v1`, { signal, onProgress: (progress) => joined.push(progress) })
+    await eventually(() => joined.length > 0)
+    release()
+    expect((await whole).layerDirectories).toHaveLength(3)
+    expect(await lacking).toMatchObject({ code: 'notFound' })
+  })
+
   test('several pulls share the work, and it ends with the last that wants it', async () => {
     let release = (): void => undefined
     const gate = new Promise<boolean>((resolve) => {

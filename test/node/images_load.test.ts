@@ -308,6 +308,16 @@ describe('load', () => {
     const own = `docker.io/library/mine@${plain?.digest}`
     expect((await load(await ociArchive([{ tags: [own], layers }])))[0]?.names).toEqual([own])
     expect((await load(await ociArchive([{ tags: [], layers }]), `mine:2@${plain?.digest}`))[0]?.names).toEqual([own])
+    // containerd writes both forms: names stand in Docker's, manifests in the other.
+    const blob = (digest: string) => `blobs/sha256/${digest.slice('sha256:'.length)}`
+    const entry = {
+      Config: blob(plain?.id ?? ''),
+      RepoTags: [own, pinned],
+      Layers: layers.map((layer) => blob(digestOf(gzipSync(layer)))),
+    }
+    const both = await ociArchive([{ tags: [], layers }], [{ name: 'manifest.json', content: JSON.stringify([entry]) }])
+    await driver.remove(plain?.id ?? '')
+    expect((await load(both))[0]).toMatchObject({ digest: plain?.digest, names: [own] })
   })
 
   test('a file that is called by the digest of another is not taken for it', async () => {

@@ -119,8 +119,15 @@ describe('what cannot be made again', () => {
       { name: 'link', type: 'symlink', linkname: 'empty' },
       { name: 'link', content: 'file' },
       { name: 'd/e', type: 'directory' },
+      { name: 'd/f', content: '' },
       { name: 'd', type: 'symlink', linkname: 'empty' },
     ])
+    expect((await again(archive)).equals(archive)).toBe(true)
+  })
+
+  test('nor is a name lost that a file has beside another', async () => {
+    const link = { name: 'second', type: 'link' as const, linkname: 'first' }
+    const archive = await tar([{ name: 'first', content: CONTENT }, link, link])
     expect((await again(archive)).equals(archive)).toBe(true)
   })
 

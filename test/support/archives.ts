@@ -86,7 +86,7 @@ export async function dockerArchive(images: readonly ImageSpec[]): Promise<Buffe
 }
 
 /** An OCI image layout in a tar, with gzip layers. */
-export async function ociArchive(images: readonly ImageSpec[]): Promise<Buffer> {
+export async function ociArchive(images: readonly ImageSpec[], more: readonly Entry[] = []): Promise<Buffer> {
   const blobs = new Map<string, Entry>()
   const blob = (content: Uint8Array, mediaType: string) => {
     const digest = digestOf(content)
@@ -108,5 +108,6 @@ export async function ociArchive(images: readonly ImageSpec[]): Promise<Buffer> 
     { name: 'index.json', content: JSON.stringify({ schemaVersion: 2, manifests }) },
     { name: 'oci-layout', content: '{"imageLayoutVersion":"1.0.0"}' },
     ...blobs.values(),
+    ...more,
   ])
 }

@@ -67,8 +67,12 @@ export async function readArchive(archive: AsyncIterable<Uint8Array>, options: R
   }
   // Newer Docker writes both forms; its own names tags more surely.
   const docker = find(contents.documents, contents, 'manifest.json')
-  if (docker !== undefined) return dockerImages(docker, contents)
   const index = find(contents.documents, contents, 'index.json')
+  if (docker !== undefined) {
+    // The manifests, by which a name with a digest is judged, stand in the other form alone.
+    const both = index === undefined ? [] : await ociImages(index, contents, options.machine).catch(() => [])
+    return dockerImages(docker, contents, new Map(both.map(({ config, manifests }) => [sha256(config), manifests])))
+  }
   if (index !== undefined) return ociImages(index, contents, options.machine)
   throw new DroverError(
     'invalid',
@@ -147,7 +151,12 @@ function find<T>(among: ReadonlyMap<string, T>, contents: Contents, name: string
   return undefined
 }
 
-function dockerImages(bytes: Buffer, contents: Contents): NewImage[] {
+/** `known`: manifests, by the hash of the configuration that they name. */
+function dockerImages(
+  bytes: Buffer,
+  contents: Contents,
+  known: ReadonlyMap<string, readonly Uint8Array[]>,
+): NewImage[] {
   let list: unknown
   try {
     list = JSON.parse(bytes.toString('utf8'))
@@ -168,7 +177,8 @@ function dockerImages(bytes: Buffer, contents: Contents): NewImage[] {
     })
     verifyLayers(config, found, item.Config)
     const tags: unknown[] = Array.isArray(item.RepoTags) ? item.RepoTags : []
-    return { config, manifests: [], names: trueNames(tags.map(String), []), repositoryDigests: [] }
+    const manifests = known.get(sha256(config)) ?? []
+    return { config, manifests, names: trueNames(tags.map(String), manifests), repositoryDigests: [] }
   })
 }
 

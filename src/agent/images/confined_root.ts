@@ -75,7 +75,8 @@ export class ConfinedRoot {
     if (relative === '') throw new DroverError('invalid', 'the archive replaces its root directory')
     if (!stats.isDirectory()) {
       unlinkSync(this.absolute(relative))
-      return stats.isFile() && stats.size > 0
+      // Another name of the file keeps its content.
+      return hasContent(stats) && stats.nlink === 1
     }
     this.#directories.clear()
     this.#directories.add('')
@@ -90,8 +91,11 @@ export class ConfinedRoot {
       for (let item = directory.readSync(); item !== null; item = directory.readSync()) {
         const path = `${relative}/${item.name}`
         if (item.isDirectory()) hadFiles = (await this.#removeTree(path, breathe)) || hadFiles
-        else unlinkSync(this.absolute(path))
-        hadFiles ||= item.isFile()
+        else {
+          const stats: Stats | undefined = hadFiles ? undefined : this.lstat(path)
+          hadFiles ||= stats !== undefined && hasContent(stats)
+          unlinkSync(this.absolute(path))
+        }
         await breathe()
       }
     } finally {
@@ -205,3 +209,5 @@ function refuseTooDeep(path: string): void {
 function owned(path: string): string {
   return Buffer.from(path, 'latin1').toString('latin1')
 }
+
+const hasContent = (stats: Stats): boolean => stats.isFile() && stats.size > 0

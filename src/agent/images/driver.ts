@@ -63,6 +63,7 @@ class Driver implements ImageDriver {
   readonly #pulls = new SharedWork<ImageRecord, PullProgress>()
   readonly #pullContext: PullContext
   readonly #metrics: ImageMetrics | undefined
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: ImageDriverOptions) {
     const { dataDir, clock, log, maxLayerBytes = DEFAULT_MAX_LAYER_BYTES, maxEntries = DEFAULT_MAX_ENTRIES } = options
@@ -252,8 +253,10 @@ class Driver implements ImageDriver {
     let keep = false
     try {
       const images = await make(hold)
-      await this.#inherit(images)
-      return await this.#images.add(images)
+      return await this.#inTurn(async () => {
+        await this.#inherit(images)
+        return this.#images.add(images)
+      })
     } catch (error) {
       keep = error instanceof DroverError && error.temporary
       throw error
@@ -261,6 +264,13 @@ class Driver implements ImageDriver {
       this.#layers.release(hold)
       if (!keep) await this.#prune()
     }
+  }
+
+  /** One after the other: a layer that is new to this machine must not come into use while it is still changed. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
+    return done
   }
 
   async #inherit(images: readonly NewImage[]): Promise<void> {

@@ -156,7 +156,9 @@ async function pullLayers({ request, context, session, layers, diffIds }: Layers
   const worker = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [diffId, descriptor] = next
+      let begun = false
       const work = async (own: AbortSignal, notify: (bytes: number) => void): Promise<Layer> => {
+        begun = true
         const known = context.layers.get(diffId)
         if (known !== undefined) return known
         const blob = counted(session(own).blob(descriptor), (bytes) => {
@@ -167,9 +169,15 @@ async function pullLayers({ request, context, session, layers, diffIds }: Layers
       }
       // An image may say what it likes of what its layers are: only those that are told the same share the outcome.
       const key = `${peer} ${descriptor.digest} ${descriptor.sizeBytes} ${diffId}`
-      await context.layerWork.join(key, signal, work, (bytes) => {
-        doneBytes += bytes
-        tell()
+      const join = (of: string): Promise<Layer> =>
+        context.layerWork.join(of, signal, work, (bytes) => {
+          doneBytes += bytes
+          tell()
+        })
+      await join(key).catch((error: unknown) => {
+        if (begun || DroverError.from(error).code === 'cancelled') throw error
+        // Of another repository, which may lack what this one has.
+        return join(`${key} ${request.reference.repository}`)
       })
       doneLayers++
       tell()

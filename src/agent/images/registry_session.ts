@@ -248,7 +248,7 @@ export class RegistrySession {
   async #begin(): Promise<Standing> {
     const path = `/v2/${this.#options.repository}/blobs/uploads/`
     const response = await this.#ask(path, { headers: {}, method: 'POST', body: Buffer.alloc(0) })
-    return { location: await this.#located(response, 202, 'blobs/uploads'), offset: 0 }
+    return { location: await this.#located(response, [202], 'blobs/uploads', this.#resolved('')), offset: 0 }
   }
 
   /** What the registry says of an upload; undefined where it has lost it, or does not say: it must begin anew. */
@@ -272,7 +272,8 @@ export class RegistrySession {
       response.discard()
       throw new DroverError('unavailable', `registry ${this.#host} does not stand at byte ${offset} of an upload`)
     }
-    return { location: await this.#located(response, 202, 'blobs/uploads'), offset: end }
+    // AWS says 201 where the specification has 202.
+    return { location: await this.#located(response, [201, 202, 204], 'blobs/uploads', location), offset: end }
   }
 
   async #finish({ location }: Standing, digest: string): Promise<void> {
@@ -280,11 +281,12 @@ export class RegistrySession {
     url.searchParams.set('digest', digest)
     try {
       const response = await this.#ask(url.href, { headers: {}, method: 'PUT', body: Buffer.alloc(0) })
-      await this.#located(response, 201, `blobs/${digest}`)
+      await this.#located(response, [201, 204], `blobs/${digest}`, url.href)
     } catch (thrown) {
       const error = DroverError.from(thrown)
       // It may have come to its end, and the answer have been lost.
-      if (!mayPass(error) || !(await this.hasBlob(digest))) throw error
+      const lies = error.code !== 'unauthorized' && (await this.hasBlob(digest).catch(() => false))
+      if (!lies) throw error
     }
   }
 
@@ -297,15 +299,15 @@ export class RegistrySession {
         method: 'PUT',
         body: bytes,
       })
-      await this.#located(response, 201, path)
+      await this.#located(response, [201], path, this.#resolved(''))
     })
   }
 
-  /** Where the registry says that it goes on, in full; throws its refusal when the status is another. */
-  async #located(response: HttpResponse, status: number, path: string): Promise<string> {
-    if (response.status !== status) throw await this.#refusal(response, path)
+  /** Where the registry says that it goes on, in full, or else `here`; throws its refusal when the status is another. */
+  async #located(response: HttpResponse, statuses: readonly number[], path: string, here: string): Promise<string> {
+    if (!statuses.includes(response.status)) throw await this.#refusal(response, path)
     response.discard()
-    return this.#resolved(response.header('location') ?? '')
+    return this.#resolved(response.header('location') ?? here)
   }
 
   #resolved(location: string): string {

@@ -355,7 +355,6 @@ class Unpacking {
   async #clear(path: string): Promise<void> {
     const existing = this.#root.lstat(path)
     if (existing === undefined) return
-    // A second name of a file that stays counts too: that is rare, and the recipe does not know.
     if (await this.#root.remove(path, existing, this.#breathe)) this.#options.recipe?.lost(path)
     this.#root.opaque.delete(path)
     this.#directoryTimes.delete(path)

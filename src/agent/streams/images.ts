@@ -24,9 +24,13 @@ export async function say(stream: FrameStream, text: string): Promise<void> {
   await stream.send({ channel: CHANNEL.stdout, data: Buffer.from(text, 'utf8') })
 }
 
-/** The archive's bytes, as they come on stdin. */
+/** The archive's bytes, as they come on stdin. Whoever stops reading half-way does not end the stream: it is yet to hear why. */
 async function* archiveOf(stream: FrameStream): AsyncGenerator<Uint8Array> {
-  for await (const { channel, data } of stream.frames) if (channel === CHANNEL.stdin && data.length > 0) yield data
+  const frames = stream.frames[Symbol.asyncIterator]()
+  for (let next = await frames.next(); next.done !== true; next = await frames.next()) {
+    const { channel, data } = next.value
+    if (channel === CHANNEL.stdin && data.length > 0) yield data
+  }
 }
 
 export async function imageLoad(
