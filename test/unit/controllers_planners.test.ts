@@ -461,6 +461,15 @@ describe('node health', () => {
     expect(evictAtMs(pod('p', { tolerations }), [noExecute])).toBe(expected)
   })
 
+  it('gives a pod that came after the taint its whole time', () => {
+    const tolerations: Toleration[] = [{ operator: 'Exists', tolerationSeconds: 30 }]
+    const made = pod('p', { tolerations, created: '2026-01-01T11:59:58Z' })
+    expect(evictAtMs(made, [noExecute])).toBe(NOW_MS + 28_000)
+    const lastTransitionTime = '2026-01-01T12:00:00Z'
+    made.status?.conditions?.push({ type: 'PodScheduled', status: 'True', lastTransitionTime })
+    expect(evictAtMs(made, [noExecute])).toBe(NOW_MS + 30_000)
+  })
+
   it.each<[number, number, number, boolean]>([
     [1, 1, 1, true],
     [2, 1, 1, false],

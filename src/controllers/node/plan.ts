@@ -126,7 +126,10 @@ export function mayBeMassFailure({ nodes, unready, together, late }: Cluster): b
   return late > 0 && (unready + late === nodes || (together + late) * 2 > nodes)
 }
 
-/** When the pod must leave: 0 now, undefined never. Of several limits the shortest holds. */
+/**
+ * When the pod must leave: 0 now, undefined never. Of several limits the shortest holds. One that came after the taint has
+ * its whole time, else it would be placed and thrown out over and over.
+ */
 export function evictAtMs(pod: Pod, taints: readonly Taint[]): number | undefined {
   let atMs: number | undefined
   for (const taint of taints) {
@@ -135,10 +138,18 @@ export function evictAtMs(pod: Pod, taints: readonly Taint[]): number | undefine
     if (matching.length === 0) return 0
     const limits = matching.map(({ tolerationSeconds }) => tolerationSeconds).filter((limit) => limit !== undefined)
     if (limits.length === 0) continue
-    const endMs = Date.parse(taint.timeAdded ?? '') + Math.max(0, Math.min(...limits)) * 1000
+    const sinceMs = Math.max(Date.parse(taint.timeAdded ?? ''), cameAtMs(pod))
+    const endMs = sinceMs + Math.max(0, Math.min(...limits)) * 1000
     atMs = Math.min(atMs ?? Number.POSITIVE_INFINITY, Number.isNaN(endMs) ? 0 : endMs)
   }
   return atMs
+}
+
+/** When the pod came to its node. */
+function cameAtMs({ metadata, status }: Pod): number {
+  const scheduled = findCondition(status?.conditions, POD_CONDITION.scheduled)
+  const boundAt = scheduled?.status === 'True' ? scheduled.lastTransitionTime : undefined
+  return Date.parse(boundAt ?? metadata.creationTimestamp ?? '') || 0
 }
 
 const UNSURE_MS = 250
