@@ -102,6 +102,8 @@ export const handlerOfLabel = (key: string, value: string): string | undefined =
 
 /** Makes directories on the node that the pod is placed on. */
 export const LOCAL_PROVISIONER = 'local.drover.dev'
+/** Says that a class has only the volumes that users declare. */
+export const NO_PROVISIONER = 'kubernetes.io/no-provisioner'
 
 /** Every namespace has a service account of this name; pods that name none run as it. */
 export const DEFAULT_SERVICE_ACCOUNT = 'default'

@@ -26,6 +26,11 @@ export function isDefaultClass({ metadata }: StorageClass): boolean {
   return metadata.annotations?.[DEFAULT_CLASS_ANNOTATION] === 'true'
 }
 
+/** Its claims are bound where their first pod goes, not before. */
+export function isDelayed({ volumeBindingMode }: StorageClass): boolean {
+  return volumeBindingMode === 'WaitForFirstConsumer'
+}
+
 export const storageClassKind = defineKind<StorageClass>({
   group: 'storage.k8s.io',
   version: 'v1',

@@ -2,14 +2,26 @@
  * A snapshot with placements pencilled in: columns are copied when they are first changed, so that a cycle can add pod after
  * pod and leave the snapshot alone.
  */
+import { matchesNodeSelector } from '../api/node_selector.ts'
 import type { PodClass } from './pod_class.ts'
 import { ASSUMED_CPU_MILLIS, ASSUMED_MEMORY_BYTES, type HostPort, portsCollide } from './requests.ts'
 import type { Snapshot } from './snapshot.ts'
+import { STORAGE } from './volume_facts.ts'
 
 export interface GroupCounts {
   byRow: Float64Array
   byZone: Map<string, number>
 }
+
+/** What a pod's unbound claims would get on a node. */
+export interface VolumeShare {
+  /** Names of free volumes. */
+  names: string[]
+  /** Of the node's disk, for volumes that are made there. */
+  newBytes: number
+}
+
+const NO_SHARE: VolumeShare = { names: [], newBytes: 0 }
 
 export class Draft {
   readonly snapshot: Snapshot
@@ -18,6 +30,7 @@ export class Draft {
   readonly #weighedMemory: Float64Array
   readonly #ports = new Map<number, HostPort[]>()
   readonly #groups = new Map<string, GroupCounts>()
+  readonly #volumes = new Set<string>()
   readonly #taken: { row: number; podClass: PodClass }[] = []
 
   constructor(snapshot: Snapshot) {
@@ -74,7 +87,30 @@ export class Draft {
     return !ports.some((port) => used.some((other) => portsCollide(port, other)))
   }
 
-  take(podClass: PodClass, row: number): void {
+  /** The smallest free volume for each claim, else one that is made; undefined when a claim would get none. */
+  volumesFor({ needs }: PodClass, row: number): VolumeShare | undefined {
+    const node = this.snapshot.nodes[row]
+    if (needs.length === 0 || node === undefined) return NO_SHARE
+    const share: VolumeShare = { names: [], newBytes: 0 }
+    for (const { bytes, volumes, otherwise } of needs) {
+      const volume = volumes.find(
+        ({ name, nodes }) =>
+          !this.#volumes.has(name) &&
+          !share.names.includes(name) &&
+          (nodes === undefined || matchesNodeSelector(nodes, node)),
+      )
+      if (volume !== undefined) share.names.push(volume.name)
+      else if (otherwise === 'local') share.newBytes += bytes
+      else if (otherwise === undefined) return undefined
+    }
+    return share
+  }
+
+  /** Pencils the pod in. Answers which free volumes it was promised. */
+  take(podClass: PodClass, row: number): readonly string[] {
+    const { names, newBytes } = this.volumesFor(podClass, row) ?? NO_SHARE
+    for (const name of names) this.#volumes.add(name)
+    if (newBytes > 0) add(this.#column(STORAGE), row, newBytes)
     const { requests, group, ports } = podClass
     for (const [resource, amount] of Object.entries(requests)) add(this.#column(resource), row, amount)
     add(this.#weighedCpu, row, requests.cpu || ASSUMED_CPU_MILLIS)
@@ -85,6 +121,7 @@ export class Draft {
       this.#ports.get(row)?.push(...ports)
     }
     this.#taken.push({ row, podClass })
+    return names
   }
 
   #share(resource: string, row: number, amount: number): number {

@@ -6,6 +6,7 @@ export const REASON = {
   selector: "node(s) didn't match Pod's node affinity/selector",
   ports: "node(s) didn't have free ports for the requested pod ports",
   pods: 'Too many pods',
+  volumes: "node(s) didn't find available persistent volumes to bind",
   spread: "node(s) didn't match pod topology spread constraints",
   spreadLabel: "node(s) didn't match pod topology spread constraints (missing required label)",
 } as const

@@ -69,6 +69,15 @@ export function judgeFor(podClass: PodClass, draft: Draft): NodeJudge {
         if (draft.free(resource, row) >= amount || isUndeclared(snapshot, resource, row)) continue
         reasons.push(insufficient(resource))
       }
+      const share = draft.volumesFor(podClass, row)
+      if (share === undefined) reasons.push(REASON.volumes)
+      else if (
+        share.newBytes > 0 &&
+        draft.free(STORAGE, row) < share.newBytes &&
+        !isUndeclared(snapshot, STORAGE, row)
+      ) {
+        reasons.push(insufficient(STORAGE))
+      }
       if (!draft.portsAreFree(podClass.ports, row)) reasons.push(REASON.ports)
       return reasons
     },

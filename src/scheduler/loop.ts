@@ -80,8 +80,8 @@ class SchedulerLoop implements BirthLoop {
   readonly #metrics: SchedulerMetrics | undefined
   readonly #snapshot = new Snapshot()
   readonly #pending: PendingPods
-  /** Pods whose placement the cache has not shown yet: uid to node. */
-  readonly #assumed = new Map<string, string>()
+  /** Pods whose placement the cache has not shown yet, by uid, with the volumes that were promised to them. */
+  readonly #assumed = new Map<string, readonly string[]>()
   readonly #writes = new Set<Promise<void>>()
   #bindings = 0
   #woken = false
@@ -178,7 +178,7 @@ class SchedulerLoop implements BirthLoop {
   #cycle(): void {
     const pods = this.#pending.active(MAX_BINDINGS - this.#bindings)
     if (pods.length === 0) return
-    const volumes = surveyVolumes(this.#options, pods)
+    const volumes = surveyVolumes(this.#options, pods, this.#assumed)
     const faultOf = (pod: Stored<Pod>): string | undefined => volumes.get(pod.metadata.uid)?.fault
     const placeable = volumes.size === 0 ? pods : pods.filter((pod) => faultOf(pod) === undefined)
     const { placements, refusals } = this.#place(placeable, volumes)
@@ -202,9 +202,9 @@ class SchedulerLoop implements BirthLoop {
     return result
   }
 
-  #assume({ pod, nodeName }: Placement): void {
+  #assume({ pod, nodeName, promised = [] }: Placement): void {
     this.#snapshot.putPod(pod, nodeName)
-    this.#assumed.set(pod.metadata.uid, nodeName)
+    this.#assumed.set(pod.metadata.uid, promised)
     this.#bindings++
   }
 

@@ -11,17 +11,19 @@
 import type { Stored } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { Draft } from './draft.ts'
-import { countReasons, explainRefusal, type ReasonCounts } from './explain.ts'
+import { countReasons, explainFault, explainRefusal, type ReasonCounts } from './explain.ts'
 import { judgeFor, type NodeJudge } from './filters.ts'
 import { RowHeap } from './heap.ts'
 import { classOf, type PodClass } from './pod_class.ts'
 import type { NodeFacts, Snapshot } from './snapshot.ts'
 import { SpreadState } from './spread.ts'
-import type { PodVolumes } from './volume_facts.ts'
+import { exclusiveFault, type PodVolumes } from './volume_facts.ts'
 
 export interface Placement {
   pod: Stored<Pod>
   nodeName: string
+  /** Names of free volumes that its claims are to be bound to. */
+  promised?: readonly string[]
 }
 
 export interface Refusal {
@@ -48,20 +50,57 @@ export function place(
 ): PlaceResult {
   const result: PlaceResult = { placements: [], refusals: [] }
   const draft = new Draft(snapshot)
+  const users = new ExclusiveUsers(volumes)
   for (const { podClass, members } of classesOf(pods, volumes)) {
     const batch = new ClassBatch(podClass, draft, seed)
     for (const pod of members) {
-      const row = podClass.spread.length > 0 ? batch.takeSpread() : batch.takeBest()
-      const node = row === undefined ? undefined : snapshot.nodes[row]
-      if (node !== undefined) result.placements.push({ pod, nodeName: node.name })
-      else {
+      const fault = users.faultOf(pod)
+      if (fault !== undefined) {
+        result.refusals.push({ pod, counts: new Map(), message: explainFault(snapshot.nodeCount, fault) })
+        continue
+      }
+      const taken = podClass.spread.length > 0 ? batch.takeSpread() : batch.takeBest()
+      const node = taken === undefined ? undefined : snapshot.nodes[taken.row]
+      if (taken === undefined || node === undefined) {
         const counts = batch.reasons()
         result.refusals.push({ pod, counts, message: explainRefusal(snapshot.nodeCount, counts) })
+        continue
       }
+      users.add(pod)
+      const { promised } = taken
+      result.placements.push({ pod, nodeName: node.name, ...(promised.length > 0 && { promised }) })
     }
   }
   return result
 }
+
+/** Who was given a claim of one pod alone among pods that are placed together. One that finds no node bars nobody. */
+class ExclusiveUsers {
+  readonly #volumes: ReadonlyMap<string, PodVolumes>
+  readonly #users = new Map<string, Pod>()
+
+  constructor(volumes: ReadonlyMap<string, PodVolumes>) {
+    this.#volumes = volumes
+  }
+
+  faultOf(pod: Stored<Pod>): string | undefined {
+    for (const name of this.#claimsOf(pod)) {
+      const user = this.#users.get(keyOfClaim(pod, name))
+      if (user !== undefined) return exclusiveFault(name, user)
+    }
+    return undefined
+  }
+
+  add(pod: Stored<Pod>): void {
+    for (const name of this.#claimsOf(pod)) this.#users.set(keyOfClaim(pod, name), pod)
+  }
+
+  #claimsOf({ metadata }: Stored<Pod>): readonly string[] {
+    return this.#volumes.get(metadata.uid)?.exclusive ?? []
+  }
+}
+
+const keyOfClaim = ({ metadata }: Stored<Pod>, claimName: string): string => `${metadata.namespace ?? ''}/${claimName}`
 
 /** Classes in the order of their first pods. */
 function classesOf(
@@ -78,6 +117,11 @@ function classesOf(
   return classes.values()
 }
 
+interface Taken {
+  row: number
+  promised: readonly string[]
+}
+
 class ClassBatch {
   readonly #class: PodClass
   readonly #draft: Draft
@@ -88,7 +132,7 @@ class ClassBatch {
   readonly #tie: Float64Array
   readonly #group: Float64Array
   readonly #byZone: ReadonlyMap<string, number>
-  readonly #fitting: number[] = []
+  #fitting: number[] = []
   #heaps: { zone: string; heap: RowHeap }[] | undefined
   #spread: SpreadState | undefined
   /** Why the last pod could not go where there was room. */
@@ -115,25 +159,32 @@ class ClassBatch {
   }
 
   /** Takes the best node for one more pod; undefined when none is left. */
-  takeBest(): number | undefined {
+  takeBest(): Taken | undefined {
     this.#heaps ??= this.#makeHeaps()
-    let best: { zone: string; heap: RowHeap; row: number } | undefined
-    for (const { zone, heap } of this.#heaps) {
-      const row = heap.top
-      if (row !== undefined && (best === undefined || this.#compareAcross(row, best.row) < 0)) {
-        best = { zone, heap, row }
+    for (;;) {
+      let best: { heap: RowHeap; row: number } | undefined
+      for (const { heap } of this.#heaps) {
+        const row = heap.top
+        if (row !== undefined && (best === undefined || this.#compareAcross(row, best.row) < 0)) best = { heap, row }
       }
+      if (best === undefined) return undefined
+      const { heap, row } = best
+      if (!this.#stillFits(row)) {
+        heap.dropTop()
+        continue
+      }
+      const promised = this.#take(row)
+      if (this.#fits(row)) heap.sinkTop()
+      else heap.dropTop()
+      return { row, promised }
     }
-    if (best === undefined) return undefined
-    if (this.#take(best.row)) best.heap.sinkTop()
-    else best.heap.dropTop()
-    return best.row
   }
 
   /** With spread constraints every placement may change every node's standing: all are looked at again. */
-  takeSpread(): number | undefined {
+  takeSpread(): Taken | undefined {
     this.#spread ??= new SpreadState(this.#class, this.#draft)
     this.#spreadRefusals = new Map()
+    if (this.#class.needs.length > 0) this.#fitting = this.#fitting.filter((row) => this.#fits(row))
     let best: { row: number; node: NodeFacts; penalty: number } | undefined
     for (const row of this.#fitting) {
       const node = this.#draft.snapshot.nodes[row]
@@ -147,9 +198,11 @@ class ClassBatch {
       if (best === undefined || this.#compareSoft({ row, penalty }, best) < 0) best = { row, node, penalty }
     }
     if (best === undefined) return undefined
-    this.#spread.take(best.node)
-    if (!this.#take(best.row)) this.#fitting.splice(this.#fitting.indexOf(best.row), 1)
-    return best.row
+    const { row, node } = best
+    this.#spread.take(node)
+    const promised = this.#take(row)
+    if (!this.#fits(row)) this.#fitting.splice(this.#fitting.indexOf(row), 1)
+    return { row, promised }
   }
 
   reasons(): ReasonCounts {
@@ -165,11 +218,16 @@ class ClassBatch {
     return reasons.length === 0
   }
 
-  /** Pencils the pod in; whether the node can take another. */
-  #take(row: number): boolean {
-    this.#draft.take(this.#class, row)
+  /** A volume that several nodes can use was free for all of them when they were judged. */
+  #stillFits(row: number): boolean {
+    return this.#class.needs.length === 0 || this.#fits(row)
+  }
+
+  /** Pencils the pod in. */
+  #take(row: number): readonly string[] {
+    const promised = this.#draft.take(this.#class, row)
     this.#cost[row] = this.#draft.cost(this.#class, row)
-    return this.#fits(row)
+    return promised
   }
 
   #makeHeaps(): { zone: string; heap: RowHeap }[] {

@@ -6,7 +6,7 @@ import type { NodeSelector } from '../api/node_selector.ts'
 import type { Pod, Toleration } from '../api/pod.ts'
 import type { Amounts } from '../api/pod_amounts.ts'
 import { type HostPort, hostPorts, podRequests } from './requests.ts'
-import { type PodVolumes, STORAGE } from './volume_facts.ts'
+import type { ClaimNeed, PodVolumes } from './volume_facts.ts'
 
 export interface SpreadConstraint {
   maxSkew: number
@@ -28,6 +28,8 @@ export interface PodClass {
   nodeSelector: readonly (readonly [string, string])[]
   /** All of them must match: what the pod requires, and where its volumes are. */
   nodes: readonly NodeSelector[]
+  /** Of its unbound claims. */
+  needs: readonly ClaimNeed[]
   ports: readonly HostPort[]
   spread: readonly SpreadConstraint[]
   hostNetwork: boolean
@@ -45,13 +47,13 @@ export function groupOf(pod: Stored<Pod>): string | undefined {
 export function classOf(pod: Stored<Pod>, volumes?: PodVolumes): PodClass {
   const { spec, metadata } = pod
   const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
-  const requests = podRequests(pod)
+  const needs = volumes?.needs ?? []
   const parts = {
     priority: spec.priority ?? 0,
     namespace: metadata.namespace ?? '',
     labels: metadata.labels ?? {},
     group: groupOf(pod),
-    requests: volumes?.newBytes ? { ...requests, [STORAGE]: volumes.newBytes } : requests,
+    requests: podRequests(pod),
     tolerations: spec.tolerations ?? [],
     nodeSelector: Object.entries(spec.nodeSelector ?? {}),
     nodes: [...(required === undefined ? [] : [required]), ...(volumes?.nodes ?? [])],
@@ -64,5 +66,7 @@ export function classOf(pod: Stored<Pod>, volumes?: PodVolumes): PodClass {
     })),
     hostNetwork: spec.hostNetwork === true,
   }
-  return { ...parts, key: JSON.stringify(parts) }
+  // A volume's name stands for where it is.
+  const wanted = needs.map((need) => ({ ...need, volumes: need.volumes.map(({ name }) => name) }))
+  return { ...parts, needs, key: JSON.stringify({ ...parts, needs: wanted }) }
 }

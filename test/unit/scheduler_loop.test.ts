@@ -3,8 +3,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { findCondition } from '../../src/api/conditions.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { nodeKind } from '../../src/api/node.ts'
+import { persistentVolumeKind } from '../../src/api/persistentvolume.ts'
+import {
+  type PersistentVolumeClaim,
+  persistentVolumeClaimKind,
+  SELECTED_NODE_ANNOTATION,
+} from '../../src/api/persistentvolumeclaim.ts'
 import type { Pod } from '../../src/api/pod.ts'
 import { podKind } from '../../src/api/pod_kind.ts'
+import { storageClassKind } from '../../src/api/storageclass.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
@@ -144,5 +151,99 @@ describe('the scheduler', () => {
     await addPod('ours', '1')
     await eventually(() => isBound('ours'))
     expect(isBound('theirs')).toBe(false)
+  })
+})
+
+describe('claims', () => {
+  const addClass = () =>
+    test.resources.create(storageClassKind, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name: 'declared' },
+      provisioner: 'kubernetes.io/no-provisioner',
+      volumeBindingMode: 'WaitForFirstConsumer',
+    })
+  const addVolume = (name: string) =>
+    test.resources.create(persistentVolumeKind, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name },
+      spec: {
+        capacity: { storage: '1Gi' },
+        accessModes: ['ReadWriteOncePod'],
+        storageClassName: 'declared',
+        hostPath: { path: '/x' },
+      },
+    })
+  const addClaim = (name: string) =>
+    test.resources.create(persistentVolumeClaimKind, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name, namespace: 'default' },
+      spec: {
+        accessModes: ['ReadWriteOncePod'],
+        resources: { requests: { storage: '1Gi' } },
+        storageClassName: 'declared',
+      },
+    })
+  /** As the volume controller does, which does not run here. */
+  const bindClaim = async (name: string, volumeName: string): Promise<void> => {
+    const change = (claim: PersistentVolumeClaim) => ({ ...claim, spec: { ...claim.spec, volumeName } })
+    await test.resources.modify(persistentVolumeClaimKind, 'default', name, 'main', change)
+    const status = { phase: 'Bound' as const }
+    await test.resources.modify(persistentVolumeClaimKind, 'default', name, 'status', (claim) => ({ ...claim, status }))
+  }
+  const use = (name: string, claimName: string, cpu = '1') =>
+    addPod(name, cpu, { volumes: [{ name: 'data', persistentVolumeClaim: { claimName } }] })
+  const selected = (name: string) =>
+    test.resources.get(persistentVolumeClaimKind, 'default', name)?.metadata.annotations?.[SELECTED_NODE_ANNOTATION]
+  const said = (name: string): string => scheduled(name)?.message ?? ''
+  const busy = (user: string) =>
+    `0/1 nodes are available: persistentvolumeclaim "one" is ReadWriteOncePod, and pod ${user} uses it.`
+
+  beforeEach(async () => {
+    await addClass()
+    await addVolume('v1')
+    await addClaim('one')
+  })
+
+  it('of one pod alone are given to one of those that wait together, and to the next when it has gone', async () => {
+    await bindClaim('one', 'v1')
+    for (const [name, cpu] of [
+      ['large', '64'],
+      ['a', '1'],
+      ['b', '1'],
+    ] as const)
+      await use(name, 'one', cpu)
+    await eventually(() => ['large', 'a', 'b'].every((name) => said(name).startsWith('0/0 nodes')))
+    await addNode('n1', '4')
+    await eventually(() => isBound('a') && said('b') === busy('a'))
+    await test.resources.delete(podKind, 'default', 'a', { gracePeriodSeconds: 0 })
+    await eventually(() => isBound('b'))
+    expect(isBound('large')).toBe(false)
+  })
+
+  it('of one pod alone are kept for a pod that is being bound', async () => {
+    await addNode('n1', '4')
+    await use('a', 'one')
+    await eventually(() => selected('one') === 'n1')
+    await use('b', 'one')
+    await eventually(() => said('b') === busy('a'))
+    await bindClaim('one', 'v1')
+    await eventually(() => isBound('a'))
+    expect(isBound('b')).toBe(false)
+  })
+
+  it('are not promised a volume that was promised to a pod that is being bound', async () => {
+    await addNode('n1', '4')
+    await addClaim('two')
+    await use('a', 'one')
+    await eventually(() => selected('one') === 'n1')
+    await use('b', 'two')
+    const refusal = "0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind."
+    await eventually(() => said('b') === refusal)
+    expect(selected('two')).toBeUndefined()
+    await addVolume('v2')
+    await eventually(() => selected('two') === 'n1')
   })
 })

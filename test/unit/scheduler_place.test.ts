@@ -3,10 +3,12 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Stored } from '../../src/api/meta.ts'
 import type { Node } from '../../src/api/node.ts'
+import { nodeNameSelector } from '../../src/api/node_selector.ts'
 import type { Pod, PodSpec } from '../../src/api/pod.ts'
 import { place } from '../../src/scheduler/place.ts'
 import { podRequests } from '../../src/scheduler/requests.ts'
 import { Snapshot } from '../../src/scheduler/snapshot.ts'
+import type { ClaimNeed } from '../../src/scheduler/volume_facts.ts'
 
 interface NodeOptions {
   cpu?: string
@@ -393,5 +395,71 @@ describe('for any cluster', () => {
     const first = place(snapshot, pods, 5)
     expect(place(snapshot, pods, 5)).toEqual(first)
     expect(snapshot.column('cpu')?.requested[0] ?? 0).toBe(0)
+  })
+})
+
+describe('claims without a volume', () => {
+  const need = (volumes: Record<string, string | undefined>, otherwise?: 'local'): ClaimNeed => ({
+    bytes: 2 ** 30,
+    volumes: Object.entries(volumes).map(([name, on]) => ({
+      name,
+      nodes: on === undefined ? on : nodeNameSelector(on),
+    })),
+    otherwise,
+  })
+  const withNeeds = (nodes: readonly Stored<Node>[], pods: readonly Stored<Pod>[], needs: ClaimNeed[]) => {
+    const volumes = { nodes: [], needs, unbound: [], exclusive: [] }
+    const given = new Map(pods.map(({ metadata }) => [metadata.uid, volumes]))
+    const { placements, refusals } = place(snapshotOf(nodes), pods, 1, given)
+    return {
+      placed: placements.map(({ nodeName, promised }) => [nodeName, promised?.join()]).sort(),
+      refused: refusals.map(({ message }) => message),
+    }
+  }
+  const nodes = abc.map((name) => node(name))
+  const bindRefusal = "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind."
+
+  it('go where there is a free one, and share none', () => {
+    const { placed, refused } = withNeeds(nodes, replicas(3, {}), [need({ 'on-a': 'a', 'on-b': 'b' })])
+    expect(placed).toEqual([
+      ['a', 'on-a'],
+      ['b', 'on-b'],
+    ])
+    expect(refused).toEqual([bindRefusal])
+  })
+
+  it.each([undefined, 'ScheduleAnyway' as const])(
+    'share none that all nodes can use (spread %s)',
+    (whenUnsatisfiable) => {
+      const topologyKey = 'kubernetes.io/hostname'
+      const spec = whenUnsatisfiable && {
+        topologySpreadConstraints: [{ maxSkew: 1, topologyKey, whenUnsatisfiable, labelSelector: {} }],
+      }
+      const { placed, refused } = withNeeds(nodes, replicas(3, { ...(spec && { spec }) }), [
+        need({ anywhere: undefined }),
+      ])
+      expect(placed.map(([, name]) => name)).toEqual(['anywhere'])
+      expect(refused).toEqual([bindRefusal, bindRefusal])
+    },
+  )
+
+  it('of one pod are all served, or it does not go there', () => {
+    const volumes = { 'on-a': 'a', 'on-b': 'b', 'on-b-too': 'b' }
+    const { placed } = withNeeds(nodes, replicas(1, {}), [need(volumes), need(volumes)])
+    expect(placed).toEqual([['b', 'on-b,on-b-too']])
+  })
+
+  it('are made where there is room on the disk, and need none of it where a free one is', () => {
+    const disks = abc.map((name) => {
+      const made = node(name, { spec: { unschedulable: name === 'c' } })
+      const allocatable = { ...made.status?.allocatable, 'ephemeral-storage': name === 'a' ? '1Gi' : '1Mi' }
+      return { ...made, status: { ...made.status, allocatable } }
+    })
+    const { placed, refused } = withNeeds(disks, replicas(3, {}), [need({ 'on-b': 'b' }, 'local')])
+    expect(placed).toEqual([
+      ['a', undefined],
+      ['b', 'on-b'],
+    ])
+    expect(refused).toEqual(['0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient storage.'])
   })
 })

@@ -14,6 +14,7 @@ import { persistentVolumeClaimKind } from '../../src/api/persistentvolumeclaim.t
 import { podKind } from '../../src/api/pod_kind.ts'
 import { podDisruptionBudgetKind } from '../../src/api/poddisruptionbudget.ts'
 import { type StatefulSet, statefulSetKind } from '../../src/api/statefulset.ts'
+import { storageClassKind } from '../../src/api/storageclass.ts'
 import { systemClock, timestamp } from '../../src/base/clock.ts'
 import { type ControlPlane, newDeployment, startControlPlane, template } from '../support/control_plane.ts'
 import { eventually } from '../support/eventually.ts'
@@ -441,6 +442,37 @@ describe('claims', () => {
     for (const name of ['n1', 'n2', 'n3']) await announce(name, '2Gi')
   })
 
+  /** Of a class that nobody makes volumes for, each on the node that its name says. */
+  async function declare(sizes: Record<string, string>): Promise<void> {
+    if (plane.resources.get(storageClassKind, '', 'declared') === undefined) {
+      await plane.resources.create(storageClassKind, {
+        apiVersion: 'storage.k8s.io/v1',
+        kind: 'StorageClass',
+        metadata: { name: 'declared' },
+        provisioner: 'kubernetes.io/no-provisioner',
+        volumeBindingMode: 'WaitForFirstConsumer',
+      })
+    }
+    for (const [name, storage] of Object.entries(sizes)) {
+      const values = [name.slice('on-'.length)]
+      const nodeSelectorTerms = [
+        { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In' as const, values }] },
+      ]
+      await plane.resources.create(persistentVolumeKind, {
+        apiVersion: 'v1',
+        kind: 'PersistentVolume',
+        metadata: { name },
+        spec: {
+          capacity: { storage },
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: 'declared',
+          local: { path: '/data' },
+          nodeAffinity: { required: { nodeSelectorTerms } },
+        },
+      })
+    }
+  }
+
   async function announce(name: string, storage: string): Promise<void> {
     await plane.resources.modify(nodeKind, '', name, 'status', (node) => ({
       ...node,
@@ -503,6 +535,51 @@ describe('claims', () => {
     await eventually(() => volumes().length === 1)
     await plane.resources.delete(statefulSetKind, 'default', 'db', { propagation: 'Background' })
     await eventually(() => claims().length === 0 && plane.pods().length === 0)
+  })
+
+  it('of declared volumes are bound where their pods go, and wait with a reason when none is left', async () => {
+    await declare({ 'on-n1': '1Gi', 'on-n2': '5Gi' })
+    const spec = { ...claimTemplate.spec, storageClassName: 'declared' }
+    await plane.resources.create(persistentVolumeClaimKind, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'mine', namespace: 'default' },
+      spec,
+    })
+    await plane.resources.create(podKind, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'lone', namespace: 'default' },
+      spec: {
+        containers: [{ name: 'main', image: 'web:1' }],
+        nodeSelector: { 'kubernetes.io/hostname': 'n2' },
+        volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'mine' } }],
+      },
+    })
+    await eventually(() => plane.pods()[0]?.status?.phase === 'Running')
+    expect(claims()[0]?.spec.volumeName).toBe('on-n2')
+    await plane.resources.create(
+      statefulSetKind,
+      statefulSet({
+        replicas: 2,
+        podManagementPolicy: 'Parallel',
+        volumeClaimTemplates: [{ ...claimTemplate, spec }],
+      }),
+    )
+    const replicas = () => plane.pods().filter(({ metadata }) => metadata.name !== 'lone')
+    const refused = await eventually(() =>
+      replicas().find(({ status }) => findCondition(status?.conditions, 'PodScheduled')?.status === 'False'),
+    )
+    expect(findCondition(refused.status?.conditions, 'PodScheduled')?.message).toBe(
+      "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.",
+    )
+    await declare({ 'on-n3': '1Gi' })
+    await settled()
+    expect(
+      replicas()
+        .map(({ spec: { nodeName } }) => nodeName)
+        .sort(),
+    ).toEqual(['n1', 'n3'])
   })
 
   it('that nobody made keep their pod waiting, and say so', async () => {

@@ -624,13 +624,61 @@ describe('volumes', () => {
       type: 'unselect',
       reason: 'node n1 has 10Gi of 10Gi left for volumes, 11Gi are wanted',
     })
-    expect(step(claim({ accessModes: ['ReadWriteMany'] }, 'n1'))).toMatchObject({ reason: 'ProvisioningFailed' })
-    const small = volume('small', '1Gi')
-    expect(step(claim(), [volume('big', '5Gi'), small, volume('tiny', '1Mi')])).toEqual({ type: 'bind', volume: small })
+    expect(step(claim({ accessModes: ['ReadWriteMany'] }))).toMatchObject({ reason: 'ProvisioningFailed' })
+    expect(step(claim({ accessModes: ['ReadWriteMany'] }, 'n1'))).toMatchObject({ type: 'unselect' })
     expect(
       step(claim(), [volume('taken', '1Gi', { claimRef: { namespace: 'default', name: 'data', uid: 'other' } })]),
     ).toMatchObject({ type: 'wait' })
     expect(step({ ...claim({ volumeName: 'lost' }), status: { phase: 'Bound' } })).toEqual({ type: 'lost' })
+  })
+
+  it('that users declared wait for the node, and are then bound if it can use them', () => {
+    const on = (name: string) => ({
+      nodeAffinity: {
+        required: {
+          nodeSelectorTerms: [
+            { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In' as const, values: [name] }] },
+          ],
+        },
+      },
+    })
+    const small = volume('small', '1Gi', on('n1'))
+    const big = volume('big', '5Gi', on('n2'))
+    const declared = [volume('huge', '9Gi'), big, small, volume('tiny', '1Mi')]
+    const labelled = (name: string) => ({
+      ...node(name),
+      metadata: { ...meta(name), labels: { 'kubernetes.io/hostname': name } },
+    })
+    const planned = (one: Stored<PersistentVolumeClaim>, volumes = declared, provisioner = local.provisioner) =>
+      planClaim({
+        claim: one,
+        volumes,
+        classes: [{ ...local, provisioner }],
+        node: (name) => (name === 'gone' ? undefined : labelled(name)),
+      })
+    expect(planned(claim())).toMatchObject({ type: 'wait', reason: 'WaitForFirstConsumer' })
+    expect(planned(claim({}, 'n1'))).toEqual({ type: 'bind', volume: small })
+    expect(planned(claim({}, 'n2'))).toEqual({ type: 'bind', volume: big })
+    expect(planned(claim({}, 'n2'), [small])).toMatchObject({ type: 'provision' })
+    const none = 'kubernetes.io/no-provisioner'
+    expect(planned(claim({}, 'n2'), [small], none)).toEqual({
+      type: 'unselect',
+      reason: 'no free volume of class local will do on node n2',
+    })
+    expect(planned(claim({}, 'gone'), [small], none)).toMatchObject({ type: 'unselect' })
+    expect(planned(claim(), [], none)).toMatchObject({ type: 'wait', reason: 'WaitForFirstConsumer' })
+    // One that names the claim has been given to it: nobody else decides.
+    const kept = volume('kept', '2Gi', { ...on('n1'), claimRef: { namespace: 'default', name: 'data' } })
+    expect(planned(claim(), [small, kept])).toEqual({ type: 'bind', volume: kept })
+    const atOnce = { ...local, volumeBindingMode: 'Immediate' as const, provisioner: none }
+    const given = { claim: claim(), volumes: declared, classes: [atOnce], node: labelled }
+    expect(planClaim(given)).toEqual({ type: 'bind', volume: small })
+    const { storageClassName: _none, ...spec } = claim().spec
+    const plain = volume('plain', '1Gi', { storageClassName: '' })
+    expect(planClaim({ ...given, claim: { ...claim(), spec }, volumes: [plain], classes: [] })).toEqual({
+      type: 'bind',
+      volume: plain,
+    })
   })
 
   it('keep their data until nobody claims them and their node has removed it', () => {

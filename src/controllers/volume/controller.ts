@@ -24,8 +24,9 @@ import {
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { DEFAULT_CLASS_ANNOTATION, LOCAL_CLASS, storageClassKind } from '../../api/storageclass.ts'
+import { isKeptFor } from '../../api/volume_fit.ts'
 import { timestamp } from '../../base/clock.ts'
-import { isCode } from '../../base/errors.ts'
+import { DroverError, isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
 import type { ReconcileResult, WorkQueue } from '../../base/queue.ts'
 import type { Service } from '../../base/service.ts'
@@ -212,10 +213,17 @@ async function bind(context: ControllerContext, claim: Claim, volume: Volume): P
   const { uid, name, namespace = '' } = claim.metadata
   if (volume.spec.claimRef?.uid !== uid) {
     const claimRef = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid }
-    await changeObject(context, persistentVolumeKind, volume, {
+    const claimed = await changeObject(context, persistentVolumeKind, volume, {
       part: 'main',
-      change: (current) => ({ ...current, spec: { ...current.spec, claimRef } }),
+      // The cache may not show yet that another claim has it.
+      change: (current) =>
+        current.spec.claimRef === undefined || isKeptFor(current, claim)
+          ? { ...current, spec: { ...current.spec, claimRef } }
+          : undefined,
     })
+    if (claimed?.spec.claimRef?.uid !== uid) {
+      throw new DroverError('conflict', `volume ${volume.metadata.name} is no longer free for claim ${keyOf(claim)}`)
+    }
   }
   await changeClaim(context, claim, (current) => ({
     ...current,

@@ -1,7 +1,7 @@
 /** Which volume a claim gets, and what becomes of volumes: pure. Source: Kubernetes "Persistent Volumes". */
 import { isTerminating } from '../../api/conditions.ts'
 import type { Stored } from '../../api/meta.ts'
-import { LABEL, LOCAL_PROVISIONER } from '../../api/names.ts'
+import { LABEL, LOCAL_PROVISIONER, NO_PROVISIONER } from '../../api/names.ts'
 import { isNodeReady, type Node } from '../../api/node.ts'
 import {
   LOCAL_DATA_FINALIZER,
@@ -9,14 +9,9 @@ import {
   VOLUME_NODE_LABEL,
   volumeBytes,
 } from '../../api/persistentvolume.ts'
-import {
-  type AccessMode,
-  claimedBytes,
-  type PersistentVolumeClaim,
-  SELECTED_NODE_ANNOTATION,
-} from '../../api/persistentvolumeclaim.ts'
-import { matchesSelector } from '../../api/selector.ts'
-import { isDefaultClass, type StorageClass } from '../../api/storageclass.ts'
+import { claimedBytes, type PersistentVolumeClaim, SELECTED_NODE_ANNOTATION } from '../../api/persistentvolumeclaim.ts'
+import { isDefaultClass, isDelayed, type StorageClass } from '../../api/storageclass.ts'
+import { admitsNode, fittingVolumes, isClaimedBy, isKeptFor, mayBind, unservedMode } from '../../api/volume_fit.ts'
 import { formatBytes, parseBytes } from '../../base/quantity.ts'
 
 type Claim = Stored<PersistentVolumeClaim>
@@ -33,11 +28,17 @@ export type ClaimStep =
   | { type: 'setClass'; name: string }
   | { type: 'bind'; volume: Volume }
   | { type: 'provision'; volume: PersistentVolume }
-  /** No volume can be made on the selected node: the scheduler chooses again. */
+  /** No volume can be had on the selected node: the scheduler chooses again. */
   | { type: 'unselect'; reason: string }
   | { type: 'lost' }
   | { type: 'wait'; reason: string; message: string }
   | { type: 'done' }
+
+const FIRST_CONSUMER: ClaimStep = {
+  type: 'wait',
+  reason: 'WaitForFirstConsumer',
+  message: 'waiting for first consumer to be created before binding',
+}
 
 export function isOurs({ spec }: PersistentVolume): boolean {
   return spec.csi?.driver === LOCAL_PROVISIONER
@@ -49,7 +50,7 @@ export function planClaim(snapshot: ClaimSnapshot): ClaimStep {
   if (spec.volumeName !== undefined) {
     const volume = volumes.find(({ metadata }) => metadata.name === spec.volumeName)
     if (volume !== undefined && mayBind(volume, claim)) {
-      return status?.phase === 'Bound' && isClaimed(volume, claim) ? { type: 'done' } : { type: 'bind', volume }
+      return status?.phase === 'Bound' && isClaimedBy(volume, claim) ? { type: 'done' } : { type: 'bind', volume }
     }
     if (status?.phase === 'Bound') return { type: 'lost' }
     return { type: 'wait', reason: 'FailedBinding', message: `volume "${spec.volumeName}" cannot be bound` }
@@ -58,18 +59,44 @@ export function planClaim(snapshot: ClaimSnapshot): ClaimStep {
     const fallback = defaultClass(classes)
     if (fallback !== undefined) return { type: 'setClass', name: fallback.metadata.name }
   }
-  const fitting = findVolume(claim, volumes)
-  if (fitting !== undefined) return { type: 'bind', volume: fitting }
   const storage = classes.find(({ metadata }) => metadata.name === spec.storageClassName)
-  if (storage === undefined) {
-    const message = 'no persistent volumes available for this claim and no storage class is set'
-    return { type: 'wait', reason: 'FailedBinding', message }
+  if (storage !== undefined && isDelayed(storage)) return planDelayed(snapshot, storage)
+  const [fitting] = fittingVolumes(claim, volumes)
+  if (fitting !== undefined) return { type: 'bind', volume: fitting }
+  if (storage !== undefined) return planMaking(snapshot, storage)
+  const message = 'no persistent volumes available for this claim and no storage class is set'
+  return { type: 'wait', reason: 'FailedBinding', message }
+}
+
+/** Only a volume that is kept for the claim is bound before a pod says where it is wanted. */
+function planDelayed(snapshot: ClaimSnapshot, storage: Stored<StorageClass>): ClaimStep {
+  const { claim, volumes, node: nodeOf } = snapshot
+  const fitting = fittingVolumes(claim, volumes)
+  const kept = fitting.find((volume) => isKeptFor(volume, claim))
+  if (kept !== undefined) return { type: 'bind', volume: kept }
+  const nodeName = selectedNode(claim)
+  if (nodeName === undefined) {
+    // What no node can offer is said before a pod comes; of the rest nobody knows yet.
+    if (fitting.length === 0 && storage.provisioner === LOCAL_PROVISIONER) return planMaking(snapshot, storage)
+    return FIRST_CONSUMER
   }
-  if (storage.provisioner !== LOCAL_PROVISIONER) {
-    const message = `waiting for a volume to be created by the external provisioner "${storage.provisioner}"`
-    return { type: 'wait', reason: 'ExternalProvisioning', message }
-  }
-  return planProvision(snapshot, storage)
+  const node = nodeOf(nodeName)
+  if (node === undefined) return { type: 'unselect', reason: `node ${nodeName} has gone` }
+  const { name, labels = {} } = node.metadata
+  const there = fitting.find((volume) => admitsNode(volume, { name, labels }))
+  if (there !== undefined) return { type: 'bind', volume: there }
+  if (storage.provisioner !== NO_PROVISIONER) return planMaking(snapshot, storage)
+  return { type: 'unselect', reason: `no free volume of class ${storage.metadata.name} will do on node ${nodeName}` }
+}
+
+function selectedNode({ metadata }: Claim): string | undefined {
+  return metadata.annotations?.[SELECTED_NODE_ANNOTATION]
+}
+
+function planMaking(snapshot: ClaimSnapshot, storage: Stored<StorageClass>): ClaimStep {
+  if (storage.provisioner === LOCAL_PROVISIONER) return planProvision(snapshot, storage)
+  const message = `waiting for a volume to be created by the external provisioner "${storage.provisioner}"`
+  return { type: 'wait', reason: 'ExternalProvisioning', message }
 }
 
 /** The newest, should there be several. */
@@ -79,49 +106,16 @@ function defaultClass(classes: readonly Stored<StorageClass>[]): Stored<StorageC
     .sort((a, b) => (a.metadata.creationTimestamp < b.metadata.creationTimestamp ? 1 : -1))[0]
 }
 
-function isClaimed({ spec }: PersistentVolume, { metadata }: Claim): boolean {
-  return spec.claimRef?.uid === metadata.uid
-}
-
-/** Free, or kept for just this claim. */
-function mayBind(volume: Volume, claim: Claim): boolean {
-  const { claimRef } = volume.spec
-  if (claimRef === undefined) return !isTerminating(volume)
-  if (claimRef.uid !== undefined && claimRef.uid !== '') return isClaimed(volume, claim)
-  return claimRef.name === claim.metadata.name && claimRef.namespace === claim.metadata.namespace
-}
-
-/** The smallest that will do; one that names the claim comes first. */
-function findVolume(claim: Claim, volumes: readonly Volume[]): Volume | undefined {
-  const { spec } = claim
-  const fits = volumes.filter(
-    (volume) =>
-      mayBind(volume, claim) &&
-      !isTerminating(volume) &&
-      (volume.spec.storageClassName ?? '') === (spec.storageClassName ?? '') &&
-      (spec.accessModes ?? []).every((mode) => volume.spec.accessModes?.includes(mode)) &&
-      volumeBytes(volume) >= claimedBytes(spec) &&
-      (spec.selector === undefined || matchesSelector(spec.selector, volume.metadata.labels)),
-  )
-  const named = ({ spec: { claimRef } }: Volume): number => (claimRef === undefined ? 1 : 0)
-  return fits.sort((a, b) => named(a) - named(b) || volumeBytes(a) - volumeBytes(b))[0]
-}
-
-/** Directories serve one node: who wants to write from several is told so. */
-const LOCAL_MODES: readonly AccessMode[] = ['ReadWriteOnce', 'ReadWriteOncePod', 'ReadOnlyMany']
-
 function planProvision({ claim, volumes, node: nodeOf }: ClaimSnapshot, storage: Stored<StorageClass>): ClaimStep {
-  const { metadata, spec } = claim
-  const unfit = (spec.accessModes ?? []).find((mode) => !LOCAL_MODES.includes(mode))
-  if (unfit !== undefined) {
-    const message = `${unfit} cannot be had from ${LOCAL_PROVISIONER}: its volumes are directories of one node`
+  const { spec } = claim
+  const nodeName = selectedNode(claim)
+  const unserved = unservedMode(spec)
+  if (unserved !== undefined) {
+    const message = `${unserved} cannot be had from ${LOCAL_PROVISIONER}: its volumes are directories of one node`
+    if (nodeName !== undefined) return { type: 'unselect', reason: message }
     return { type: 'wait', reason: 'ProvisioningFailed', message }
   }
-  const nodeName = metadata.annotations?.[SELECTED_NODE_ANNOTATION]
-  if (nodeName === undefined) {
-    const message = 'waiting for first consumer to be created before binding'
-    return { type: 'wait', reason: 'WaitForFirstConsumer', message }
-  }
+  if (nodeName === undefined) return FIRST_CONSUMER
   const node = nodeOf(nodeName)
   if (node === undefined) return { type: 'unselect', reason: `node ${nodeName} has gone` }
   if (!isNodeReady(node)) return { type: 'unselect', reason: `node ${nodeName} is not ready` }
