@@ -3,7 +3,7 @@
  * until then. Only what a server says is to go goes: data that nobody names is left where it is.
  */
 import { isTerminating } from '../api/conditions.ts'
-import { LOCAL_PROVISIONER } from '../api/names.ts'
+import { LOCAL_PROVISIONER, VOLUME_PROTECTION } from '../api/names.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -12,8 +12,8 @@ import type { Desired } from './desired.ts'
 import type { VolumeDriver } from './volumes/volumes.ts'
 
 export interface VolumeRemovalOptions {
-  desired: Desired
-  volumes: VolumeDriver
+  desired: Pick<Desired, 'volumes'>
+  volumes: Pick<VolumeDriver, 'removeVolume'>
   clock: Clock
   log: Logger
   send(message: AgentMessage): boolean
@@ -55,14 +55,14 @@ export class VolumeRemoval {
 
   async #pass(): Promise<void> {
     const { desired, volumes, log, clock } = this.#options
-    const doomed = desired
-      .volumes()
-      .filter(
-        (volume) =>
-          isTerminating(volume) &&
-          volume.spec.csi?.driver === LOCAL_PROVISIONER &&
-          volume.spec.persistentVolumeReclaimPolicy === 'Delete',
-      )
+    const doomed = desired.volumes().filter(
+      (volume) =>
+        isTerminating(volume) &&
+        // Deleted by hand while a claim still has it: the data is that claim's.
+        volume.metadata.finalizers?.includes(VOLUME_PROTECTION) !== true &&
+        volume.spec.csi?.driver === LOCAL_PROVISIONER &&
+        volume.spec.persistentVolumeReclaimPolicy === 'Delete',
+    )
     const names = new Set(doomed.map(({ metadata }) => metadata.name ?? ''))
     for (const name of this.#removed) if (!names.has(name)) this.#removed.delete(name)
     for (const { metadata, spec } of doomed) {

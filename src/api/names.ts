@@ -102,6 +102,8 @@ export const handlerOfLabel = (key: string, value: string): string | undefined =
 
 /** Makes directories on the node that the pod is placed on. */
 export const LOCAL_PROVISIONER = 'local.drover.dev'
+/** Holds a volume for as long as its claim is there. */
+export const VOLUME_PROTECTION = 'kubernetes.io/pv-protection'
 /** Says that a class has only the volumes that users declare. */
 export const NO_PROVISIONER = 'kubernetes.io/no-provisioner'
 

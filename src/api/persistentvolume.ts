@@ -5,9 +5,9 @@ import { jsonEqual } from '../base/json.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { defineKind } from './kind.ts'
 import { typeMeta } from './meta.ts'
-import { isDnsSubdomain } from './names.ts'
+import { isDnsSubdomain, VOLUME_PROTECTION } from './names.ts'
 import { NodeSelector, nodeSelectorErrors } from './node_selector.ts'
-import { AccessMode, modesText } from './persistentvolumeclaim.ts'
+import { AccessMode, modesText, protect } from './persistentvolumeclaim.ts'
 import { bool, ignored, ignoredAll, object, oneOf, opt, quantityMap, setOf, text, time } from './schema.ts'
 
 /** Holds a volume of ours until its node has removed the data. */
@@ -129,6 +129,7 @@ export const persistentVolumeKind = defineKind<PersistentVolume>({
     volume.spec.persistentVolumeReclaimPolicy ??= 'Retain'
     volume.spec.volumeMode ??= 'Filesystem'
     volume.status ??= { phase: 'Pending' }
+    protect(volume.metadata, VOLUME_PROTECTION)
   },
   validate: validateVolume,
   validateUpdate: (volume, old) =>

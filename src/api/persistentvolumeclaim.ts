@@ -4,7 +4,7 @@ import type { FieldError } from '../base/errors.ts'
 import { jsonEqual } from '../base/json.ts'
 import { parseBytes } from '../base/quantity.ts'
 import { defineKind } from './kind.ts'
-import { Condition, LabelSelector, typeMeta } from './meta.ts'
+import { Condition, LabelSelector, type ObjectMeta, typeMeta } from './meta.ts'
 import { isDnsSubdomain } from './names.ts'
 import { ignored, listByKey, object, oneOf, opt, quantityMap, setOf, text } from './schema.ts'
 
@@ -12,6 +12,14 @@ import { ignored, listByKey, object, oneOf, opt, quantityMap, setOf, text } from
 export const SELECTED_NODE_ANNOTATION = 'volume.kubernetes.io/selected-node'
 /** Holds a claim for as long as pods use it. */
 export const CLAIM_PROTECTION = 'kubernetes.io/pvc-protection'
+
+/** With the finalizer beside the user's own, unless it ends already: then it is for the machinery to take away. */
+export function protect(metadata: ObjectMeta, finalizer: string): void {
+  const { deletionTimestamp, finalizers = [] } = metadata
+  if (deletionTimestamp === undefined && !finalizers.includes(finalizer)) {
+    metadata.finalizers = [...finalizers, finalizer]
+  }
+}
 
 export const AccessMode = oneOf('ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod')
 export type AccessMode = Static<typeof AccessMode>
@@ -113,9 +121,7 @@ export const persistentVolumeClaimKind = defineKind<PersistentVolumeClaim>({
   applyDefaults(claim) {
     defaultClaimSpec(claim.spec)
     claim.status ??= { phase: 'Pending' }
-    if (claim.metadata.deletionTimestamp === undefined && claim.metadata.finalizers === undefined) {
-      claim.metadata.finalizers = [CLAIM_PROTECTION]
-    }
+    protect(claim.metadata, CLAIM_PROTECTION)
   },
   validate: (claim) => claimSpecErrors(claim.spec, 'spec'),
   validateUpdate,

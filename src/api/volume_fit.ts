@@ -27,7 +27,7 @@ export function isKeptFor(volume: PersistentVolume, claim: Claim): boolean {
 }
 
 /** Free, or kept for just this claim. */
-export function mayBind(volume: Volume, claim: Claim): boolean {
+export function mayBind(volume: PersistentVolume, claim: Claim): boolean {
   return volume.spec.claimRef === undefined ? !isTerminating(volume) : isKeptFor(volume, claim)
 }
 

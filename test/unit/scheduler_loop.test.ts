@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { findCondition } from '../../src/api/conditions.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { nodeKind } from '../../src/api/node.ts'
+import { nodeNameSelector } from '../../src/api/node_selector.ts'
 import { persistentVolumeKind } from '../../src/api/persistentvolume.ts'
 import {
   type PersistentVolumeClaim,
@@ -163,7 +164,7 @@ describe('claims', () => {
       provisioner: 'kubernetes.io/no-provisioner',
       volumeBindingMode: 'WaitForFirstConsumer',
     })
-  const addVolume = (name: string) =>
+  const addVolume = (name: string, nodeName?: string) =>
     test.resources.create(persistentVolumeKind, {
       apiVersion: 'v1',
       kind: 'PersistentVolume',
@@ -173,6 +174,7 @@ describe('claims', () => {
         accessModes: ['ReadWriteOncePod'],
         storageClassName: 'declared',
         hostPath: { path: '/x' },
+        ...(nodeName !== undefined && { nodeAffinity: { required: nodeNameSelector(nodeName) } }),
       },
     })
   const addClaim = (name: string) =>
@@ -232,6 +234,18 @@ describe('claims', () => {
     await bindClaim('one', 'v1')
     await eventually(() => isBound('a'))
     expect(isBound('b')).toBe(false)
+  })
+
+  it('take their pod along when they were bound to a volume of another node', async () => {
+    await addNode('n1', '4')
+    await addNode('n2', '4')
+    await use('a', 'one')
+    const chosen = await eventually(() => selected('one'))
+    const other = chosen === 'n1' ? 'n2' : 'n1'
+    await addVolume('away', other)
+    await bindClaim('one', 'away')
+    await eventually(() => isBound('a'))
+    expect(get('a')?.spec.nodeName).toBe(other)
   })
 
   it('are not promised a volume that was promised to a pod that is being bound', async () => {

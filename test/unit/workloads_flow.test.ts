@@ -582,6 +582,29 @@ describe('claims', () => {
     ).toEqual(['n1', 'n3'])
   })
 
+  it('hold their volume though it is deleted, and are held themselves beside what else holds them', async () => {
+    await declare({ 'on-n1': '1Gi' })
+    const metadata = { name: 'mine', namespace: 'default', finalizers: ['example.com/backup'] }
+    await plane.resources.create(persistentVolumeClaimKind, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata,
+      spec: { ...claimTemplate.spec, storageClassName: 'declared', volumeName: 'on-n1' },
+    })
+    expect(claims()[0]?.metadata.finalizers).toEqual(['example.com/backup', 'kubernetes.io/pvc-protection'])
+    await eventually(() => claims()[0]?.status?.phase === 'Bound')
+    await plane.resources.delete(persistentVolumeKind, '', 'on-n1')
+    await plane.resources.modify(persistentVolumeClaimKind, 'default', 'mine', 'main', (claim) => ({
+      ...claim,
+      metadata: { ...claim.metadata, labels: { seen: 'after' }, finalizers: [] },
+    }))
+    await eventually(() => claims()[0]?.metadata.labels?.seen === 'after')
+    expect(volumes()[0]?.metadata.deletionTimestamp).toBeDefined()
+    expect(claims()[0]?.metadata.finalizers).toEqual(['kubernetes.io/pvc-protection'])
+    await plane.resources.delete(persistentVolumeClaimKind, 'default', 'mine')
+    await eventually(() => claims().length === 0 && volumes().length === 0)
+  })
+
   it('that nobody made keep their pod waiting, and say so', async () => {
     await plane.resources.create(podKind, {
       apiVersion: 'v1',

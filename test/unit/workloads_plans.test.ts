@@ -690,12 +690,20 @@ describe('volumes', () => {
       csi,
       persistentVolumeReclaimPolicy: 'Delete',
     }).spec
-    const ours = { ...volume('pvc', '1Gi'), spec: rest }
+    const made = volume('pvc', '1Gi')
+    const held = ['drover.dev/local-data', 'kubernetes.io/pv-protection']
+    const ours = { ...made, metadata: { ...made.metadata, finalizers: held }, spec: rest }
     const ending = {
       ...ours,
       metadata: { ...ours.metadata, deletionTimestamp: timestamp(START_MS), finalizers: ['drover.dev/local-data'] },
     }
     const removed = { ...node('n1'), status: { removedVolumes: ['pvc'] } }
+    const deleted = { ...ending, metadata: { ...ending.metadata, finalizers: held } }
+    expect(planVolume({ volume: { ...ours, metadata: made.metadata }, claim: owner, node: node('n1') })).toEqual({
+      type: 'protect',
+    })
+    expect(planVolume({ volume: deleted, claim: owner, node: removed })).toEqual({ type: 'wait' })
+    expect(planVolume({ volume: deleted, claim: undefined, node: removed })).toEqual({ type: 'unprotect' })
     expect(planVolume({ volume: ours, claim: owner, node: node('n1') })).toMatchObject({ phase: 'Bound' })
     expect(planVolume({ volume: ours, claim: undefined, node: node('n1') })).toEqual({ type: 'delete' })
     expect(planVolume({ volume: ours, claim: claim(), node: node('n1') })).toEqual({ type: 'delete' })

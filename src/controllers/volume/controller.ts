@@ -7,7 +7,7 @@
 import { isPodFinished, isTerminating } from '../../api/conditions.ts'
 import { keyOf, splitKey } from '../../api/kind.ts'
 import type { Stored } from '../../api/meta.ts'
-import { LOCAL_PROVISIONER } from '../../api/names.ts'
+import { LOCAL_PROVISIONER, VOLUME_PROTECTION } from '../../api/names.ts'
 import { type Node, nodeKind } from '../../api/node.ts'
 import {
   LOCAL_DATA_FINALIZER,
@@ -24,7 +24,7 @@ import {
 import type { Pod } from '../../api/pod.ts'
 import { podKind } from '../../api/pod_kind.ts'
 import { DEFAULT_CLASS_ANNOTATION, LOCAL_CLASS, storageClassKind } from '../../api/storageclass.ts'
-import { isKeptFor } from '../../api/volume_fit.ts'
+import { mayBind } from '../../api/volume_fit.ts'
 import { timestamp } from '../../base/clock.ts'
 import { DroverError, isCode } from '../../base/errors.ts'
 import { jsonEqual } from '../../base/json.ts'
@@ -215,11 +215,8 @@ async function bind(context: ControllerContext, claim: Claim, volume: Volume): P
     const claimRef = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid }
     const claimed = await changeObject(context, persistentVolumeKind, volume, {
       part: 'main',
-      // The cache may not show yet that another claim has it.
-      change: (current) =>
-        current.spec.claimRef === undefined || isKeptFor(current, claim)
-          ? { ...current, spec: { ...current.spec, claimRef } }
-          : undefined,
+      // The cache may not show yet that another claim has it, or that it ends.
+      change: (current) => (mayBind(current, claim) ? { ...current, spec: { ...current.spec, claimRef } } : undefined),
     })
     if (claimed?.spec.claimRef?.uid !== uid) {
       throw new DroverError('conflict', `volume ${volume.metadata.name} is no longer free for claim ${keyOf(claim)}`)
@@ -254,17 +251,31 @@ async function reconcileVolume(context: ControllerContext, name: string): Promis
       return
     case 'release':
       events.record(volume, 'Normal', 'VolumeReleased', `the volume goes: ${step.why}`)
-      await changeObject(context, persistentVolumeKind, volume, {
-        part: 'main',
-        change(current) {
-          const kept = (current.metadata.finalizers ?? []).filter((finalizer) => finalizer !== LOCAL_DATA_FINALIZER)
-          return { ...current, metadata: { ...current.metadata, finalizers: kept } }
-        },
-      })
+      await changeFinalizers(context, volume, (held) => held.filter((one) => one !== LOCAL_DATA_FINALIZER))
+      return
+    case 'protect':
+      await changeFinalizers(context, volume, (held) => [...held, VOLUME_PROTECTION])
+      return
+    case 'unprotect':
+      await changeFinalizers(context, volume, (held) => held.filter((one) => one !== VOLUME_PROTECTION))
       return
     case 'phase':
       await setPhase(context, volume, step)
   }
+}
+
+async function changeFinalizers(
+  context: ControllerContext,
+  volume: Volume,
+  change: (finalizers: string[]) => string[],
+): Promise<void> {
+  await changeObject(context, persistentVolumeKind, volume, {
+    part: 'main',
+    change: (current) => {
+      const finalizers = [...new Set(change(current.metadata.finalizers ?? []))]
+      return { ...current, metadata: { ...current.metadata, finalizers } }
+    },
+  })
 }
 
 /** The claim as the store has it: data is not given up for what a cache does not show. */

@@ -1,7 +1,7 @@
 /** Which volume a claim gets, and what becomes of volumes: pure. Source: Kubernetes "Persistent Volumes". */
 import { isTerminating } from '../../api/conditions.ts'
 import type { Stored } from '../../api/meta.ts'
-import { LABEL, LOCAL_PROVISIONER, NO_PROVISIONER } from '../../api/names.ts'
+import { LABEL, LOCAL_PROVISIONER, NO_PROVISIONER, VOLUME_PROTECTION } from '../../api/names.ts'
 import { isNodeReady, type Node } from '../../api/node.ts'
 import {
   LOCAL_DATA_FINALIZER,
@@ -11,7 +11,15 @@ import {
 } from '../../api/persistentvolume.ts'
 import { claimedBytes, type PersistentVolumeClaim, SELECTED_NODE_ANNOTATION } from '../../api/persistentvolumeclaim.ts'
 import { isDefaultClass, isDelayed, type StorageClass } from '../../api/storageclass.ts'
-import { admitsNode, fittingVolumes, isClaimedBy, isKeptFor, mayBind, unservedMode } from '../../api/volume_fit.ts'
+import {
+  admitsNode,
+  fittingVolumes,
+  isClaimedBy,
+  isKeptFor,
+  isUnclaimed,
+  mayBind,
+  unservedMode,
+} from '../../api/volume_fit.ts'
 import { formatBytes, parseBytes } from '../../base/quantity.ts'
 
 type Claim = Stored<PersistentVolumeClaim>
@@ -182,6 +190,10 @@ export interface VolumeSnapshot {
 export type VolumeStep =
   | { type: 'phase'; phase: 'Available' | 'Bound' | 'Released' | 'Failed'; message?: string }
   | { type: 'delete' }
+  /** Made before volumes were held. */
+  | { type: 'protect' }
+  /** No claim holds it: what was deleted may go, its data too. */
+  | { type: 'unprotect' }
   /** Nothing holds the object any more; `why` is told. */
   | { type: 'release'; why: string }
   | { type: 'wait' }
@@ -190,14 +202,18 @@ export function planVolume({ volume, claim, node }: VolumeSnapshot): VolumeStep 
   const { spec, metadata } = volume
   const ours = isOurs(volume)
   const holder = claim !== undefined && claim.metadata.uid === spec.claimRef?.uid ? claim : undefined
+  const isProtected = metadata.finalizers?.includes(VOLUME_PROTECTION) === true
   if (isTerminating(volume)) {
-    if (metadata.finalizers?.includes(LOCAL_DATA_FINALIZER) !== true || holder !== undefined) return { type: 'wait' }
+    if (holder !== undefined) return { type: 'wait' }
+    if (isProtected) return { type: 'unprotect' }
+    if (metadata.finalizers?.includes(LOCAL_DATA_FINALIZER) !== true) return { type: 'wait' }
     if (spec.persistentVolumeReclaimPolicy !== 'Delete') return { type: 'release', why: 'its data stays on the node' }
     if (node === undefined) return { type: 'release', why: 'its node has left the cluster, its data with it' }
     const removed = node.status?.removedVolumes?.includes(metadata.name) === true
     return removed ? { type: 'release', why: 'its data has been removed' } : { type: 'wait' }
   }
-  if (spec.claimRef?.uid === undefined || spec.claimRef.uid === '') return { type: 'phase', phase: 'Available' }
+  if (!isProtected) return { type: 'protect' }
+  if (isUnclaimed(volume)) return { type: 'phase', phase: 'Available' }
   if (holder !== undefined) {
     // Not before the claim says so too: a volume is bound from both sides.
     return holder.spec.volumeName === metadata.name ? { type: 'phase', phase: 'Bound' } : { type: 'wait' }
