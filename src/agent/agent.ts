@@ -219,7 +219,7 @@ function assemble(options: AgentOptions) {
           onRemoved: () => images.changed(),
         })
   const manager = new PodManager(context)
-  const reclaimDisk = async (): Promise<void> => collector?.collect()
+  const reclaimDisk = async (untilOver: () => Promise<boolean>): Promise<void> => collector?.collect({ untilOver })
   const upkeep =
     options.upkeep === undefined
       ? []

@@ -1,7 +1,7 @@
 /**
  * Keeps images from filling the disk. When more than `highPercent` of their file system is in use, images that nothing uses
  * are removed, the longest unused first, until it is `lowPercent` or only what a rollback would want is left. A young image
- * stays: somebody may have pulled it for what comes next.
+ * stays: somebody may have pulled it for what comes next. Where pods would have to go otherwise, nothing is kept but what is used.
  *
  * When an image was last used is looked at once a minute and kept on disk: the agent's restart must not make all look old.
  */
@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
 import { repeat } from '../base/service.ts'
-import { imagesInUse, type PruneRequest, removable, removeImages } from './image_prune.ts'
+import { type ImageUse, imagesInUse, type PruneRequest, removable, removeImages } from './image_prune.ts'
 import type { Image } from './images/images.ts'
 
 export interface ImageDisk {
@@ -30,6 +30,14 @@ export interface ImageCollectorOptions extends PruneRequest {
   onRemoved(): void
 }
 
+export interface CollectOptions {
+  /**
+   * The node is short of disk, and pods go next: neither a rollback nor youth keeps an image that nothing uses. They go until this
+   * says that the shortage is over.
+   */
+  untilOver?: () => Promise<boolean>
+}
+
 const LOOK_MS = 60_000
 /** What is lost by a kill is no more than this. */
 const WRITE_MS = 600_000
@@ -41,6 +49,8 @@ export class ImageCollector {
   #firstSeenMs = new Map<string, number>()
   #writtenMs = Number.NEGATIVE_INFINITY
   #full = false
+  /** The pass that was asked for last. */
+  #pass: Promise<void> = Promise.resolve()
 
   constructor(options: ImageCollectorOptions) {
     const { highPercent, lowPercent } = options.disk
@@ -57,30 +67,51 @@ export class ImageCollector {
     await repeat(() => this.collect(), { clock, log, everyMs: LOOK_MS, failure: 'images not looked through' }, signal)
   }
 
-  /** One look: notes what is in use, and removes what must go. */
-  async collect(): Promise<void> {
-    const { drivers, clock, disk, log, onRemoved } = this.#options
+  /** One look: notes what is in use, and removes what must go. Each waits for the one before. */
+  collect(options: CollectOptions = {}): Promise<void> {
+    const pass = this.#pass.then(() => this.#collect(options))
+    this.#pass = pass.catch(() => undefined)
+    return pass
+  }
+
+  async #collect({ untilOver }: CollectOptions): Promise<void> {
+    const { drivers, clock } = this.#options
     const [images, used] = await Promise.all([drivers.images.list(), imagesInUse(this.#options)])
     const nowMs = clock.now()
     this.#note(images, new Set(removable({ images, used, lastUsedMs: new Map() }, { keepForRollback: false })), nowMs)
+    const use = { images, used, lastUsedMs: this.#lastUsedMs }
+    if (untilOver === undefined) await this.#keepBelowMark(use, nowMs)
+    else await this.#remove(removable(use, { keepForRollback: false }), untilOver)
+    // Last: on a disk without any room it fails, and what makes room must not wait for it.
     await this.#write(nowMs)
+  }
+
+  async #keepBelowMark(use: ImageUse, nowMs: number): Promise<void> {
+    const { disk, log } = this.#options
     if ((await disk.usedPercent()) <= disk.highPercent) {
       this.#full = false
       return
     }
     const minAgeMs = disk.minAgeMs ?? MIN_AGE_MS
-    const victims = removable({ images, used, lastUsedMs: this.#lastUsedMs }, { keepForRollback: true })
+    const victims = removable(use, { keepForRollback: true })
     const old = victims.filter(({ id }) => nowMs - (this.#firstSeenMs.get(id) ?? nowMs) >= minAgeMs)
-    const removed: string[] = []
-    for (const victim of old) {
-      removed.push(...(await removeImages(this.#options, [victim])).map(({ name }) => name))
-      if ((await disk.usedPercent()) <= disk.lowPercent) break
-    }
-    if (removed.length > 0) {
-      log.info({ images: removed }, 'the disk is nearly full: images that nothing uses were removed')
-      onRemoved()
-    } else if (!this.#full) log.warn('the disk is nearly full, and no image can be spared')
+    const removed = await this.#remove(old, async () => (await disk.usedPercent()) <= disk.lowPercent)
+    if (removed === 0 && !this.#full) log.warn('the disk is nearly full, and no image can be spared')
     this.#full = true
+  }
+
+  /** One after the other, until there is room enough. Returns how many are gone. */
+  async #remove(victims: readonly Image[], isEnough: () => Promise<boolean>): Promise<number> {
+    const { log, onRemoved } = this.#options
+    const removed: string[] = []
+    for (const victim of victims) {
+      removed.push(...(await removeImages(this.#options, [victim])).map(({ name }) => name))
+      if (await isEnough()) break
+    }
+    if (removed.length === 0) return 0
+    log.info({ images: removed }, 'the disk is nearly full: images that nothing uses were removed')
+    onRemoved()
+    return removed.length
   }
 
   #note(images: readonly Image[], unused: ReadonlySet<Image>, nowMs: number): void {

@@ -30,8 +30,8 @@ export interface UpkeepParts {
   registry: Registry
   manager: Pick<PodManager, 'fail' | 'holds'>
   conditions: NodeConditionReporter
-  /** Removes images that nothing uses. */
-  reclaimDisk(): Promise<void>
+  /** Removes images that nothing uses until this says that it is enough. */
+  reclaimDisk(isEnough: () => Promise<boolean>): Promise<void>
 }
 
 interface Running {

@@ -100,6 +100,14 @@ test('the oldest go until the low mark is reached; what runs and what a rollback
   await collector.collect()
   expect(await names()).toHaveLength(4)
   expect(await usedPercent()).toBeGreaterThan(60)
+
+  // Before a pod has to go, those go too, one at a time, until it is enough; what is used stays whatever happens.
+  await load('young:1')
+  const before = await usedPercent()
+  await collector.collect({ untilOver: async () => (await usedPercent()) < before })
+  expect(await names()).toEqual(['app:5', 'app:6', 'kept:1', 'young:1'])
+  await collector.collect({ untilOver: async () => false })
+  expect(await names()).toEqual(['app:6', 'kept:1'])
 })
 
 test('what a wanted pod names stays, however its name is written', async () => {

@@ -109,7 +109,15 @@ describe('who is evicted', () => {
 describe('the monitor', () => {
   function setUp() {
     const clock = createManualClock()
-    const state = { signals: plenty, pods: [use('a', 500), use('b', 900), use('c', 10)], reclaimed: 0, reclaims: 0 }
+    const state = {
+      signals: plenty,
+      pods: [use('a', 500), use('b', 900), use('c', 10)],
+      reclaimed: 0,
+      reclaims: 0,
+      reclaimFails: false,
+      /** What is seen of the disk, when it takes time. */
+      walk: undefined as Promise<PodUse[]> | undefined,
+    }
     const evicted: string[] = []
     const said: Shortage[][] = []
     const monitor = new PressureMonitor({
@@ -118,13 +126,15 @@ describe('the monitor', () => {
       holdMs: 60_000,
       read: async () => state.signals,
       thresholds: () => thresholds,
-      pods: async () => state.pods,
+      pods: async (what) => (what === 'disk' ? await state.walk : undefined) ?? state.pods,
       evict: (uid) => evicted.push(uid),
       holds: (uid) => state.pods.some((pod) => pod.uid === uid),
-      async reclaimDisk() {
+      async reclaimDisk(isEnough) {
         state.reclaims++
+        if (state.reclaimFails) throw new Error('an image cannot be removed')
         const { available, total } = state.signals.disk
         state.signals = { ...state.signals, disk: { available: available + state.reclaimed, total } }
+        expect(await isEnough()).toBe(state.reclaimed > 0)
       },
       onChange: (shortages) => said.push([...shortages]),
     })
@@ -172,10 +182,46 @@ describe('the monitor', () => {
     state.reclaimed = 500
     short('disk')
     await monitor.look()
+    await monitor.lookAtDisk()
     expect([state.reclaims, evicted, said]).toEqual([1, [], [['disk']]])
     state.reclaimed = 0
     short('disk')
-    await monitor.look()
+    await monitor.lookAtDisk()
     expect(evicted).toEqual(['b'])
+  })
+
+  it('evicts though nothing could be removed', async () => {
+    const { state, evicted, monitor, short } = setUp()
+    state.reclaimFails = true
+    short('disk')
+    await monitor.lookAtDisk()
+    expect([state.reclaims, evicted]).toEqual([1, ['b']])
+  })
+
+  it('watches memory while the disk is measured, and evicts nobody for a shortage that is over by then', async () => {
+    const { clock, state, evicted, monitor, short } = setUp()
+    let measured: (pods: PodUse[]) => void = () => undefined
+    state.walk = new Promise((resolve) => {
+      measured = resolve
+    })
+    short('disk')
+    const stop = new AbortController()
+    const running = monitor.run(stop.signal)
+    await clock.advance(5_000)
+    expect(evicted).toEqual([])
+    short('memory')
+    await clock.advance(5_000)
+    expect(evicted).toEqual(['b'])
+    const all = state.pods
+    state.pods = all.filter(({ uid }) => uid !== 'b')
+    state.signals = plenty
+    measured(all)
+    await clock.advance(5_000)
+    expect(evicted).toEqual(['b'])
+    short('disk')
+    await clock.advance(5_000)
+    expect(evicted).toEqual(['b', 'a'])
+    stop.abort()
+    await running
   })
 })

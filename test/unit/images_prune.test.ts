@@ -143,6 +143,29 @@ describe('the collector', () => {
     expect(left()).toHaveLength(3)
   })
 
+  test('short of disk, removes what nothing uses until the shortage is over, youth and rollbacks notwithstanding', async () => {
+    const { collector, left } = setUp(many, { usedPercent: async () => 1 })
+    await collector.collect({ untilOver: async () => left().length <= 2 })
+    expect(left()).toHaveLength(2)
+    expect(left()).toContain('i4')
+    await collector.collect({ untilOver: async () => false })
+    expect(left()).toEqual(['i4'])
+  })
+
+  test('removes what nothing uses though nothing can be written', async () => {
+    const { collector, left } = setUp(many, {})
+    rmSync(directory, { recursive: true })
+    await expect(collector.collect({ untilOver: async () => false })).rejects.toThrow(/ENOENT/)
+    expect(left()).toEqual(['i4'])
+  })
+
+  test('passes wait for each other', async () => {
+    const { collector, left } = setUp(many, { usedPercent: async () => 1 })
+    const over = async () => left().length <= 7
+    await Promise.all([collector.collect(), collector.collect({ untilOver: over }), collector.collect()])
+    expect(left()).toHaveLength(7)
+  })
+
   test('remembers over a restart when images were used', async () => {
     const first = setUp(many, { usedPercent: async () => 1 })
     await first.collector.collect()
