@@ -11,6 +11,7 @@ import { PressureMonitor } from './pressure/monitor.ts'
 import { type Shortage, type Signals, type Thresholds, thresholdOf } from './pressure/plan.ts'
 import { registerContainerMetrics } from './usage/container_metrics.ts'
 import { DiskUse } from './usage/disk_use.ts'
+import { DiskWalker } from './usage/disk_walk.ts'
 import { podUses } from './usage/pod_uses.ts'
 import { UsageSampler } from './usage/sampler.ts'
 
@@ -53,6 +54,7 @@ export function createUpkeep(upkeep: Upkeep, parts: UpkeepParts): Running[] {
   registerContainerMetrics(registry, context, disk)
   const reopen = (id: string): Promise<void> => drivers.runtime.reopenLog(id)
   const rotation = new LogRotation({ bounds: logBounds, clock, log, containers: () => containers.read(), reopen })
+  const walker = new DiskWalker({ log })
   const pressure = new PressureMonitor({
     clock,
     log,
@@ -60,7 +62,7 @@ export function createUpkeep(upkeep: Upkeep, parts: UpkeepParts): Running[] {
     holdMs: pressureHoldMs,
     read: signals,
     thresholds: (seen) => thresholds(leave, seen),
-    pods: (what) => podUses(context, what),
+    pods: (what, signal) => podUses(context, what, { walker, signal }),
     evict: (uid, message) => manager.fail(uid, { reason: EVICTED, message, graceSeconds: GRACE_SECONDS }),
     holds: (uid) => manager.holds(uid),
     reclaimDisk,

@@ -19,6 +19,8 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv
   /** The program is killed when this much time has passed. Default 30 s. */
   timeoutMs?: number
+  /** That is then no failure: what it has written by then is the result, which says `timedOut`. */
+  keepOnTimeout?: boolean
   signal?: AbortSignal
   /** Output beyond this many bytes a stream is dropped and `truncated` set. Default 4 MiB. */
   maxOutputBytes?: number
@@ -30,6 +32,7 @@ export interface RunResult {
   stdout: string
   stderr: string
   truncated: boolean
+  timedOut?: true
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000
@@ -86,7 +89,10 @@ export function launcherService(options: { clock: Clock; log: Logger; everyMs?: 
   return { id: 'launcher', run: (signal) => repeat(look, { clock, log, everyMs, failure, waits: true }, signal) }
 }
 
-/** Runs a program to its end. Rejects only when it cannot be started, runs out of time or is cancelled. */
+/**
+ * Runs a program to its end. Rejects only when it cannot be started, is cancelled, or runs out of time and what it has written
+ * is not to be kept.
+ */
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const { launcher } = chosen
   const fits = Buffer.byteLength(options.input ?? '') <= MAX_LAUNCH_INPUT_BYTES
@@ -116,7 +122,7 @@ export async function networkNews(): Promise<NetworkNews | undefined> {
 }
 
 function runSpawned(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
-  const { input, cwd, env, timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options
+  const { input, cwd, env, timeoutMs = DEFAULT_TIMEOUT_MS, keepOnTimeout = false, signal } = options
   const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES
   return new Promise((resolve, reject) => {
     const spawnOptions: SpawnOptions = {
@@ -142,7 +148,8 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
     })
     child.on('close', (code, killSignal) => {
       clearTimeout(timer)
-      if (killSignal === 'SIGKILL' && child.killed && !signal?.aborted) {
+      const timedOut = killSignal === 'SIGKILL' && child.killed && !signal?.aborted
+      if (timedOut && !keepOnTimeout) {
         reject(new DroverError('timeout', `${program} ${args.join(' ')} did not finish within ${timeoutMs} ms`))
         return
       }
@@ -151,6 +158,7 @@ function runSpawned(program: string, args: readonly string[], options: RunOption
         stdout: stdout.text(),
         stderr: stderr.text(),
         truncated: stdout.truncated || stderr.truncated,
+        ...(timedOut ? { timedOut } : {}),
       })
     })
     if (input !== undefined && child.stdin !== null) {
@@ -187,10 +195,17 @@ function runLaunched(
     }
     const onAbort = (): void =>
       kill(new DroverError('cancelled', `${program} was cancelled`, { cause: signal?.reason }))
-    const timer = setTimeout(
-      () => kill(new DroverError('timeout', `${argv.join(' ') || program} did not finish within ${timeoutMs} ms`)),
-      timeoutMs,
-    )
+    const result = (exitCode: number): RunResult => ({
+      exitCode,
+      stdout: stdout.text(),
+      stderr: stderr.text(),
+      truncated: stdout.truncated || stderr.truncated,
+    })
+    const onTimeout = (): void => {
+      if (options.keepOnTimeout === true) resolve({ ...result(128 + SIGKILL), timedOut: true })
+      kill(new DroverError('timeout', `${argv.join(' ') || program} did not finish within ${timeoutMs} ms`))
+    }
+    const timer = setTimeout(onTimeout, timeoutMs)
     signal?.addEventListener('abort', onAbort, { once: true })
     const over = (): void => {
       clearTimeout(timer)
@@ -199,12 +214,7 @@ function runLaunched(
     launched.ended.then(
       (end) => {
         over()
-        resolve({
-          exitCode: end.signal > 0 ? 128 + end.signal : end.code,
-          stdout: stdout.text(),
-          stderr: stderr.text(),
-          truncated: stdout.truncated || stderr.truncated,
-        })
+        resolve(result(end.signal > 0 ? 128 + end.signal : end.code))
       },
       (error: NodeJS.ErrnoException) => {
         over()

@@ -102,6 +102,14 @@ function behaves(): void {
     expect(stdout.length).toBeLessThan(200_000)
   })
 
+  it('keeps what was written when the time is over, where that is asked for', async () => {
+    const sleeps = ['-c', 'echo first; exec sleep 60']
+    const result = await run('sh', sleeps, { timeoutMs: 2_000, keepOnTimeout: true })
+    expect(result).toMatchObject({ exitCode: 137, stdout: 'first\n', timedOut: true })
+    await expect(run('sh', sleeps, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' })
+    expect(await run('echo', ['all'], { keepOnTimeout: true })).not.toHaveProperty('timedOut')
+  })
+
   it('reads much output', async () => {
     expect((await runOk('sh', ['-c', 'head -c 3000000 /dev/zero | tr "\\0" x'])).length).toBe(3_000_000)
   })

@@ -19,7 +19,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { diskSizes, overLimit, storageUse } from '../../src/agent/usage/pod_storage.ts'
+import { DiskWalker } from '../../src/agent/usage/disk_walk.ts'
+import { overLimit, storageUse } from '../../src/agent/usage/pod_storage.ts'
 import { createVolumeDriver } from '../../src/agent/volumes/driver.ts'
 import type { VolumeSources } from '../../src/agent/volumes/volumes.ts'
 import type { ConfigMap } from '../../src/api/configmap.ts'
@@ -231,8 +232,11 @@ describe('a pod’s volumes', () => {
     symlinkSync('/usr', join(path, 'deep/out'))
     const paths = driver.emptyDirs(owner)
     expect([...paths.keys()]).toEqual(['v', 'free'])
-    const use = async () =>
-      storageUse({ containers: new Map(), emptyDirs: paths }, await diskSizes([...paths.values()]))
+    const walker = new DiskWalker({ log: silentLogger })
+    const use = async () => {
+      const { sizes } = await walker.measure([...paths.values()])
+      return storageUse({ containers: new Map(), emptyDirs: paths }, sizes)
+    }
     expect(overLimit(owner, await use())).toBeUndefined()
     writeFileSync(join(path, 'more'), Buffer.alloc(700 << 10, 1))
     expect(overLimit(owner, await use())).toBe('Usage of EmptyDir volume "v" exceeds the limit "1Mi".')

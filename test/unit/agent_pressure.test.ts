@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PressureMonitor } from '../../src/agent/pressure/monitor.ts'
 import {
+  evictionMessage,
   Held,
   type PodUse,
   rankForEviction,
@@ -88,6 +89,16 @@ describe('who is evicted', () => {
     ['of equal priority, who uses most beyond it', [use('some', 20, 0, 7), use('most', 30, 0, 7)], ['most', 'some']],
   ])('%s', (_, pods, order) => {
     expect(rankForEviction(pods, 'memory').map(({ uid }) => uid)).toEqual(order)
+  })
+
+  it('first of all whoever takes more than could be measured, and it is told so', () => {
+    const unmeasured = use('unmeasured', Number.POSITIVE_INFINITY, 100)
+    const named = { ...unmeasured, containers: [{ name: 'app', ...unmeasured }] }
+    const pods = [use('greedy', 900), named, { ...unmeasured, uid: 'other' }]
+    expect(rankForEviction(pods, 'disk').map(({ uid }) => uid)).toEqual(['other', 'unmeasured', 'greedy'])
+    expect(evictionMessage('disk', 50, 100, named)).toMatch(
+      /Container app was using more than could be measured in time, request is 100, has larger/,
+    )
   })
 
   it('nobody who keeps to it while another does not', () => {

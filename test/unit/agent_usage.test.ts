@@ -4,9 +4,9 @@ import { Desired } from '../../src/agent/desired.ts'
 import { parsePeerTraffic } from '../../src/agent/network/traffic.ts'
 import { parseDiskBytes, parseFlat, parsePressure } from '../../src/agent/runtime/usage.ts'
 import { SharedList } from '../../src/agent/shared_list.ts'
-import { parseSizes } from '../../src/agent/usage/pod_storage.ts'
+import { DiskWalker, parseSizes, type Walk } from '../../src/agent/usage/disk_walk.ts'
 import { parseNode, UsageSampler } from '../../src/agent/usage/sampler.ts'
-import { silentLogger } from '../../src/base/log.ts'
+import { createLogger, silentLogger } from '../../src/base/log.ts'
 import { jsonBytes } from '../../src/rpc/messages.ts'
 import { FakeHost, fakeDrivers } from '../support/fake_drivers.ts'
 import { createManualClock } from '../support/manual_clock.ts'
@@ -56,6 +56,53 @@ dv0123456789ab: 7 6 5 4 0 0 0 0 17 16 15 14 0 0 0 0
       ['/a b', 12],
       ['/c', 4096],
     ])
+  })
+})
+
+describe('a walk over the disk that takes too long', () => {
+  /** A disk where `/slow` never comes to its end. */
+  function setUp(sizes: Record<string, number>) {
+    const asked: string[][] = []
+    const warned: unknown[] = []
+    const log = createLogger('test', 'warn', { write: (line) => warned.push(JSON.parse(line)) })
+    const state = { stuck: true }
+    const walk = async (paths: readonly string[]): Promise<Walk> => {
+      asked.push([...paths])
+      const end = state.stuck ? paths.indexOf('/slow') : -1
+      const seen = end < 0 ? paths : paths.slice(0, end)
+      const found = seen.flatMap((path): [string, number][] => (path in sizes ? [[path, sizes[path] ?? 0]] : []))
+      return { sizes: new Map(found), ...(end < 0 ? {} : { cutOffAt: '/slow' }) }
+    }
+    return { walker: new DiskWalker({ log, walk }), asked, warned, state }
+  }
+  const paths = ['/a', '/slow', '/b']
+
+  it('counts what was measured by then, and comes to the rest the next time', async () => {
+    const { walker, asked, warned } = setUp({ '/a': 1, '/b': 2 })
+    const first = await walker.measure(paths)
+    expect([[...first.sizes], [...first.tooBig]]).toEqual([[['/a', 1]], ['/slow']])
+    for (let walks = 0; walks < 4; walks++) {
+      const { sizes, tooBig } = await walker.measure(paths)
+      expect(sizes).toEqual(new Map(Object.entries({ '/a': 1, '/b': 2 })))
+      expect([...tooBig]).toEqual(['/slow'])
+    }
+    expect(asked[1]).toEqual(['/b', '/a', '/slow'])
+    expect(warned).toMatchObject([{ path: '/slow', unmeasured: 2 }])
+  })
+
+  it('knows sizes that it has seen before, until they are gone or asked for no more', async () => {
+    const sizes: Record<string, number> = { '/a': 1, '/slow': 9, '/b': 2 }
+    const { walker, state, warned } = setUp(sizes)
+    state.stuck = false
+    expect((await walker.measure(paths)).sizes.get('/slow')).toBe(9)
+    state.stuck = true
+    delete sizes['/a']
+    const { sizes: now, tooBig } = await walker.measure(paths)
+    expect([now.get('/slow'), now.has('/a'), tooBig.size]).toEqual([9, false, 0])
+    await walker.measure(['/b'])
+    expect([...(await walker.measure(paths)).tooBig]).toEqual(['/slow'])
+    // Once for each time that walks began to take too long.
+    expect(warned).toHaveLength(2)
   })
 })
 

@@ -40,6 +40,7 @@ export function shortagesOf(signals: Signals, thresholds: Thresholds): Shortage[
 }
 
 export interface Use {
+  /** Infinite: more than could be measured. */
   used: Readonly<Record<Shortage, number>>
   /** Of processes nobody asks for any. */
   requested: Readonly<Record<Shortage, number>>
@@ -71,9 +72,8 @@ export function evictionMessage(what: Shortage, left: number, wanted: number, { 
     const [used, requested] = [container.used[what], container.requested[what]]
     if (used <= requested) continue
     const asked = requested === 0 ? 'request is 0' : `request is ${formatBytes(requested)}`
-    parts.push(
-      `Container ${container.name} was using ${amountText(what, used)}, ${asked}, has larger consumption of ${name}.`,
-    )
+    const amount = Number.isFinite(used) ? amountText(what, used) : 'more than could be measured in time'
+    parts.push(`Container ${container.name} was using ${amount}, ${asked}, has larger consumption of ${name}.`)
   }
   return parts.join(' ')
 }

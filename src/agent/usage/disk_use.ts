@@ -5,7 +5,7 @@
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { repeat } from '../../base/service.ts'
-import { diskSizes } from './pod_storage.ts'
+import { DiskWalker } from './disk_walk.ts'
 
 const INTERVAL_MS = 60_000
 
@@ -18,10 +18,12 @@ export interface DiskUseOptions {
 
 export class DiskUse {
   readonly #options: DiskUseOptions
+  readonly #walker: DiskWalker
   #sizes: ReadonlyMap<string, number> = new Map()
 
   constructor(options: DiskUseOptions) {
     this.#options = options
+    this.#walker = new DiskWalker({ log: options.log })
   }
 
   /** Undefined until it has been walked. */
@@ -37,7 +39,7 @@ export class DiskUse {
 
   async walk(signal?: AbortSignal): Promise<void> {
     const layers = await this.#options.layers()
-    const byPath = await diskSizes([...layers.values()], signal)
+    const { sizes: byPath } = await this.#walker.measure([...layers.values()], signal)
     this.#sizes = new Map(
       [...layers].flatMap(([id, path]): [string, number][] => {
         const bytes = byPath.get(path)

@@ -1,40 +1,15 @@
 /**
  * What a pod takes of the node's disk: what its containers have written to their own layers, their logs, and its volumes of type
- * emptyDir that are not in memory. Only a walk can tell, by one `du` for all that is asked at once. What is over a limit is judged
- * as the kubelet does. Source: Kubernetes "Local ephemeral storage".
+ * emptyDir that are not in memory. What is over a limit is judged as the kubelet does. Source: Kubernetes "Local ephemeral storage".
  */
 import { dirname } from 'node:path'
 import type { Container, Pod } from '../../api/pod.ts'
-import { run } from '../../base/process.ts'
 import { formatBytes, parseBytes } from '../../base/quantity.ts'
 import { NOTE } from '../pod/facts.ts'
 import type { ContainerState, RuntimeDriver } from '../runtime/runtime.ts'
 import type { VolumeDriver } from '../volumes/volumes.ts'
 
 export const EPHEMERAL_STORAGE = 'ephemeral-storage'
-
-const WALK_TIMEOUT_MS = 50_000
-
-/** Sizes in the output of `du -s`, by path. Pure. */
-export function parseSizes(text: string): ReadonlyMap<string, number> {
-  return new Map(
-    text.split('\n').flatMap((line): [string, number][] => {
-      const [, bytes, path] = /^(\d+)\t(.+)$/.exec(line) ?? []
-      return bytes === undefined || path === undefined ? [] : [[path, Number(bytes)]]
-    }),
-  )
-}
-
-/** Bytes on the disk by path; what is not there is left out. A file with several names is counted once. */
-export async function diskSizes(paths: readonly string[], signal?: AbortSignal): Promise<ReadonlyMap<string, number>> {
-  if (paths.length === 0) return new Map()
-  // One that goes meanwhile makes du fail, but not the sizes of the others.
-  const { stdout } = await run('nice', ['du', '-s', '-x', '--block-size=1', '--', ...new Set(paths)], {
-    timeoutMs: WALK_TIMEOUT_MS,
-    ...(signal === undefined ? {} : { signal }),
-  })
-  return parseSizes(stdout)
-}
 
 export interface StoragePaths {
   /** Layers and logs, by the container's name. */

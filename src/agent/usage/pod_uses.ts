@@ -5,7 +5,8 @@ import type { AgentContext } from '../context.ts'
 import { isRunning } from '../pod/facts.ts'
 import type { PodUse, Shortage, Use } from '../pressure/plan.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
-import { allPaths, diskSizes, EPHEMERAL_STORAGE, type StorageUse, storagePaths, storageUse } from './pod_storage.ts'
+import type { DiskWalker } from './disk_walk.ts'
+import { allPaths, EPHEMERAL_STORAGE, type StorageUse, storagePaths, storageUse } from './pod_storage.ts'
 
 type Look = Pick<AgentContext, 'containers' | 'desired' | 'drivers'>
 
@@ -43,12 +44,27 @@ function podUse(pod: Pod, running: readonly ContainerState[], storage: StorageUs
   return { uid, priority: pod.spec.priority ?? 0, used, requested: sum(containers, 'requested'), containers }
 }
 
-/** The disk is walked only where it is what the node is short of. */
-export async function podUses(agent: Look, what: Shortage): Promise<PodUse[]> {
+/**
+ * The disk is walked only where it is what the node is short of. What is too big to be measured in time is without bound: it comes
+ * before all that could be.
+ */
+export async function podUses(
+  agent: Look,
+  what: Shortage,
+  { walker, signal }: { walker: DiskWalker; signal?: AbortSignal | undefined },
+): Promise<PodUse[]> {
   const all = await agent.containers.read()
   const running = all.filter(isRunning)
   const pods = agent.desired.pods().filter(({ metadata: { uid } }) => running.some(({ podUid }) => podUid === uid))
   const found = pods.map((pod) => ({ pod, paths: storagePaths(pod, all, agent.drivers) }))
-  const sizes = what === 'disk' ? await diskSizes(found.flatMap(({ paths }) => allPaths(paths))) : new Map()
+  const sizes = new Map<string, number>()
+  if (what === 'disk') {
+    const measured = await walker.measure(
+      found.flatMap(({ paths }) => allPaths(paths)),
+      signal,
+    )
+    for (const [path, bytes] of measured.sizes) sizes.set(path, bytes)
+    for (const path of measured.tooBig) sizes.set(path, Number.POSITIVE_INFINITY)
+  }
   return found.map(({ pod, paths }) => podUse(pod, running, storageUse(paths, sizes), agent))
 }
