@@ -1,10 +1,11 @@
 /**
  * Compares what is on the host with what should be there, and mends what differs. The drivers look at their own parts; this
  * file knows which pods somebody looks after. Two looks a moment apart: what is only on its way passes between them.
- * After mending there is one more look, so that what is called mended was seen to be.
+ * After mending it is looked twice again, so that what is called mended was seen to be. What is being taken down has a worker
+ * and shows no more, whether or not it ever ends: what could not be mended is not called so either.
  */
 import { type Clock, sleep } from '../base/clock.ts'
-import { type Damage, damageKey, inBoth } from '../base/damage.ts'
+import { type Damage, inBoth, placeOf, placesInBoth } from '../base/damage.ts'
 import { DroverError } from '../base/errors.ts'
 import type { NodeDamage } from '../rpc/tables.ts'
 import type { Drivers } from './context.ts'
@@ -36,29 +37,29 @@ const POLL_MS = 50
 export async function checkNode(request: FsckRequest): Promise<NodeDamage[]> {
   const { care, repair } = request
   if (!care.synced) throw new DroverError('unavailable', 'no server has said yet what this node is to run')
-  const found = await lookTwice(request)
+  const found = inBoth(...(await lookTwice(request)))
   if (!repair || found.length === 0) return found.map(told)
-  const failures = new Map<string, string>()
+  const failures = new Map<Damage, string>()
   for (const damage of found) {
     await damage.mend().catch((error: unknown) => {
-      failures.set(damageKey(damage), DroverError.from(error).message)
+      failures.set(damage, DroverError.from(error).message)
     })
   }
-  const left = new Set((await lookTwice(request)).map(damageKey))
+  const left = placesInBoth(...(await lookTwice(request)))
   return found.map((damage) => {
-    const key = damageKey(damage)
-    if (!left.has(key)) return { ...told(damage), mended: true }
-    return { ...told(damage), mended: false, error: failures.get(key) ?? 'it came back, or mending had no effect' }
+    const failure = failures.get(damage)
+    if (failure === undefined && !left.has(placeOf(damage))) return { ...told(damage), mended: true }
+    return { ...told(damage), mended: false, error: failure ?? 'it came back, or mending had no effect' }
   })
 }
 
 const told = ({ part, subject, problem }: Damage): NodeDamage => ({ part, subject, problem })
 
-async function lookTwice(request: FsckRequest): Promise<Damage[]> {
+async function lookTwice(request: FsckRequest): Promise<[Damage[], Damage[]]> {
   const first = await look(request)
-  if (first.length === 0) return []
+  if (first.length === 0) return [[], []]
   await sleep(request.clock, BETWEEN_LOOKS_MS, request.signal)
-  return inBoth(first, await look(request))
+  return [first, await look(request)]
 }
 
 async function look(request: FsckRequest): Promise<Damage[]> {

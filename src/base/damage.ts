@@ -19,12 +19,19 @@ export interface Damage {
   mend(): Promise<void>
 }
 
-/** The same damage in two looks: what passes by itself (a pod that is just being made) shows in one only. */
+/** The same damage in two looks: what passes by itself (a pod that is just being made) shows in one only, or changes. */
 export function inBoth(first: readonly Damage[], second: readonly Damage[]): Damage[] {
-  const keys = new Set(first.map(damageKey))
-  return second.filter((damage) => keys.has(damageKey(damage)))
+  const keyOf = (damage: Damage): string => `${placeOf(damage)}\0${damage.problem}`
+  const keys = new Set(first.map(keyOf))
+  return second.filter((damage) => keys.has(keyOf(damage)))
 }
 
-export function damageKey({ part, subject, problem }: Damage): string {
-  return `${part}\0${subject}\0${problem}`
+/** Where something is damaged in both looks, whatever is wrong there: what was mended in part has another problem. */
+export function placesInBoth(first: readonly Damage[], second: readonly Damage[]): Set<string> {
+  const places = new Set(first.map(placeOf))
+  return new Set(second.map(placeOf).filter((place) => places.has(place)))
+}
+
+export function placeOf({ part, subject }: Damage): string {
+  return `${part}\0${subject}`
 }
