@@ -63,7 +63,8 @@ export function createUpkeep(upkeep: Upkeep, parts: UpkeepParts): Running[] {
     read: signals,
     thresholds: (seen) => thresholds(leave, seen),
     pods: (what, signal) => podUses(context, what, { walker, signal }),
-    evict: (uid, message) => manager.fail(uid, { reason: EVICTED, message, graceSeconds: GRACE_SECONDS }),
+    evict: (uid, message) =>
+      manager.fail(uid, { reason: EVICTED, message, graceSeconds: GRACE_SECONDS, isDisruption: true }),
     holds: (uid) => manager.holds(uid),
     reclaimDisk,
     onChange: (shortages) => conditions.setShortages(shortages),

@@ -124,6 +124,8 @@ export const POD_CONDITION = {
   routed: 'drover.dev/Routed',
   /** No live node routes to the pod any more. */
   drained: 'drover.dev/Drained',
+  /** It ends, or has ended, by no fault of its own: job failure policies ask for it. */
+  disruptionTarget: 'DisruptionTarget',
 } as const
 
 /** Before the join id in a node certificate's OU. */

@@ -4,6 +4,7 @@
  */
 import { isTerminating, withCondition } from '../api/conditions.ts'
 import type { Stored } from '../api/meta.ts'
+import { POD_CONDITION } from '../api/names.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
@@ -15,8 +16,6 @@ import type { Exchange } from './exchange.ts'
 import { deleteOptions } from './mutate.ts'
 import type { Target } from './router.ts'
 import { notFound, successStatus } from './status_error.ts'
-
-const DISRUPTION_TARGET = 'DisruptionTarget'
 
 export async function handleEviction(context: ApiContext, exchange: Exchange, target: Target): Promise<void> {
   const { namespace, name } = target
@@ -58,7 +57,7 @@ function checkNames({ kind = 'Eviction', metadata }: Record<string, unknown>, { 
 async function markPod({ resources, clock }: ApiContext, pod: Stored<Pod>): Promise<void> {
   const { namespace = '', name, uid } = pod.metadata
   const value = {
-    type: DISRUPTION_TARGET,
+    type: POD_CONDITION.disruptionTarget,
     status: 'True',
     reason: 'EvictionByEvictionAPI',
     message: 'Eviction API: evicting',

@@ -34,8 +34,12 @@ export function mergePodStatus(
   const old = current ?? {}
   const reported = withGates(word, old, readinessGates)
   const routed = routedCondition(old, reported, needsRoute)
+  const disrupted = disruption(old, reported)
   const others = [
-    ...(old.conditions ?? []).filter(({ type }) => !AGENT_CONDITIONS.has(type) && type !== routed?.type),
+    ...(old.conditions ?? []).filter(
+      ({ type }) => !AGENT_CONDITIONS.has(type) && type !== routed?.type && type !== disrupted?.type,
+    ),
+    ...(disrupted === undefined ? [] : [withTransition(disrupted, old.conditions, now)]),
     ...(routed === undefined ? [] : [withTransition(routed, old.conditions, now)]),
   ]
   const own = (reported.conditions ?? [])
@@ -68,6 +72,13 @@ function withGates(word: PodStatus, old: PodStatus, readinessGates: PodSpec['rea
   const judged = gatedReady({ readinessGates }, known)
   const isReady = ({ type, status }: Condition): boolean => type === POD_CONDITION.ready && status === 'True'
   return { ...word, conditions: conditions.map((one) => (isReady(one) ? { ...one, ...judged } : one)) }
+}
+
+/** Said by whoever ends a pod, the agent among others: the first word stays, and a report without it takes nothing back. */
+function disruption(old: PodStatus, reported: PodStatus): Condition | undefined {
+  const type = POD_CONDITION.disruptionTarget
+  if (findCondition(old.conditions, type)?.status === 'True') return undefined
+  return findCondition(reported.conditions, type)
 }
 
 /**

@@ -60,6 +60,8 @@ const evicted = (name: string, message: RegExp): Promise<void> =>
       message: expect.stringMatching(message),
     }),
   )
+const disruption = (name: string): string | undefined =>
+  pods.status(name)?.conditions?.find(({ type }) => type === 'DisruptionTarget')?.reason
 const running = (name: string): void => expect(pods.status(name)?.phase).toBe('Running')
 
 beforeAll(async () => {
@@ -107,6 +109,7 @@ describe('a node that runs short', () => {
       /^The node was low on resource: memory\. Threshold quantity: 100Mi, available: \d+Ki\. Container app was using \d+Ki, request is 0, has larger consumption of memory\.$/,
     )
     expect(condition('MemoryPressure')).toBe('True')
+    expect(disruption('hog')).toBe('TerminationByKubelet')
     await evicted('small', /Container app was using \d+[KM]i, request is 1Mi, has larger consumption of memory/)
     const hog = pods.harness.events.findIndex(({ message }) =>
       /Container app was using \d+Ki, request is 0/.test(message),
@@ -138,6 +141,7 @@ describe('a node that runs short', () => {
     await evicted('talker', /^Container app exceeded its local ephemeral storage limit "2Mi"\.$/)
     await evicted('sum', /^Pod ephemeral local storage usage exceeds the total limit of containers 2Mi\.$/)
     running('modest')
+    expect(disruption('layer')).toBeUndefined()
     for (const name of ['layer', 'talker', 'sum', 'modest']) await pods.remove(name, 0)
   })
 

@@ -326,6 +326,22 @@ describe('plans of hooks, sidecars and time limits', () => {
     expect(podStatus(over, job, context).phase).toBe('Succeeded')
   })
 
+  test('a pod that its node had no room for says so once it has failed; one that passed its own limit does not', () => {
+    const failed = { reason: 'Evicted', message: 'The node was low on resource: memory.', isDisruption: true as const }
+    const target = (facts: Partial<PodFacts>) =>
+      podStatus(factsOf({ pod: job, ...facts }), job, context).conditions?.find(
+        ({ type }) => type === 'DisruptionTarget',
+      )
+    const over = [exited('proxy', 0, 143), exited('app', 0, 143)]
+    expect(target({ failed, containers: [container('proxy', 0), container('app', 0)] })).toBeUndefined()
+    expect(target({ failed, containers: over })).toMatchObject({
+      status: 'True',
+      reason: 'TerminationByKubelet',
+      message: failed.message,
+    })
+    expect(target({ failed: { reason: 'Evicted', message: 'x' }, containers: over })).toBeUndefined()
+  })
+
   test('a sidecar counts for the readiness of its pod', () => {
     const containers = [container('proxy', 0), container('app', 0)]
     const probes = new Map([

@@ -10,6 +10,7 @@ import { silentLogger } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
 import { planStatus } from '../../src/controllers/job/account.ts'
 import { createJobController } from '../../src/controllers/job/controller.ts'
+import { verdictOn } from '../../src/controllers/job/verdict.ts'
 import { createEventRecorder } from '../../src/resources/events.ts'
 import type { Resources } from '../../src/resources/resources.ts'
 import { eventually } from '../support/eventually.ts'
@@ -112,4 +113,24 @@ describe('a job pod that was told to end', () => {
     const { succeeded, failed, uncountedTerminatedPods } = planStatus({ job: current, pods: [ended], nowMs })
     expect([succeeded, failed, uncountedTerminatedPods]).toEqual(books)
   })
+})
+
+it('does not count the failure of a pod that was evicted, where its policy says so', () => {
+  const rules = [{ action: 'Ignore' as const, onPodConditions: [{ type: 'DisruptionTarget' }] }]
+  const patient: Job = { ...job, spec: { ...job.spec, podFailurePolicy: { rules } } }
+  const pod = (reason: string | undefined, metadata: Pod['metadata'] = {}): Pod => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'pi-1', namespace: 'default', ...metadata },
+    spec: { containers: [] },
+    status: {
+      phase: metadata.deletionTimestamp === undefined ? 'Failed' : 'Running',
+      conditions: reason === undefined ? [] : [{ type: 'DisruptionTarget', status: 'True', reason }],
+    },
+  })
+  const lost = { deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 0 }
+  expect(verdictOn(patient, pod('TerminationByKubelet'))).toEqual({ end: 'ignored' })
+  expect(verdictOn(patient, pod('DeletionByTaintManager', lost))).toEqual({ end: 'ignored' })
+  expect(verdictOn(patient, pod(undefined))).toEqual({ end: 'failed' })
+  expect(verdictOn(patient, pod(undefined, lost))).toEqual({ end: 'failed' })
 })

@@ -105,6 +105,23 @@ describe('mergePodStatus', () => {
     expect(third?.conditions?.[0]?.lastTransitionTime).toBe(THEN)
   })
 
+  test('that a pod goes by no fault of its own stays, whoever said it first', () => {
+    const said = (reason: string) => ({ type: 'DisruptionTarget', status: 'True' as const, reason })
+    const ours = { ...said('TerminationByKubelet'), lastTransitionTime: NOW }
+    const evicted = reported('False', { phase: 'Failed' })
+    const target = (status: PodStatus | undefined) =>
+      status?.conditions?.filter(({ type }) => type === 'DisruptionTarget')
+    const word = { ...evicted, conditions: [...(evicted.conditions ?? []), said('TerminationByKubelet')] }
+    const first = mergePodStatus({ conditions: [] }, word, { now: NOW })
+    expect(target(first)).toEqual([ours])
+    // An agent that came back no longer knows; and it does not argue with who was first.
+    expect(target(mergePodStatus(first, { ...evicted, hostIP: '192.0.2.1' }, { now: NOW }))).toEqual([ours])
+    const byServer = { conditions: [said('DeletionByTaintManager')] }
+    expect(target(mergePodStatus(byServer, word, { now: NOW }))).toEqual(byServer.conditions)
+    const takenBack = { conditions: [{ ...said('EvictionByEvictionAPI'), status: 'False' as const }] }
+    expect(target(mergePodStatus(takenBack, word, { now: NOW }))).toEqual([ours])
+  })
+
   test('a pod that is over stays over, and keeps its address', () => {
     const failed: PodStatus = {
       phase: 'Failed',

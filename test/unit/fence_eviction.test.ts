@@ -1,7 +1,8 @@
 /** What the control plane owes an exclusive pod on a lost node: patience, then a mark before force. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { withCondition } from '../../src/api/conditions.ts'
+import { findCondition, withCondition } from '../../src/api/conditions.ts'
 import { fenceAfterMs } from '../../src/api/exclusive.ts'
+import { TRACKING_FINALIZER } from '../../src/api/job.ts'
 import type { Stored } from '../../src/api/meta.ts'
 import { ANNOTATION } from '../../src/api/names.ts'
 import { nodeKind } from '../../src/api/node.ts'
@@ -147,6 +148,47 @@ describe('a lost node', () => {
     expect(find('db')).toBeDefined()
     await pass(200)
     expect(find('db')).toBeUndefined()
+  })
+})
+
+describe('a pod that goes with its node or for its taints', () => {
+  const target = (name: string) => {
+    const { status, reason } = findCondition(find(name)?.status?.conditions, 'DisruptionTarget') ?? {}
+    return { ending: find(name)?.metadata.deletionTimestamp !== undefined, status, reason }
+  }
+  // It stays to be seen.
+  const job = async (name: string): Promise<void> => {
+    await bound(name, false)
+    await test.resources.modify(podKind, 'default', name, 'main', (pod) => ({
+      ...pod,
+      metadata: { ...pod.metadata, finalizers: [TRACKING_FINALIZER] },
+    }))
+  }
+  const byTaint = { ending: true, status: 'True', reason: 'DeletionByTaintManager' }
+
+  it('says before that it is no fault of its own', async () => {
+    await job('lost')
+    await nodeReady('Unknown')
+    expect(target('lost')).toEqual(byTaint)
+    await nodeReady('True')
+    await job('tainted')
+    expect(target('tainted')).toEqual({ ending: false })
+    await test.resources.modify(nodeKind, '', 'n1', 'main', (node) => ({
+      ...node,
+      spec: { ...node.spec, taints: [{ key: 'mine', effect: 'NoExecute' as const }] },
+    }))
+    await pass(0)
+    expect(target('tainted')).toEqual(byTaint)
+  })
+
+  it('says so too when the node is no more, but not when it was told to end before', async () => {
+    await job('alone')
+    await job('deleted')
+    await test.resources.delete(podKind, 'default', 'deleted')
+    await test.resources.delete(nodeKind, '', 'n1')
+    await pass(0)
+    expect(target('alone')).toEqual({ ending: true, status: 'True', reason: 'DeletionByPodGC' })
+    expect(target('deleted')).toEqual({ ending: true })
   })
 })
 

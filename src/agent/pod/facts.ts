@@ -72,6 +72,8 @@ export interface NodeFailure {
   message: string
   /** What its containers are given instead of the pod's own grace. */
   graceSeconds?: number
+  /** It is no fault of the pod's: the node had no room. */
+  isDisruption?: true
 }
 
 /** Reason of a pod that took too much, or that the node had no room for any more. */

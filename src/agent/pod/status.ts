@@ -55,7 +55,11 @@ export function podStatus(facts: PodFacts, pod: Pod, context: StatusContext): Po
   return {
     phase,
     ...(phase === 'Failed' ? whyFailed(facts, pod) : {}),
-    conditions: [...conditions(pod, init, [...sidecars, ...statuses], ended), ...cannotPrepare(facts, pod)],
+    conditions: [
+      ...conditions(pod, init, [...sidecars, ...statuses], ended),
+      ...cannotPrepare(facts, pod),
+      ...(phase === 'Failed' ? disrupted(facts, pod) : []),
+    ],
     hostIP,
     hostIPs: [{ ip: hostIP }],
     ...(podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] }),
@@ -235,6 +239,17 @@ function cannotPrepare({ prepared, preparing }: PodFacts, { metadata: { generati
   const { reason, message = '' } = preparing
   const observed = generation === undefined ? {} : { observedGeneration: generation }
   return [{ type: POD_CONDITION.readyToStart, status: 'False', reason, message, ...observed }]
+}
+
+/**
+ * In the same word that it has failed, so that whoever judges the failure sees it. A pod that took more than its own limit of the
+ * disk ends by its own fault. Source: Kubernetes "Pod disruption conditions"; the kubelet's eviction manager.
+ */
+function disrupted({ failed }: PodFacts, { metadata: { generation } }: Pod): Condition[] {
+  if (failed?.isDisruption !== true) return []
+  const type = POD_CONDITION.disruptionTarget
+  const observed = generation === undefined ? {} : { observedGeneration: generation }
+  return [{ type, status: 'True', reason: 'TerminationByKubelet', message: failed.message, ...observed }]
 }
 
 /** Source: Kubernetes "Pod Quality of Service Classes". */

@@ -124,12 +124,35 @@ async function clearLostNode(
     pods
       .filter((pod) => !waiting.includes(pod))
       .map(async (pod) => {
+        await markDisrupted(context, pod, { reason: 'DeletionByPodGC', message: `Node ${name} no longer exists` })
         if (isExclusive(pod) && !(await markFenced(context, pod, name))) return
         events.record(pod, 'Warning', 'NodeGone', `Deleting pod: its node ${name} no longer exists`)
         await deleteObject(context, podKind, pod, { gracePeriodSeconds: 0 })
       }),
   )
   return waiting.length > 0 ? { againAfterMs: fencedAfterMs } : undefined
+}
+
+/**
+ * Says on the pod, before it is deleted, that it goes by no fault of its own: job failure policies ask for it. What ends already
+ * was told to for another reason. Source: Kubernetes "Pod disruption conditions".
+ */
+async function markDisrupted(
+  context: ControllerContext,
+  pod: Stored<Pod>,
+  why: { reason: string; message: string },
+): Promise<void> {
+  if (isTerminating(pod)) return
+  const type = POD_CONDITION.disruptionTarget
+  await changeObject(context, podKind, pod, {
+    part: 'status',
+    change: (current) => {
+      const known = current.status?.conditions
+      if (isTerminating(current) || findCondition(known, type)?.status === 'True') return undefined
+      const conditions = withCondition(known, { type, status: 'True', ...why }, context.clock.now())
+      return { ...current, status: { ...current.status, conditions: [...conditions] } }
+    },
+  })
 }
 
 /**
@@ -205,8 +228,9 @@ async function evict(
   { pod, force }: { pod: Stored<Pod>; force: boolean },
 ): Promise<void> {
   const name = node.metadata.name
-  if (force && isExclusive(pod) && !(await markFenced(context, pod, name))) return
   const why = force ? `node ${name} is unreachable` : `it does not tolerate the taints of node ${name}`
+  await markDisrupted(context, pod, { reason: 'DeletionByTaintManager', message: `Deleting pod: ${why}` })
+  if (force && isExclusive(pod) && !(await markFenced(context, pod, name))) return
   context.events.record(pod, 'Warning', 'TaintManagerEviction', `Deleting pod: ${why}`)
   await deleteObject(context, podKind, pod, force ? { gracePeriodSeconds: 0 } : {})
 }
