@@ -5,6 +5,7 @@ import { parsePeerTraffic } from '../../src/agent/network/traffic.ts'
 import { parseDiskBytes, parseFlat, parsePressure } from '../../src/agent/runtime/usage.ts'
 import { SharedList } from '../../src/agent/shared_list.ts'
 import { DiskWalker, parseSizes, type Walk } from '../../src/agent/usage/disk_walk.ts'
+import { podUses } from '../../src/agent/usage/pod_uses.ts'
 import { parseNode, UsageSampler } from '../../src/agent/usage/sampler.ts'
 import { createLogger, silentLogger } from '../../src/base/log.ts'
 import { jsonBytes } from '../../src/rpc/messages.ts'
@@ -104,6 +105,46 @@ describe('a walk over the disk that takes too long', () => {
     // Once for each time that walks began to take too long.
     expect(warned).toHaveLength(2)
   })
+})
+
+it('a pod whose volume is too big to be measured in time uses more of the disk than any other', async () => {
+  const host = new FakeHost()
+  const drivers = fakeDrivers(host)
+  drivers.volumes.emptyDirs = ({ metadata: { uid } }) => new Map([['cache', `/volumes/${uid}`]])
+  drivers.runtime.usage = () => undefined
+  const desired = new Desired()
+  const pod = (name: string) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'default', uid: name },
+    spec: { containers: [{ name: 'app', image: 'app:1' }] },
+  })
+  desired.apply({
+    type: 'changes',
+    table: 'assignments',
+    complete: true,
+    baseSequence: 0,
+    sequence: 1,
+    changes: ['small', 'big'].map((name) => ({ key: `pod/default/${name}`, json: jsonBytes(pod(name)) })),
+    last: true,
+  })
+  const containers = new SharedList(async () =>
+    ['small', 'big'].map((uid) => ({
+      id: uid,
+      podUid: uid,
+      name: 'app',
+      attempt: 0,
+      phase: 'running' as const,
+      annotations: {},
+    })),
+  )
+  const walk = async (): Promise<Walk> => ({ sizes: new Map([['/volumes/small', 5]]), cutOffAt: '/volumes/big' })
+  const walker = new DiskWalker({ log: silentLogger, walk })
+  const uses = await podUses({ containers, desired, drivers }, 'disk', { walker })
+  expect(uses.map(({ uid, used }) => [uid, used.disk])).toEqual([
+    ['small', 5],
+    ['big', Number.POSITIVE_INFINITY],
+  ])
 })
 
 describe('rates', () => {
