@@ -4,12 +4,15 @@ import type { ProbeFact } from '../../src/agent/pod/facts.ts'
 import { Prober } from '../../src/agent/pod/prober.ts'
 import { afterResult, nextTry, type ProbeStates, probeFact, UNPROBED } from '../../src/agent/pod/probes.ts'
 import { qosClass } from '../../src/agent/pod/status.ts'
+import type { ContainerState } from '../../src/agent/runtime/runtime.ts'
+import { chooseAttempt } from '../../src/agent/streams/choose_attempt.ts'
 import { LogLines, type LogOutput, type LogSelection, tailStart } from '../../src/agent/streams/log_lines.ts'
 import { exitStatus } from '../../src/agent/streams/remote_command.ts'
-import type { Container } from '../../src/api/pod.ts'
+import type { Container, Pod } from '../../src/api/pod.ts'
 import { sleep } from '../../src/base/clock.ts'
 import { DroverError } from '../../src/base/errors.ts'
 import { createManualClock } from '../support/manual_clock.ts'
+import { container, exited, podOf } from '../support/pod_facts.ts'
 
 const ALL: LogSelection = { timestamps: false, sinceTime: undefined, limitBytes: undefined }
 const time = (second: number) => `2026-01-01T00:00:0${second}.123456789Z`
@@ -70,6 +73,52 @@ describe('log lines', () => {
     const found = async (lines: number) => (await tailStart(LOG.length, lines, read)).lines
     expect([await found(0), await found(1), await found(4), await found(9)]).toEqual([0, 1, 4, 4])
     expect(await tailStart(0, 3, read)).toEqual({ position: 0, lines: 0 })
+  })
+})
+
+describe('the run of a container that a request for its log means', () => {
+  const crashed = exited('app', 0, 1)
+  const again = container('app', 1)
+  const failedAgain = exited('app', 1, 1)
+  const done = exited('app', 1, 0)
+  const made = container('app', 1, { phase: 'created' })
+  const onFailure = podOf({ restartPolicy: 'OnFailure' })
+  const always = podOf()
+  const evicted: Pod = { ...always, status: { phase: 'Failed' } }
+  const deleted: Pod = { ...always, metadata: { ...always.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } }
+  const sidecar = podOf({ initContainers: [{ name: 'app', restartPolicy: 'Always' }] })
+  const finished: Pod = { ...sidecar, status: { phase: 'Succeeded' } }
+  const init = podOf({ initContainers: [{ name: 'app' }] })
+
+  const NONE = undefined
+  test.each<[string, Pod, ContainerState[], string | undefined, string | undefined]>([
+    ['nothing has begun', always, [], NONE, NONE],
+    ['the first is made', always, [container('app', 0, { phase: 'created' })], NONE, NONE],
+    ['the first runs', always, [container('app', 0)], 'app-0', NONE],
+    ['the second runs', always, [again, crashed], 'app-1', 'app-0'],
+    ['the first waits to be started again', always, [crashed], 'app-0', 'app-0'],
+    ['the second is made', always, [made, crashed], 'app-0', 'app-0'],
+    ['a crash loop', always, [failedAgain, crashed], 'app-1', 'app-1'],
+    ['a job that crashed once and then succeeded', onFailure, [done, crashed], 'app-1', 'app-0'],
+    ['a job that succeeded at once', onFailure, [exited('app', 0, 0)], 'app-0', NONE],
+    ['a job that waits for its next try', onFailure, [failedAgain, crashed], 'app-1', 'app-1'],
+    ['one that is never started again', podOf({ restartPolicy: 'Never' }), [crashed], 'app-0', NONE],
+    ['an evicted pod', evicted, [failedAgain, crashed], 'app-1', 'app-0'],
+    ['a pod that is deleted', deleted, [failedAgain, crashed], 'app-1', 'app-0'],
+    ['an init container that succeeded at last', init, [done, crashed], 'app-1', 'app-0'],
+    ['an init container that waits for its next try', init, [crashed], 'app-0', 'app-0'],
+    ['a sidecar that ended well waits too', sidecar, [done, crashed], 'app-1', 'app-1'],
+    ['a sidecar of a pod that is over', finished, [done, crashed], 'app-1', 'app-0'],
+  ])('%s', (_name, pod, attempts, current, previous) => {
+    const chosen = (which: boolean): string | undefined => {
+      try {
+        return chooseAttempt({ pod, container: 'app', attempts }, which).id
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'invalid' })
+        return undefined
+      }
+    }
+    expect([chosen(false), chosen(true)]).toEqual([current, previous])
   })
 })
 

@@ -9,9 +9,10 @@ import { CHANNEL, type FrameStream } from '../../base/stream.ts'
 import type { LogsRequest } from '../../rpc/tables.ts'
 import type { AgentContext } from '../context.ts'
 import { rotatedPaths } from '../logs/log_files.ts'
-import { isRunning, NOTE } from '../pod/facts.ts'
+import { NOTE } from '../pod/facts.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
-import { findTarget, type Target } from './find_container.ts'
+import { chooseAttempt } from './choose_attempt.ts'
+import { findTarget } from './find_container.ts'
 import { LogLines, tailStart } from './log_lines.ts'
 
 const READ_BYTES = 64 << 10
@@ -72,14 +73,6 @@ function readRequest(request: unknown): LogsRequest {
     throw new DroverError('invalid', `sinceTime "${sinceTime}" is not a time`)
   }
   return request as unknown as LogsRequest
-}
-
-function chooseAttempt({ attempts, container, pod }: Target, previous: boolean): ContainerState {
-  const chosen = previous ? attempts.find((attempt, index) => index > 0 || !isRunning(attempt)) : attempts[0]
-  // The newest of all is "previous" only while its successor waits to be started.
-  if (chosen !== undefined) return chosen
-  const what = previous ? 'no previous terminated' : 'not yet a started'
-  throw new DroverError('invalid', `there is ${what} container "${container}" in pod "${pod.metadata.name}"`)
 }
 
 class LogReader {
