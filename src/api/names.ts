@@ -41,6 +41,8 @@ export const LABEL = {
 export const ANNOTATION = {
   /** Of a pod: how long busy connections hold back its first signal. */
   drainSeconds: 'drover.dev/drain-seconds',
+  /** Of a pod: the container that is meant where none is named. */
+  defaultContainer: 'kubectl.kubernetes.io/default-container',
   /** Of a pod: whether two copies of it must never run. */
   exclusive: 'drover.dev/exclusive',
   /** Of a Node: since when its pods are being replaced elsewhere. */

@@ -1,14 +1,13 @@
 /** Which container of which pod on which node a log or exec request means; every doubt is an error that names the choice. */
 import { resourceName } from '../api/kind.ts'
 import type { Stored } from '../api/meta.ts'
+import { ANNOTATION } from '../api/names.ts'
 import type { ContainerStatus, Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import type { ApiContext } from './context.ts'
 import type { Target } from './router.ts'
 import { notFound } from './status_error.ts'
-
-const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container'
 
 export interface PodContainer {
   pod: Stored<Pod>
@@ -47,7 +46,7 @@ export function resolveRunningPod(context: ApiContext, { namespace, name }: Targ
 function chooseContainer({ metadata, spec }: Stored<Pod>, asked: string): string {
   const names = spec.containers.map((container) => container.name)
   const all = [...names, ...(spec.initContainers ?? []).map((container) => container.name)]
-  const wanted = asked === '' ? (metadata.annotations?.[DEFAULT_CONTAINER] ?? '') : asked
+  const wanted = asked === '' ? (metadata.annotations?.[ANNOTATION.defaultContainer] ?? '') : asked
   if (wanted !== '') {
     if (all.includes(wanted)) return wanted
     throw new DroverError(

@@ -24,7 +24,7 @@ export function registerExec(program: Command, io: Io): void {
     .description('run a program in a container')
     .argument('<pod>', 'POD or deploy/NAME (its first pod)')
     .argument('<command...>', 'the program and its arguments, after --')
-    .option('-c, --container <name>', 'which container; default: the first')
+    .option('-c, --container <name>', "which container; default: the one that the pod's annotation names, or the first")
     .option('-i, --stdin', 'pass standard input on')
     .option('-t, --tty', 'with a terminal')
     .addHelpText('after', '\nExamples:\n  drover exec web-1 -- ls /\n  drover exec -it deploy/web -- sh')

@@ -7,26 +7,38 @@ import { type Clock, sleep } from '../base/clock.ts'
 export interface LogLine {
   /** RFC 3339 with nanoseconds, in UTC: such texts are ordered as their times are. */
   time: string
-  text: string
+  /** As the container wrote it, without its newline. */
+  text: Buffer
 }
 
 interface Source<T> {
   of: T
   /** Read and not yet given on, oldest first. */
   lines: (LogLine & { arrivedMs: number })[]
+  /** Of those. */
+  bytes: number
   ended: boolean
   /** Set while it waits for room. */
   taken?: () => void
 }
 
-/** Lines of a log that are read before they are wanted; its server waits then. */
+/** Of a log that is read before it is wanted; its server waits then. */
 const MAX_AHEAD = 1_000
+export const MAX_AHEAD_BYTES = 512 << 10
+
+const SPACE = 0x20
 
 /** Splits a line as the server sends it with `timestamps`; one without a time has none. Pure. */
-export function splitTime(line: string): LogLine {
-  const [, time = '', text = ''] = /^(\d{4}-\d\d-\d\dT\S+) (.*)$/s.exec(line) ?? []
-  return time === '' ? { time: '', text: line } : { time: sortable(time), text }
+export function splitTime(line: Buffer): LogLine {
+  const space = line.indexOf(SPACE)
+  const time = space < 0 || space > MAX_TIME_LENGTH ? '' : line.toString('latin1', 0, space)
+  return /^\d{4}-\d\d-\d\dT\S+$/.test(time)
+    ? { time: sortable(time), text: line.subarray(space + 1) }
+    : { time: '', text: line }
 }
+
+/** `2026-01-01T00:00:00.123456789+00:00`. */
+const MAX_TIME_LENGTH = 35
 
 /** Fractions differ in length, and `Z` sorts after digits. */
 function sortable(time: string): string {
@@ -51,16 +63,18 @@ export async function* mergeByTime<T>(
   let over = false
   let wake = (): void => undefined
   const iterators = [...logs].map(([of, lines]) => ({ of, iterator: lines[Symbol.asyncIterator]() }))
-  const sources = iterators.map(({ of }): Source<T> => ({ of, lines: [], ended: false }))
+  const sources = iterators.map(({ of }): Source<T> => ({ of, lines: [], bytes: 0, ended: false }))
   const read = async (source: Source<T>, iterator: AsyncIterator<LogLine>): Promise<void> => {
     try {
       for (let result = await iterator.next(); result.done !== true; result = await iterator.next()) {
         source.lines.push({ ...result.value, arrivedMs: clock.monotonicMs() })
+        source.bytes += result.value.text.length
         wake()
-        if (source.lines.length < MAX_AHEAD) continue
-        await new Promise<void>((resolve) => {
-          source.taken = resolve
-        })
+        while (isFull(source) && !over) {
+          await new Promise<void>((resolve) => {
+            source.taken = resolve
+          })
+        }
       }
     } catch (error) {
       if (!over) onFailure(source.of, error)
@@ -93,6 +107,7 @@ export async function* mergeByTime<T>(
         continue
       }
       next.lines.shift()
+      next.bytes -= line.text.length
       next.taken?.()
       yield { time: line.time, text: line.text, of: next.of }
     }
@@ -101,6 +116,10 @@ export async function* mergeByTime<T>(
     for (const { iterator } of iterators) void iterator.return?.().catch(() => undefined)
     for (const { taken } of sources) taken?.()
   }
+}
+
+function isFull({ lines, bytes }: Source<unknown>): boolean {
+  return lines.length >= MAX_AHEAD || bytes >= MAX_AHEAD_BYTES
 }
 
 async function within(clock: Clock, waitMs: number, work: Promise<unknown>): Promise<void> {

@@ -4,8 +4,9 @@ import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
 import { type CliContext, contextOf, type Io, parseTargets } from './context.ts'
+import { type CutLine, LineCutter } from './log_lines.ts'
 import { type LogLine, mergeByTime, splitTime } from './log_merge.ts'
-import { containerOf, podsBySelector, podsOf } from './pods_of.ts'
+import { allContainersOf, containerOf, podsBySelector, podsOf } from './pods_of.ts'
 import { resourcePath } from './rest_client.ts'
 
 interface LogsOptions {
@@ -33,8 +34,8 @@ export function registerLogs(program: Command, io: Io): void {
     .command('logs')
     .description("print containers' output")
     .argument('[target...]', 'POD, pod/NAME, svc/NAME, or a workload: deploy/NAME, sts/NAME, ds/NAME, job/NAME')
-    .option('-c, --container <name>', 'which container; default: the first')
-    .option('--all-containers', 'of all containers')
+    .option('-c, --container <name>', "which container; default: the one that the pod's annotation names, or the first")
+    .option('--all-containers', 'of all containers, also of init containers and sidecars')
     .option('-f, --follow', 'go on printing as it comes')
     .option('-p, --previous', 'of the container that ran before the last restart')
     .option('--tail <lines>', 'only the last lines')
@@ -77,7 +78,7 @@ async function find(context: CliContext, words: string[], options: LogsOptions):
   if (pods.length === 0) throw new DroverError('notFound', 'no pods match')
   const sources = pods.flatMap((pod) =>
     options.allContainers === true
-      ? pod.spec.containers.map(({ name }) => ({ pod, container: name }))
+      ? allContainersOf(pod).map((container) => ({ pod, container }))
       : [{ pod, container: containerOf(pod, options.container) }],
   )
   if (sources.length > MAX_SOURCES) {
@@ -105,11 +106,13 @@ async function logs(context: CliContext, words: string[], options: LogsOptions):
   const { stdout } = context.io
   for await (const { of, time, text } of mergeByTime(lines, merge, failed)) {
     const stamp = options.timestamps === true && time !== '' ? `${time} ` : ''
-    if (stdout.write(`${labels.get(of)}${stamp}${text}\n`)) continue
+    if (stdout.write(Buffer.concat([Buffer.from(`${labels.get(of)}${stamp}`), text, NEWLINE]))) continue
     await new Promise((resolve) => stdout.once('drain', resolve))
   }
   if (failures.length > 0 && (sources.length === 1 || failures.length === sources.length)) throw failures[0]
 }
+
+const NEWLINE = Buffer.from('\n')
 
 /** Lines of followed logs come a little late rather than out of order. */
 const FOLLOW_PATIENCE_MS = 200
@@ -122,10 +125,12 @@ function hasColours({ io: { stdout, env } }: CliContext): boolean {
 const COLOURS = [36, 35, 33, 34, 32, 96, 95, 93, 94, 92]
 
 function labelsOf(sources: readonly Source[], colours: boolean): ReadonlyMap<Source, string> {
+  const several = (pod: Pod): boolean =>
+    pod.spec.containers.length > 1 || sources.filter((source) => source.pod === pod).length > 1
   return new Map(
     sources.map((source, index) => {
       const { pod, container } = source
-      const label = `[${pod.metadata.name}${pod.spec.containers.length > 1 ? `/${container}` : ''}]`
+      const label = `[${pod.metadata.name}${several(pod) ? `/${container}` : ''}]`
       return [source, colours ? `\u001b[${COLOURS[index % COLOURS.length]}m${label}\u001b[0m ` : `${label} `]
     }),
   )
@@ -159,11 +164,17 @@ async function printPlain(context: CliContext, source: Source, options: LogsOpti
 }
 
 async function* linesOf(context: CliContext, source: Source, options: LogsOptions): AsyncGenerator<LogLine> {
-  let rest = ''
-  for await (const chunk of await openLog(context, source, options, true)) {
-    const lines = (rest + (chunk as Buffer).toString('utf8')).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) yield splitTime(line)
+  const cutter = new LineCutter()
+  let time = ''
+  // The pieces of a line that is too long have the time of its beginning.
+  const timed = ({ bytes, continues }: CutLine): LogLine => {
+    if (continues) return { time, text: bytes }
+    const line = splitTime(bytes)
+    time = line.time
+    return line
   }
-  if (rest !== '') yield splitTime(rest)
+  for await (const chunk of await openLog(context, source, options, true)) {
+    for (const line of cutter.push(chunk as Buffer)) yield timed(line)
+  }
+  for (const line of cutter.end()) yield timed(line)
 }

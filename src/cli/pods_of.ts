@@ -2,6 +2,7 @@
 import type { DaemonSet } from '../api/daemonset.ts'
 import type { Deployment } from '../api/deployment.ts'
 import type { Job } from '../api/job.ts'
+import { ANNOTATION } from '../api/names.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import type { ReplicaSet } from '../api/replicaset.ts'
@@ -43,10 +44,19 @@ export async function podsOf(context: CliContext, { kind, name }: Target): Promi
   return pods.sort((a, b) => (a.metadata.name ?? '').localeCompare(b.metadata.name ?? ''))
 }
 
-/** The container meant: the named one, or the pod's first. */
+/** The container meant: the named one, or the one that the pod says is meant, or its first. */
 export function containerOf(pod: Pod, name: string | undefined): string {
   const names = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])].map((container) => container.name)
-  if (name === undefined) return names[0] as string
+  if (name === undefined) {
+    const preferred = pod.metadata.annotations?.[ANNOTATION.defaultContainer]
+    // One that is not there is passed over, as kubectl does.
+    return preferred !== undefined && names.includes(preferred) ? preferred : (names[0] as string)
+  }
   if (names.includes(name)) return name
   throw new DroverError('invalid', `pod "${pod.metadata.name}" has no container "${name}"; it has: ${names.join(', ')}`)
+}
+
+/** In the order in which they start. */
+export function allContainersOf({ spec }: Pod): string[] {
+  return [...(spec.initContainers ?? []), ...spec.containers].map(({ name }) => name)
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type LogLine, mergeByTime, splitTime } from '../../src/cli/log_merge.ts'
+import { type CutLine, LineCutter, MAX_LINE_BYTES } from '../../src/cli/log_lines.ts'
+import { type LogLine, MAX_AHEAD_BYTES, mergeByTime, splitTime } from '../../src/cli/log_merge.ts'
 import { createManualClock } from '../support/manual_clock.ts'
 
 async function* of(lines: readonly LogLine[]): AsyncGenerator<LogLine> {
@@ -9,19 +10,21 @@ async function* of(lines: readonly LogLine[]): AsyncGenerator<LogLine> {
 
 const at = (second: number, text = ''): LogLine => ({
   time: `2026-01-01T00:00:${String(second).padStart(2, '0')}Z`,
-  text,
+  text: Buffer.from(text),
 })
+
+const split = (line: string): LogLine => splitTime(Buffer.from(line))
 
 describe('lines of several logs', () => {
   it('have their time cut off, in a form that sorts', () => {
-    expect(splitTime('2026-01-01T00:00:00.5Z hello  world')).toEqual({
+    expect(split('2026-01-01T00:00:00.5Z hello  world')).toEqual({
       time: '2026-01-01T00:00:00.500000000Z',
-      text: 'hello  world',
+      text: Buffer.from('hello  world'),
     })
-    expect(splitTime('2026-01-01T02:00:00.123456789+02:00 x').time).toBe('2026-01-01T00:00:00.123456789Z')
-    expect(splitTime('2026-01-01T00:00:00Z ')).toEqual({ time: '2026-01-01T00:00:00.000000000Z', text: '' })
-    expect(splitTime('no time at all')).toEqual({ time: '', text: 'no time at all' })
-    expect(splitTime('2026-01-01T00:00:09Z a').time < splitTime('2026-01-01T00:00:09.1Z b').time).toBe(true)
+    expect(split('2026-01-01T02:00:00.123456789+02:00 x').time).toBe('2026-01-01T00:00:00.123456789Z')
+    expect(split('2026-01-01T00:00:00Z ')).toEqual({ time: '2026-01-01T00:00:00.000000000Z', text: Buffer.from('') })
+    expect(split('no time at all')).toEqual({ time: '', text: Buffer.from('no time at all') })
+    expect(split('2026-01-01T00:00:09Z a').time < split('2026-01-01T00:00:09.1Z b').time).toBe(true)
   })
 
   it('come in the order of their times, all of them', async () => {
@@ -82,7 +85,7 @@ describe('lines of several logs', () => {
     for (const text of ['a', 'b']) {
       const next = merged.next()
       await clock.advance(200)
-      expect((await next).value).toMatchObject({ of: 'loud', text })
+      expect((await next).value).toMatchObject({ of: 'loud', text: Buffer.from(text) })
     }
   })
 
@@ -105,9 +108,42 @@ describe('lines of several logs', () => {
     await clock.advance(199)
     expect(given).toBe(1_000)
     await clock.advance(1)
-    expect((await first).value).toMatchObject({ of: 'loud', text: '0' })
-    for (let i = 1; i < 500; i++) expect((await merged.next()).value).toMatchObject({ of: 'loud', text: String(i) })
+    expect((await first).value).toMatchObject({ of: 'loud', text: Buffer.from('0') })
+    for (let i = 1; i < 500; i++)
+      expect((await merged.next()).value).toMatchObject({ of: 'loud', text: Buffer.from(String(i)) })
     expect(clock.monotonicMs()).toBe(200)
+    await merged.return(undefined)
+  })
+
+  it('are read ahead by their bytes too', async () => {
+    const clock = createManualClock()
+    let given = 0
+    async function* long(): AsyncGenerator<LogLine> {
+      for (;;) {
+        given++
+        yield { ...at(0), text: Buffer.alloc(MAX_AHEAD_BYTES / 8) }
+      }
+    }
+    async function* silent(): AsyncGenerator<LogLine> {
+      await new Promise(() => undefined)
+    }
+    const logs = new Map([
+      ['long', long()],
+      ['silent', silent()],
+    ])
+    const merged = mergeByTime(logs, { clock, patienceMs: 200 }, () => undefined)
+    const first = merged.next()
+    await clock.advance(199)
+    expect(given).toBe(8)
+    await clock.advance(1)
+    await first
+    for (let i = 0; i < 16; i++) {
+      const next = merged.next()
+      await clock.advance(200)
+      await next
+    }
+    expect(given).toBeGreaterThan(16)
+    expect(given).toBeLessThanOrEqual(25)
     await merged.return(undefined)
   })
 
@@ -126,8 +162,53 @@ describe('lines of several logs', () => {
     for await (const { text } of mergeByTime(logs, options, (name, error) =>
       failures.push(`${name}: ${String(error)}`),
     ))
-      seen.push(text)
+      seen.push(text.toString())
     expect(seen).toEqual(['x', 'last words', 'y'])
     expect(failures).toEqual(['broken: Error: gone'])
+  })
+})
+
+describe('a log cut into lines', () => {
+  const cut = (chunks: readonly Buffer[]): CutLine[] => {
+    const cutter = new LineCutter()
+    return [...chunks.flatMap((chunk) => cutter.push(chunk)), ...cutter.end()]
+  }
+
+  it('has the same lines and bytes wherever its chunks end, whatever they are', () => {
+    const anyBytes = fc.oneof(
+      fc.string({ unit: 'binary' }).map((text) => Buffer.from(text)),
+      fc.uint8Array().map((bytes) => Buffer.from(bytes)),
+      fc.constant(Buffer.from('\n')),
+    )
+    fc.assert(
+      fc.property(fc.array(anyBytes), fc.array(fc.nat(200)), (parts, cuts) => {
+        const all = Buffer.concat(parts)
+        const at = [0, ...cuts.map((each) => Math.min(each, all.length)).sort((a, b) => a - b), all.length]
+        const lines = cut(at.map((start, index) => all.subarray(start, at[index + 1] ?? all.length)))
+        const expected = all.toString('latin1').split('\n')
+        if (expected.at(-1) === '') expected.pop()
+        expect(lines.map(({ bytes }) => bytes.toString('latin1'))).toEqual(expected)
+      }),
+    )
+  })
+
+  it('gives a line that is too long in pieces, between characters', () => {
+    const euro = Buffer.from('€'.repeat(MAX_LINE_BYTES))
+    const chunks = Array.from({ length: Math.ceil(euro.length / 1_000) }, (_, i) =>
+      euro.subarray(i * 1_000, (i + 1) * 1_000),
+    )
+    const lines = cut([Buffer.from('a\n'), ...chunks, Buffer.from('\nb\n')])
+    expect(lines.map(({ continues }) => continues)).toEqual([false, false, true, true, true, false])
+    const pieces = lines.slice(1, -1).map(({ bytes }) => bytes)
+    for (const piece of pieces) {
+      expect(piece.length).toBeLessThanOrEqual(MAX_LINE_BYTES)
+      expect(piece.toString()).not.toContain('\ufffd')
+    }
+    expect(Buffer.concat(pieces).equals(euro)).toBe(true)
+  })
+
+  it('cuts what is no text anywhere', () => {
+    const lines = cut([Buffer.alloc(MAX_LINE_BYTES + 10, 0x80)])
+    expect(lines.map(({ bytes }) => bytes.length)).toEqual([MAX_LINE_BYTES, 10])
   })
 })
