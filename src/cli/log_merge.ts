@@ -48,8 +48,10 @@ function sortable(time: string): string {
   return `${utc}.${fraction.padEnd(9, '0')}Z`
 }
 
-export interface MergeOptions {
+export interface MergeOptions<T> {
   clock: Clock
+  /** Logs that begin later; what it throws ends all. */
+  more?: AsyncIterable<readonly [T, AsyncIterable<LogLine>]>
   /** How long a line is held back for logs that are silent, counted from its arrival; infinite: until they end. */
   patienceMs: number
 }
@@ -57,13 +59,13 @@ export interface MergeOptions {
 /** What fails in a log is told to `onFailure`, and ends that log alone. */
 export async function* mergeByTime<T>(
   logs: ReadonlyMap<T, AsyncIterable<LogLine>>,
-  { clock, patienceMs }: MergeOptions,
+  { clock, patienceMs, more }: MergeOptions<T>,
   onFailure: (of: T, error: unknown) => void,
 ): AsyncGenerator<LogLine & { of: T }> {
   let over = false
   let wake = (): void => undefined
-  const iterators = [...logs].map(([of, lines]) => ({ of, iterator: lines[Symbol.asyncIterator]() }))
-  const sources = iterators.map(({ of }): Source<T> => ({ of, lines: [], bytes: 0, ended: false }))
+  let sources: Source<T>[] = []
+  const iterators = new Set<AsyncIterator<LogLine>>()
   const read = async (source: Source<T>, iterator: AsyncIterator<LogLine>): Promise<void> => {
     try {
       for (let result = await iterator.next(); result.done !== true; result = await iterator.next()) {
@@ -80,23 +82,42 @@ export async function* mergeByTime<T>(
       if (!over) onFailure(source.of, error)
     } finally {
       source.ended = true
+      iterators.delete(iterator)
       wake()
     }
   }
-  for (const [index, source] of sources.entries()) {
-    const iterator = iterators[index]?.iterator
-    if (iterator !== undefined) void read(source, iterator)
+  const begin = (of: T, lines: AsyncIterable<LogLine>): void => {
+    const source: Source<T> = { of, lines: [], bytes: 0, ended: false }
+    const iterator = lines[Symbol.asyncIterator]()
+    sources.push(source)
+    iterators.add(iterator)
+    void read(source, iterator)
   }
+  for (const [of, lines] of logs) begin(of, lines)
+  let expecting = more !== undefined
+  let broken: { error: unknown } | undefined
+  const readMore = async (later: AsyncIterable<readonly [T, AsyncIterable<LogLine>]>): Promise<void> => {
+    try {
+      for await (const [of, lines] of later) begin(of, lines)
+    } catch (error) {
+      broken = { error }
+    }
+    expecting = false
+    wake()
+  }
+  if (more !== undefined) void readMore(more)
   try {
     while (true) {
       const changed = new Promise<void>((resolve) => {
         wake = resolve
       })
+      if (broken !== undefined) throw broken.error
+      sources = sources.filter(({ lines, ended }) => lines.length > 0 || !ended)
       const next = oldest(sources)
       const someSilent = sources.some(({ lines, ended }) => lines.length === 0 && !ended)
       const [line] = next?.lines ?? []
       if (next === undefined || line === undefined) {
-        if (!someSilent) return
+        if (!someSilent && !expecting) return
         await changed
         continue
       }
@@ -113,7 +134,7 @@ export async function* mergeByTime<T>(
     }
   } finally {
     over = true
-    for (const { iterator } of iterators) void iterator.return?.().catch(() => undefined)
+    for (const iterator of iterators) void iterator.return?.().catch(() => undefined)
     for (const { taken } of sources) taken?.()
   }
 }
@@ -122,7 +143,8 @@ function isFull({ lines, bytes }: Source<unknown>): boolean {
   return lines.length >= MAX_AHEAD || bytes >= MAX_AHEAD_BYTES
 }
 
-async function within(clock: Clock, waitMs: number, work: Promise<unknown>): Promise<void> {
+/** Until the work is done, or this time is over. */
+export async function within(clock: Clock, waitMs: number, work: Promise<unknown>): Promise<void> {
   if (waitMs === Number.POSITIVE_INFINITY) {
     await work
     return

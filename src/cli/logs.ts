@@ -3,11 +3,11 @@ import type { Command } from 'commander'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
 import { DroverError } from '../base/errors.ts'
-import { type CliContext, contextOf, type Io, parseTargets } from './context.ts'
-import { type CutLine, LineCutter } from './log_lines.ts'
-import { type LogLine, mergeByTime, splitTime } from './log_merge.ts'
-import { allContainersOf, containerOf, podsBySelector, podsOf } from './pods_of.ts'
-import { resourcePath } from './rest_client.ts'
+import { CliContext, contextOf, type Io, parseTargets, type Target } from './context.ts'
+import { LogFollower } from './log_follow.ts'
+import { type LogLine, mergeByTime } from './log_merge.ts'
+import { type LogQuery, linesOf, openLog, type Source } from './log_source.ts'
+import { allContainersOf, containerOf, groupBySelector, groupOf, podsBySelector, podsOf } from './pods_of.ts'
 
 interface LogsOptions {
   container?: string
@@ -21,11 +21,6 @@ interface LogsOptions {
   prefix?: boolean
 }
 
-interface Source {
-  pod: Pod
-  container: string
-}
-
 /** More would be more connections than anyone reads. */
 const MAX_SOURCES = 100
 
@@ -36,7 +31,10 @@ export function registerLogs(program: Command, io: Io): void {
     .argument('[target...]', 'POD, pod/NAME, svc/NAME, or a workload: deploy/NAME, sts/NAME, ds/NAME, job/NAME')
     .option('-c, --container <name>', "which container; default: the one that the pod's annotation names, or the first")
     .option('--all-containers', 'of all containers, also of init containers and sidecars')
-    .option('-f, --follow', 'go on printing as it comes')
+    .option(
+      '-f, --follow',
+      'go on printing as it comes; of a service or workload also from pods that come and containers that start again',
+    )
     .option('-p, --previous', 'of the container that ran before the last restart')
     .option('--tail <lines>', 'only the last lines')
     .option('--since <duration>', 'only from the last while, e.g. 30s, 5m, 2h')
@@ -64,52 +62,108 @@ export function parseDurationSeconds(text: string): number {
   return Math.ceil(Number(match[1]) * factor)
 }
 
-async function find(context: CliContext, words: string[], options: LogsOptions): Promise<Source[]> {
+function targetsOf(words: readonly string[], { selector }: LogsOptions): Target[] {
   const [word, ...more] = words
-  let pods: Pod[]
-  if (options.selector !== undefined) pods = await podsBySelector(context, options.selector)
-  else if (word === undefined)
+  if (selector !== undefined) return []
+  if (word === undefined)
     throw new DroverError('invalid', 'name a pod, for example web-1 or deploy/web, or give -l LABELS')
-  else if (!word.includes('/') && more.length === 0) pods = await podsOf(context, { kind: podKind, name: word })
-  else {
-    const found = await Promise.all(parseTargets(words).map((target) => podsOf(context, target)))
-    pods = found.flat()
-  }
+  return !word.includes('/') && more.length === 0 ? [{ kind: podKind, name: word }] : parseTargets(words)
+}
+
+function chosenOf(pod: Pod, { allContainers, container }: LogsOptions): string[] {
+  return allContainers === true ? allContainersOf(pod) : [containerOf(pod, container)]
+}
+
+async function find(context: CliContext, targets: readonly Target[], options: LogsOptions): Promise<Source[]> {
+  const { selector } = options
+  const lists =
+    selector !== undefined
+      ? [await podsBySelector(context, selector)]
+      : await Promise.all(targets.map((target) => podsOf(context, target)))
+  // A pod that several of them have is one.
+  const pods = [...new Map(lists.flat().map((pod) => [pod.metadata.uid, pod])).values()]
   if (pods.length === 0) throw new DroverError('notFound', 'no pods match')
-  const sources = pods.flatMap((pod) =>
-    options.allContainers === true
-      ? allContainersOf(pod).map((container) => ({ pod, container }))
-      : [{ pod, container: containerOf(pod, options.container) }],
-  )
+  const sources = pods.flatMap((pod) => chosenOf(pod, options).map((container) => ({ pod, container })))
   if (sources.length > MAX_SOURCES) {
     throw new DroverError('tooLarge', `${sources.length} containers match; narrow it down to ${MAX_SOURCES}`)
   }
   return sources
 }
 
+function queryOf({ follow, previous, tail, since }: LogsOptions): Omit<LogQuery, 'timestamps'> {
+  if (tail !== undefined && !/^\d+$/.test(tail)) {
+    throw new DroverError('invalid', `--tail: "${tail}" is not a whole number of at least 0`)
+  }
+  const sinceSeconds = since === undefined ? undefined : parseDurationSeconds(since)
+  return { follow, previous, tailLines: tail, sinceSeconds }
+}
+
 async function logs(context: CliContext, words: string[], options: LogsOptions): Promise<void> {
-  const sources = await find(context, words, options)
+  const targets = targetsOf(words, options)
+  const [first] = targets
+  const isOnePod = first?.kind.kind === 'Pod' && targets.length === 1
+  // Of one container of one pod its end is the end, as with kubectl.
+  if (options.follow === true && options.previous !== true && (!isOnePod || options.allContainers === true)) {
+    return followAll(context, targets, options)
+  }
+  const sources = await find(context, targets, options)
   const [only] = sources
   if (only !== undefined && sources.length === 1 && options.prefix !== true) return printPlain(context, only, options)
+  const query = queryOf(options)
+  const failures = await print(context, options, {
+    logs: new Map(sources.map((source) => [source, linesOf(context, source, query)])),
+  })
+  if (failures.length > 0 && failures.length === sources.length) throw failures[0]
+}
+
+/** Until it is interrupted, or until what was named has come to its end, as a job does. */
+async function followAll(context: CliContext, targets: readonly Target[], options: LogsOptions): Promise<void> {
+  const stop = new AbortController()
+  const io = { ...context.io, signal: AbortSignal.any([context.io.signal, stop.signal]) }
+  const inner = new CliContext(io, context.options)
+  const { tailLines, sinceSeconds } = queryOf(options)
+  try {
+    const follower = new LogFollower(inner, {
+      groups:
+        options.selector !== undefined
+          ? [groupBySelector(inner, options.selector)]
+          : await Promise.all(targets.map((target) => groupOf(inner, target))),
+      choose: (pod) => chosenOf(pod, options),
+      first: { tailLines, sinceSeconds },
+      maxSources: MAX_SOURCES,
+    })
+    await print(inner, options, { logs: await follower.begin(), more: follower.more() })
+  } finally {
+    stop.abort()
+    inner.close()
+  }
+}
+
+interface Logs {
+  logs: ReadonlyMap<Source, AsyncIterable<LogLine>>
+  more?: AsyncIterable<readonly [Source, AsyncIterable<LogLine>]>
+}
+
+/** Gives what failed of them; where there is more than one, that has been told. */
+async function print(context: CliContext, options: LogsOptions, { logs, more }: Logs): Promise<unknown[]> {
+  const { clock, signal, stdout } = context.io
   const failures: unknown[] = []
-  const labels = labelsOf(sources, hasColours(context))
-  const lines = new Map(sources.map((source) => [source, linesOf(context, source, options)]))
-  const merge = {
-    clock: context.io.clock,
-    patienceMs: options.follow === true ? FOLLOW_PATIENCE_MS : Number.POSITIVE_INFINITY,
-  }
   const failed = ({ pod }: Source, error: unknown): void => {
-    if (context.io.signal.aborted) return
+    if (signal.aborted) return
     failures.push(error)
-    if (sources.length > 1) context.note(`${pod.metadata.name}: ${DroverError.from(error).message}`)
+    if (logs.size > 1 || more !== undefined) {
+      context.note(`${pod.metadata.name}: ${DroverError.from(error).message}`)
+    }
   }
-  const { stdout } = context.io
-  for await (const { of, time, text } of mergeByTime(lines, merge, failed)) {
+  const labelOf = labels(hasColours(context), options.allContainers === true)
+  const patienceMs = options.follow === true ? FOLLOW_PATIENCE_MS : Number.POSITIVE_INFINITY
+  const merge = { clock, patienceMs, ...(more === undefined ? {} : { more }) }
+  for await (const { of, time, text } of mergeByTime(logs, merge, failed)) {
     const stamp = options.timestamps === true && time !== '' ? `${time} ` : ''
-    if (stdout.write(Buffer.concat([Buffer.from(`${labels.get(of)}${stamp}`), text, NEWLINE]))) continue
+    if (stdout.write(Buffer.concat([Buffer.from(`${labelOf(of)}${stamp}`), text, NEWLINE]))) continue
     await new Promise((resolve) => stdout.once('drain', resolve))
   }
-  if (failures.length > 0 && (sources.length === 1 || failures.length === sources.length)) throw failures[0]
+  return failures
 }
 
 const NEWLINE = Buffer.from('\n')
@@ -124,57 +178,29 @@ function hasColours({ io: { stdout, env } }: CliContext): boolean {
 /** Those that are readable on dark and on light, and tell nothing by themselves: no red. */
 const COLOURS = [36, 35, 33, 34, 32, 96, 95, 93, 94, 92]
 
-function labelsOf(sources: readonly Source[], colours: boolean): ReadonlyMap<Source, string> {
-  const several = (pod: Pod): boolean =>
-    pod.spec.containers.length > 1 || sources.filter((source) => source.pod === pod).length > 1
-  return new Map(
-    sources.map((source, index) => {
-      const { pod, container } = source
-      const label = `[${pod.metadata.name}${several(pod) ? `/${container}` : ''}]`
-      return [source, colours ? `\u001b[${COLOURS[index % COLOURS.length]}m${label}\u001b[0m ` : `${label} `]
-    }),
-  )
-}
-
-function openLog(context: CliContext, { pod, container }: Source, options: LogsOptions, timestamps: boolean) {
-  return context.client.open('GET', `${resourcePath(podKind, pod.metadata.namespace, pod.metadata.name)}/log`, {
-    signal: context.io.signal,
-    timeoutMs: 30_000,
-    query: {
-      container,
-      follow: options.follow,
-      previous: options.previous,
-      timestamps,
-      tailLines: options.tail,
-      sinceSeconds: options.since === undefined ? undefined : parseDurationSeconds(options.since),
-    },
-  })
+function labels(colours: boolean, allContainers: boolean): (source: Source) => string {
+  const known = new WeakMap<Source, string>()
+  let count = 0
+  return (source) => {
+    const { pod, container } = source
+    const several = allContainers ? allContainersOf(pod).length > 1 : pod.spec.containers.length > 1
+    const label = `[${pod.metadata.name}${several ? `/${container}` : ''}]`
+    const text =
+      known.get(source) ?? (colours ? `\u001b[${COLOURS[count++ % COLOURS.length]}m${label}\u001b[0m ` : `${label} `)
+    known.set(source, text)
+    return text
+  }
 }
 
 /** Bytes as they are. */
 async function printPlain(context: CliContext, source: Source, options: LogsOptions): Promise<void> {
   const { stdout, signal } = context.io
+  const query = { ...queryOf(options), timestamps: options.timestamps === true }
   try {
-    for await (const chunk of await openLog(context, source, options, options.timestamps === true)) {
+    for await (const chunk of await openLog(context, source, query)) {
       if (!stdout.write(chunk)) await new Promise((resolve) => stdout.once('drain', resolve))
     }
   } catch (error) {
     if (!signal.aborted) throw error
   }
-}
-
-async function* linesOf(context: CliContext, source: Source, options: LogsOptions): AsyncGenerator<LogLine> {
-  const cutter = new LineCutter()
-  let time = ''
-  // The pieces of a line that is too long have the time of its beginning.
-  const timed = ({ bytes, continues }: CutLine): LogLine => {
-    if (continues) return { time, text: bytes }
-    const line = splitTime(bytes)
-    time = line.time
-    return line
-  }
-  for await (const chunk of await openLog(context, source, options, true)) {
-    for (const line of cutter.push(chunk as Buffer)) yield timed(line)
-  }
-  for (const line of cutter.end()) yield timed(line)
 }

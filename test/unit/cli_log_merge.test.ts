@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { ReadMark } from '../../src/cli/log_follow.ts'
 import { type CutLine, LineCutter, MAX_LINE_BYTES } from '../../src/cli/log_lines.ts'
 import { type LogLine, MAX_AHEAD_BYTES, mergeByTime, splitTime } from '../../src/cli/log_merge.ts'
 import { createManualClock } from '../support/manual_clock.ts'
@@ -210,5 +211,24 @@ describe('a log cut into lines', () => {
   it('cuts what is no text anywhere', () => {
     const lines = cut([Buffer.alloc(MAX_LINE_BYTES + 10, 0x80)])
     expect(lines.map(({ bytes }) => bytes.length)).toEqual([MAX_LINE_BYTES, 10])
+  })
+})
+
+describe('a log that is opened again', () => {
+  it('gives each line once, wherever it broke off and however many lines have one time', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(5), { maxLength: 20 }), fc.array(fc.nat(20), { maxLength: 4 }), (seconds, breaks) => {
+        const lines = seconds.sort((a, b) => a - b).map((second, index) => at(second, String(index)))
+        const mark = new ReadMark()
+        const seen: string[] = []
+        for (const end of [...breaks, lines.length]) {
+          // The server gives what is not older than the last line.
+          const since = lines.filter(({ time }) => time >= mark.time)
+          mark.rewind()
+          for (const line of since.slice(0, end)) if (mark.isNew(line)) seen.push(line.text.toString())
+        }
+        expect(seen).toEqual(lines.map((_, index) => String(index)))
+      }),
+    )
   })
 })
