@@ -14,7 +14,7 @@
  * what it has seen under the lock.
  */
 import { type Cidr, cidrAddress, cidrsOverlap, formatAddress, formatCidr, parseCidr } from '../base/cidr.ts'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, sleep } from '../base/clock.ts'
 import { DroverError } from '../base/errors.ts'
 import { holderWords, lockFile } from '../base/file_lock.ts'
 import type { Logger } from '../base/log.ts'
@@ -81,6 +81,9 @@ const MAX_HOSTS = 250
  */
 const RANGES_LOCK = '/run/drover-ranges.lock'
 const RANGES_PATIENCE_MS = 60_000
+/** Before a range that was ours is given up: what is going takes a moment. */
+const MAX_LOOKS = 15
+const LOOK_EVERY_MS = 200
 const NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/
 
 interface SwitchState {
@@ -295,16 +298,24 @@ class Hosts implements HostsNetwork {
    */
   async #freeSubnet(wanted: string | undefined): Promise<string> {
     const { clusterName, id, avoid = [] } = this.#options
-    const used = await rangesInUse(this.#gatewayLink)
-    if (wanted === undefined) return chooseSubnet(used, id, [...DEFAULT_AVOID, ...avoid])
+    if (wanted === undefined) {
+      return chooseSubnet(await rangesInUse(this.#gatewayLink), id, [...DEFAULT_AVOID, ...avoid])
+    }
     const own = parseCidr(wanted)
-    const taken = used.find((range) => range.prefixLength >= own.prefixLength && cidrsOverlap(range, own))
-    if (taken === undefined) return wanted
-    throw new DroverError(
-      'alreadyExists',
-      `${wanted}, the range of cluster ${clusterName}'s hosts, overlaps ${formatCidr(taken)}, which this machine uses ` +
-        `by now ("ip route show table all" says for what): end that use, or remove this cluster and make it anew`,
-    )
+    for (let looks = 1; ; looks++) {
+      const used = await rangesInUse(this.#gatewayLink)
+      const taken = used.find((range) => range.prefixLength >= own.prefixLength && cidrsOverlap(range, own))
+      if (taken === undefined) return wanted
+      if (looks === MAX_LOOKS) {
+        throw new DroverError(
+          'alreadyExists',
+          `${wanted}, the range of cluster ${clusterName}'s hosts, overlaps ${formatCidr(taken)}, which this machine uses ` +
+            `by now ("ip route show table all" says for what): end that use, or remove this cluster and make it anew`,
+        )
+      }
+      // It may be our own: routes of a link that is just going have lost its name already.
+      await sleep(this.#options.clock, LOOK_EVERY_MS, this.#options.signal)
+    }
   }
 
   async #makeSwitch(inside: readonly NetLink[], subnet: string): Promise<void> {
@@ -405,7 +416,7 @@ async function removeLink(path: string | undefined, link: string): Promise<void>
 }
 
 function ignoreMissing(error: unknown): void {
-  if (!/cannot find device|does not exist/i.test(DroverError.from(error).message)) throw error
+  if (!/cannot find device|no such device|does not exist/i.test(DroverError.from(error).message)) throw error
 }
 
 /** In use by others than this link. */

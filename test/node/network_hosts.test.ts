@@ -165,10 +165,15 @@ it('changes nothing where somebody else has its range, so that all of it is stil
     // As a crash between the namespace and its mark leaves it.
     await runOk('nsenter', [...enter, 'del', 'bridge'])
     await runOk('nsenter', [...enter, 'set', 'lo', 'alias', ''])
-    await expect(createHostsNetwork({ ...OPTIONS, subnet }).ensure([])).rejects.toThrow(/overlaps/)
+    const recorded = createHostsNetwork({ ...OPTIONS, subnet })
+    await expect(recorded.ensure([])).rejects.toThrow(/overlaps/)
     expect(await runOk('ip', ['-4', 'addr', 'show', bridge])).toContain(subnet.replace('.0/24', '.1/24'))
-  } finally {
+    // What is just going is waited for.
+    const ensuring = recorded.ensure([])
     await runOk('ip', ['route', 'del', 'blackhole', rival])
+    expect((await ensuring).subnet).toBe(subnet)
+  } finally {
+    await run('ip', ['route', 'del', 'blackhole', rival])
   }
   await network.remove()
   expect(await machine()).toBe(before)
