@@ -12,6 +12,7 @@ import { systemClock } from '../base/clock.ts'
 import { SECRET_KEYS_FILE, saveSecretKeys } from '../base/cluster_keys.ts'
 import { DroverError } from '../base/errors.ts'
 import { readIfExists, writeFileAtomic } from '../base/files.ts'
+import { hostPort } from '../base/host_port.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { Gauge, Registry, registerProcessMetrics } from '../base/metrics.ts'
 import { certificateFacts } from '../base/pki.ts'
@@ -452,12 +453,12 @@ function advertisedAddresses(named: readonly string[], { host, port }: HostPort)
   if (named.length === 0) {
     const dialable = dialableAddresses([host])
     const address = dialable.find((candidate) => !candidate.startsWith('127.') && candidate !== '::1') ?? dialable[0]
-    return [withPort(address ?? host, port)]
+    return [hostPort(address ?? host, port)]
   }
   return named.map((text) => {
-    if (isIP(text) !== 0 || !/:\d+$/.test(text)) return withPort(text, port)
+    if (isIP(text) !== 0 || !/:\d+$/.test(text)) return hostPort(text, port)
     const parsed = parseHostPort(text, '--advertise')
-    return withPort(parsed.host, parsed.port)
+    return hostPort(parsed.host, parsed.port)
   })
 }
 
@@ -471,15 +472,13 @@ function apiEndpoints({ listen, nodeAddresses }: Serving): { address: string; po
   return found.filter(({ address }, index) => found.findIndex((other) => other.address === address) === index)
 }
 
-const withPort = (host: string, port: number): string => `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
-
 function writeKubeconfig({ flags, pki, listen }: Serving, { admin }: ServerLeaves): void {
   const [first] = listen
   if (first === undefined) return
   const host = first.host === '0.0.0.0' || first.host === '::' ? '127.0.0.1' : first.host
   const content = renderKubeconfig({
     clusterName: flags.clusterName,
-    server: `https://${host.includes(':') ? `[${host}]` : host}:${first.port}`,
+    server: `https://${hostPort(host, first.port)}`,
     caPem: pki.files.ca.certPem,
     user: 'admin',
     credentials: admin,

@@ -4,6 +4,7 @@
  * known by its times: a log that is opened again goes on after them. A node's clock that was set back between two runs hides
  * as much of the second. A watch tells when there is something to open; asking again and again was rejected for its load.
  */
+import { isPodFinished } from '../api/conditions.ts'
 import type { Condition, KubeObject } from '../api/meta.ts'
 import type { Pod } from '../api/pod.ts'
 import { podKind } from '../api/pod_kind.ts'
@@ -119,7 +120,7 @@ export class LogFollower {
       const { changed } = this.#view
       if (this.#view.failure !== undefined) throw this.#view.failure
       yield* this.#logs({})
-      const idle = this.#view.all().every(isOver)
+      const idle = this.#view.all().every(isPodFinished)
       if (idle && (await this.#isComplete())) return
       await (idle ? within(clock, LOOK_AGAIN_MS, changed) : changed)
     }
@@ -215,7 +216,7 @@ export class LogFollower {
         }
         continue
       }
-      if (isOver(pod)) return
+      if (isPodFinished(pod)) return
       await (leftMs === undefined ? changed : within(clock, leftMs, changed))
     }
   }
@@ -267,10 +268,6 @@ function isFinished({ status }: Named): boolean {
 }
 
 const keyOf = ({ pod, container }: Source): string => `${pod.metadata.uid}/${container}`
-
-function isOver({ status }: Pod): boolean {
-  return status?.phase === 'Succeeded' || status?.phase === 'Failed'
-}
 
 function statusOf({ status = {} }: Pod, container: string) {
   const all = [...(status.containerStatuses ?? []), ...(status.initContainerStatuses ?? [])]

@@ -10,6 +10,7 @@ import { type Clock, sleep } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isObject } from '../../base/json.ts'
 import type { Random } from '../../base/random.ts'
+import { isRedirect } from '../../base/redirect.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type HttpClient, type HttpResponse, readBody } from './http.ts'
@@ -345,7 +346,7 @@ export class RegistrySession {
       const sent = { ...(method === undefined ? {} : { method }), ...(body === undefined ? {} : { body }) }
       const response = await http.send({ url, headers: all, verifyTls, signal, ...sent })
       const location = response.header('location')
-      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) {
+      if (!isRedirect(response.status) || location === undefined) {
         return { response, origin: url.origin }
       }
       response.discard()

@@ -9,6 +9,7 @@ import type { Container, Probe } from '../../api/pod.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DroverError } from '../../base/errors.ts'
 import { hostPort } from '../../base/host_port.ts'
+import { isRedirect } from '../../base/redirect.ts'
 import { checkHealth } from '../../rpc/health_client.ts'
 import type { RuntimeDriver } from '../runtime/runtime.ts'
 import type { ProbeResult } from './probes.ts'
@@ -27,7 +28,6 @@ const MAX_BODY_BYTES = 1_024
 const MAX_REQUESTS = 10
 /** Of a place that an answer names, for the message. */
 const MAX_LOCATION_CHARS = 200
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
 export type Action = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'>
 
@@ -165,7 +165,7 @@ function ask({ place, headers, clock, timeoutMs, deadlineMs }: Asked): Promise<A
     request.on('response', (response) => {
       bound.cancel()
       const { statusCode: status = 0, headers: said } = response
-      resolve({ status, location: REDIRECTS.has(status) ? said.location || undefined : undefined })
+      resolve({ status, location: isRedirect(status) ? said.location || undefined : undefined })
       response.destroy()
     })
     request.on('error', (error) => {

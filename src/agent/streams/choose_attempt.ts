@@ -1,4 +1,5 @@
 /** Which run of a container a request for its log means. Pure. Source: the kubelet's `validateContainerLogStatus`. */
+import { isPodFinished, isTerminating } from '../../api/conditions.ts'
 import { DroverError } from '../../base/errors.ts'
 import { isSidecar, restartsAfter } from '../pod/facts.ts'
 import type { ContainerState } from '../runtime/runtime.ts'
@@ -22,9 +23,7 @@ export function chooseAttempt(target: Target, previous: boolean): ContainerState
 
 /** As the server has been told: a pod that this node has just failed may count as alive for a moment more. */
 function waitsForRestart({ pod, container }: Target, newest: ContainerState): boolean {
-  const { phase } = pod.status ?? {}
-  const isOver = pod.metadata.deletionTimestamp !== undefined || phase === 'Succeeded' || phase === 'Failed'
-  if (newest.phase !== 'exited' || isOver) return false
+  if (newest.phase !== 'exited' || isTerminating(pod) || isPodFinished(pod)) return false
   const init = pod.spec.initContainers?.find(({ name }) => name === container)
   return restartsAfter(pod, newest, init === undefined ? 'app' : isSidecar(init) ? 'sidecar' : 'init')
 }
